@@ -1,0 +1,156 @@
+//! A stored conversation: resolved, that is, with every id, time and kept value in it (contract A2).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+
+/// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
+/// keys (the last wins) removed.
+pub type RawJson = Box<RawValue>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationType {
+    Openai,
+    SupportTicket,
+    SupportCopilot,
+}
+
+impl ConversationType {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::SupportTicket => "support_ticket",
+            Self::SupportCopilot => "support_copilot",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    Private,
+    Public,
+}
+
+impl Visibility {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+/// A conversation as it is stored, logged in the WAL and returned. Optional fields are absent, never null.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conversation {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+    pub id: ConversationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<IntegrationId>,
+    #[serde(rename = "type")]
+    pub conversation_type: ConversationType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub support_ticket_conversation_id: Option<String>,
+    pub created_at: EpochMillis,
+    pub updated_at: EpochMillis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+    pub messages: Vec<Message>,
+    /// What Part B sets; survives a re-log.
+    #[serde(default, skip_serializing_if = "Annotations::is_default")]
+    pub annotations: Annotations,
+}
+
+/// What Part B of the contract sets on a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Annotations {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// `None` reads as `"no"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_end: bool,
+}
+
+impl Annotations {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    pub id: MessageId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_url: Option<String>,
+    /// As given; a message without one shows the conversation's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<EpochMillis>,
+    /// As given; a message without one shows its `createdAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<EpochMillis>,
+    pub role: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A JSON string, an array of parts, or absent for null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_properties: Option<RawJson>,
+}
+
+impl Conversation {
+    pub fn key(&self) -> ConversationKey {
+        ConversationKey {
+            organization_id: self.organization_id.clone(),
+            project_id: self.project_id.clone(),
+            id: self.id.clone(),
+        }
+    }
+
+    /// Earliest given message time, else the conversation's `createdAt` (contract A3).
+    pub fn first_message_time(&self) -> EpochMillis {
+        self.messages.iter().filter_map(|message| message.created_at).min().unwrap_or(self.created_at)
+    }
+
+    /// Latest given message time, else the conversation's `createdAt` (contract A3).
+    pub fn last_message_time(&self) -> EpochMillis {
+        self.messages.iter().filter_map(|message| message.created_at).max().unwrap_or(self.created_at)
+    }
+
+    pub fn user_message_count(&self) -> i64 {
+        self.messages.iter().filter(|message| message.role == "user").count() as i64
+    }
+}

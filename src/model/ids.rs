@@ -1,0 +1,83 @@
+//! A type for each idea that could be mixed up with another.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The tenant that owns projects.
+    OrganizationId
+);
+text_id!(
+    /// A project's name; it means something only within its organization.
+    ProjectId
+);
+text_id!(
+    /// The assistant or desk that logged a conversation.
+    IntegrationId
+);
+text_id!(
+    /// A conversation's id; unique only within its project.
+    ConversationId
+);
+text_id!(
+    /// A message's id; unique within its conversation.
+    MessageId
+);
+
+/// Identity of a conversation: (organization, project, id), contract A1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConversationKey {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+    pub id: ConversationId,
+}
+
+/// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EpochMillis(pub i64);
+
+/// Number of a WAL object: one line of numbers that never restarts. 0 is "nothing yet".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WalPosition(pub u64);

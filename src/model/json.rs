@@ -1,0 +1,556 @@
+//! A JSON value whose numbers stay as spelled, its parser and its compact writer.
+
+use std::fmt;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use serde_json::value::RawValue;
+use std::hash::BuildHasher;
+
+use super::conversation::RawJson;
+use super::decimal;
+
+/// Object keys are unique and in the order given; numbers are the client's tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    Number(String),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+/// A number's plain decimal text may have so many characters (contract A2).
+pub const MAX_NUMBER_CHARS: usize = 1_100;
+
+/// Objects up to this size are searched for duplicate keys one by one; larger ones through a hash table.
+const LINEAR_KEYS: usize = 24;
+
+/// How much of a key, and of a whole path, an error message shows.
+const SHOWN_KEY_CHARS: usize = 64;
+const SHOWN_PATH_CHARS: usize = 400;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonErrorKind {
+    #[error("not valid JSON: {0}")]
+    Syntax(String),
+    #[error("nested too deeply")]
+    TooDeep,
+    #[error("a string or key holds the character NUL, which is not allowed")]
+    Nul,
+    #[error("a string or key holds an unpaired surrogate, which is not allowed")]
+    LoneSurrogate,
+    #[error(
+        "the number is too large or too long; allowed: finite as a double, at most {MAX_NUMBER_CHARS} characters as plain \
+         decimal text"
+    )]
+    NumberTooLong,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct JsonError {
+    pub kind: JsonErrorKind,
+    /// Where it stands, like `messages[2].role`; empty for the whole value. A bad key shows its object's path.
+    pub path: String,
+    /// Byte offset in the input.
+    pub offset: usize,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let JsonErrorKind::Syntax(_) = self.kind {
+            return write!(f, "{} at byte {}", self.kind, self.offset);
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        fmt::Display::fmt(&self.kind, f)
+    }
+}
+
+impl Json {
+    /// The member of that name; `None` also for what is no object.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        match self {
+            Json::Object(members) => members.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Json::Null => "null",
+            Json::Bool(_) => "boolean",
+            Json::Number(_) => "number",
+            Json::String(_) => "string",
+            Json::Array(_) => "array",
+            Json::Object(_) => "object",
+        }
+    }
+
+    /// Appends compact JSON; numbers as spelled.
+    pub fn write_compact(&self, out: &mut String) {
+        match self {
+            Json::Null => out.push_str("null"),
+            Json::Bool(true) => out.push_str("true"),
+            Json::Bool(false) => out.push_str("false"),
+            Json::Number(token) => out.push_str(token),
+            Json::String(text) => write_string(text, out),
+            Json::Array(elements) => {
+                out.push('[');
+                for (index, element) in elements.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    element.write_compact(out);
+                }
+                out.push(']');
+            }
+            Json::Object(members) => {
+                out.push('{');
+                for (index, (key, value)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    write_string(key, out);
+                    out.push(':');
+                    value.write_compact(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write_compact(&mut text);
+        f.write_str(&text)
+    }
+}
+
+/// The compact text of a value, in the form conversations keep it.
+pub fn to_raw(value: &Json) -> RawJson {
+    if let Json::String(text) = value {
+        return string_to_raw(text);
+    }
+    let mut text = String::with_capacity(256);
+    value.write_compact(&mut text);
+    let raw = RawValue::from_string(text);
+    debug_assert!(raw.is_ok(), "a parsed value has valid number tokens");
+    raw.unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Like [`to_raw`] for a string, without the check that its text is JSON.
+pub fn string_to_raw(text: &str) -> RawJson {
+    serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Appends a JSON string; escapes only what JSON and PostgreSQL's jsonb escape.
+pub fn write_string(text: &str, out: &mut String) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push('"');
+    let mut start = 0;
+    loop {
+        let stop = next_special(bytes, start);
+        out.push_str(text.get(start..stop).unwrap_or_default());
+        let Some(&byte) = bytes.get(stop) else { break };
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x08 => out.push_str("\\b"),
+            0x0c => out.push_str("\\f"),
+            other => {
+                out.push_str("\\u00");
+                let hex = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+                out.push(hex(other >> 4));
+                out.push(hex(other & 15));
+            }
+        }
+        start = stop + 1;
+    }
+    out.push('"');
+}
+
+/// Position of the next quote, backslash or control character, else the length. Eight bytes at a time: this is where
+/// most of the time of an import goes.
+pub(super) fn next_special(bytes: &[u8], from: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let mut position = from;
+    while let Some(chunk) = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = word ^ (ONES * b'"' as u64);
+        let backslash = word ^ (ONES * b'\\' as u64);
+        // Borrows only run upward, so the lowest mark is always a true one.
+        let marks =
+            (control | (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash)) & HIGHS;
+        if marks != 0 {
+            return position + (marks.trailing_zeros() / 8) as usize;
+        }
+        position += 8;
+    }
+    let rest = bytes.get(position..).unwrap_or_default();
+    rest.iter()
+        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+        .map_or(bytes.len().max(from), |offset| position + offset)
+}
+
+/// Parses one JSON text (RFC 8259, strictly). `max_depth` counts arrays and objects; 0 allows scalars only.
+pub fn parse(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
+    let text = std::str::from_utf8(input).map_err(|error| JsonError {
+        kind: JsonErrorKind::Syntax("not UTF-8".into()),
+        path: String::new(),
+        offset: error.valid_up_to(),
+    })?;
+    let mut parser = Parser { text, bytes: input, position: 0, levels_left: max_depth };
+    let value = parser.value().and_then(|value| {
+        parser.skip_space();
+        if parser.position < input.len() { Err(parser.syntax("text after the value")) } else { Ok(value) }
+    });
+    value.map_err(|failure| JsonError { path: failure.path(), kind: failure.kind, offset: failure.offset })
+}
+
+/// Decodes what stands between the quotes of a JSON string.
+pub(super) fn unescape(text: &str) -> Result<String, JsonErrorKind> {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut start = 0;
+    loop {
+        let stop = next_special(bytes, start);
+        out.push_str(text.get(start..stop).unwrap_or_default());
+        if stop >= bytes.len() {
+            return Ok(out);
+        }
+        if bytes.get(stop) != Some(&b'\\') {
+            return Err(JsonErrorKind::Syntax("a control character in a string".into()));
+        }
+        start = stop + 2;
+        match bytes.get(stop + 1) {
+            Some(&plain @ (b'"' | b'\\' | b'/')) => out.push(char::from(plain)),
+            Some(b'n') => out.push('\n'),
+            Some(b't') => out.push('\t'),
+            Some(b'r') => out.push('\r'),
+            Some(b'b') => out.push('\u{8}'),
+            Some(b'f') => out.push('\u{c}'),
+            Some(b'u') => {
+                let unit = hex4(bytes, start)?;
+                start += 4;
+                let code = match unit {
+                    0xD800..=0xDBFF => {
+                        if bytes.get(start) != Some(&b'\\') || bytes.get(start + 1) != Some(&b'u') {
+                            return Err(JsonErrorKind::LoneSurrogate);
+                        }
+                        let low = hex4(bytes, start + 2)?;
+                        start += 6;
+                        if !(0xDC00..=0xDFFF).contains(&low) {
+                            return Err(JsonErrorKind::LoneSurrogate);
+                        }
+                        0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
+                    }
+                    other => other,
+                };
+                match char::from_u32(code) {
+                    Some('\0') => return Err(JsonErrorKind::Nul),
+                    Some(character) => out.push(character),
+                    None => return Err(JsonErrorKind::LoneSurrogate),
+                }
+            }
+            _ => return Err(JsonErrorKind::Syntax("an unknown escape in a string".into())),
+        }
+    }
+}
+
+fn hex4(bytes: &[u8], start: usize) -> Result<u32, JsonErrorKind> {
+    let digits = bytes.get(start..start + 4).unwrap_or_default();
+    if digits.len() < 4 {
+        return Err(JsonErrorKind::Syntax("an incomplete \\u escape".into()));
+    }
+    digits.iter().try_fold(0, |code, &byte| match char::from(byte).to_digit(16) {
+        Some(digit) => Ok(code * 16 + digit),
+        None => Err(JsonErrorKind::Syntax("an incomplete \\u escape".into())),
+    })
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    position: usize,
+    levels_left: usize,
+}
+
+/// An error on its way up; each level adds where it stands.
+struct Failure {
+    kind: JsonErrorKind,
+    offset: usize,
+    segments: Vec<Segment>,
+}
+
+enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+impl Failure {
+    fn at(mut self: Box<Self>, segment: Segment) -> Box<Self> {
+        self.segments.push(segment);
+        self
+    }
+
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for segment in self.segments.iter().rev() {
+            match segment {
+                Segment::Key(key) => push_key(&mut path, key),
+                Segment::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+            if path.len() > SHOWN_PATH_CHARS {
+                path.push('…');
+                break;
+            }
+        }
+        path
+    }
+}
+
+/// Appends `.key`, or `["key"]` where the key is no plain name; long keys are cut.
+pub(super) fn push_key(path: &mut String, key: &str) {
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte));
+    let cut = key.char_indices().nth(SHOWN_KEY_CHARS).map(|(at, _)| at);
+    let shown = cut.and_then(|at| key.get(..at)).unwrap_or(key);
+    if plain {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(shown);
+    } else {
+        path.push('[');
+        write_string(shown, path);
+        path.push(']');
+    }
+    if cut.is_some() {
+        path.push('…');
+    }
+}
+
+impl Parser<'_> {
+    fn fail(&self, kind: JsonErrorKind, offset: usize) -> Box<Failure> {
+        Box::new(Failure { kind, offset, segments: Vec::new() })
+    }
+
+    fn syntax(&self, what: &str) -> Box<Failure> {
+        let what = if self.position >= self.bytes.len() { "the text ends too early" } else { what };
+        self.fail(JsonErrorKind::Syntax(what.into()), self.position)
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.position) {
+            self.position += 1;
+        }
+    }
+
+    /// The next byte that is no white space, not consumed.
+    fn peek(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.bytes.get(self.position).copied()
+    }
+
+    fn value(&mut self) -> Result<Json, Box<Failure>> {
+        match self.peek() {
+            Some(b'"') => Ok(Json::String(self.string()?)),
+            Some(b'{') => self.nested(Self::object),
+            Some(b'[') => self.nested(Self::array),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true", Json::Bool(true)),
+            Some(b'f') => self.literal("false", Json::Bool(false)),
+            Some(b'n') => self.literal("null", Json::Null),
+            _ => Err(self.syntax("a value is needed")),
+        }
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Json, Box<Failure>>) -> Result<Json, Box<Failure>> {
+        if self.levels_left == 0 {
+            return Err(self.fail(JsonErrorKind::TooDeep, self.position));
+        }
+        self.levels_left -= 1;
+        self.position += 1;
+        let value = read(self);
+        self.levels_left += 1;
+        value
+    }
+
+    fn literal(&mut self, word: &str, value: Json) -> Result<Json, Box<Failure>> {
+        if self.bytes.get(self.position..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+            self.position += word.len();
+            return Ok(value);
+        }
+        Err(self.syntax("a value is needed"))
+    }
+
+    fn array(&mut self) -> Result<Json, Box<Failure>> {
+        let mut elements = Vec::new();
+        if self.peek() == Some(b']') {
+            self.position += 1;
+            return Ok(Json::Array(elements));
+        }
+        loop {
+            elements.push(self.value().map_err(|failure| failure.at(Segment::Index(elements.len())))?);
+            match self.peek() {
+                Some(b',') => self.position += 1,
+                Some(b']') => {
+                    self.position += 1;
+                    return Ok(Json::Array(elements));
+                }
+                _ => return Err(self.syntax("a comma or ] is needed")),
+            }
+        }
+    }
+
+    fn object(&mut self) -> Result<Json, Box<Failure>> {
+        if self.peek() == Some(b'}') {
+            self.position += 1;
+            return Ok(Json::Object(Vec::new()));
+        }
+        let mut members = Members { list: Vec::with_capacity(8), ..Members::default() };
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.syntax("a key in quotes is needed"));
+            }
+            let key = self.string()?;
+            if self.peek() != Some(b':') {
+                return Err(self.syntax("a colon is needed"));
+            }
+            self.position += 1;
+            match self.value() {
+                Ok(value) => members.insert(key, value),
+                Err(failure) => return Err(failure.at(Segment::Key(key))),
+            }
+            match self.peek() {
+                Some(b',') => self.position += 1,
+                Some(b'}') => {
+                    self.position += 1;
+                    return Ok(Json::Object(members.list));
+                }
+                _ => return Err(self.syntax("a comma or } is needed")),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<String, Box<Failure>> {
+        let start = self.position + 1;
+        let mut end = next_special(self.bytes, start);
+        let mut escaped = false;
+        loop {
+            match self.bytes.get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    end = next_special(self.bytes, end + 2);
+                }
+                Some(_) => {
+                    self.position = end;
+                    return Err(self.syntax("a control character in a string"));
+                }
+                None => {
+                    self.position = self.bytes.len();
+                    return Err(self.syntax(""));
+                }
+            }
+        }
+        self.position = end + 1;
+        let inner = self.text.get(start..end).unwrap_or_default();
+        if escaped { unescape(inner).map_err(|kind| self.fail(kind, start)) } else { Ok(inner.to_owned()) }
+    }
+
+    fn digits(&mut self) -> bool {
+        let start = self.position;
+        while let Some(b'0'..=b'9') = self.bytes.get(self.position) {
+            self.position += 1;
+        }
+        self.position > start
+    }
+
+    fn number(&mut self) -> Result<Json, Box<Failure>> {
+        let start = self.position;
+        if self.bytes.get(start) == Some(&b'-') {
+            self.position += 1;
+        }
+        match self.bytes.get(self.position) {
+            Some(b'0') => self.position += 1,
+            _ if self.digits() => {}
+            _ => return Err(self.syntax("a digit is needed")),
+        }
+        if self.bytes.get(self.position) == Some(&b'.') {
+            self.position += 1;
+            if !self.digits() {
+                return Err(self.syntax("a digit is needed"));
+            }
+        }
+        let mut plain = true;
+        if let Some(b'e' | b'E') = self.bytes.get(self.position) {
+            plain = false;
+            self.position += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.position) {
+                self.position += 1;
+            }
+            if !self.digits() {
+                return Err(self.syntax("a digit is needed"));
+            }
+        }
+        let token = self.text.get(start..self.position).unwrap_or_default();
+        // 300 plain digits are below the largest double.
+        let known_good = plain && token.len() <= 300;
+        if !known_good && (decimal::plain_length(token) > MAX_NUMBER_CHARS || decimal::double(token).is_none()) {
+            return Err(self.fail(JsonErrorKind::NumberTooLong, start));
+        }
+        Ok(Json::Number(token.to_owned()))
+    }
+}
+
+/// The members of an object being read; of a key given twice the last value stays, at the first place.
+#[derive(Default)]
+struct Members {
+    list: Vec<(String, Json)>,
+    /// Positions in `list` by key, once there are more than [`LINEAR_KEYS`].
+    index: HashTable<usize>,
+    hasher: Option<DefaultHashBuilder>,
+}
+
+impl Members {
+    fn insert(&mut self, key: String, value: Json) {
+        let found = match &self.hasher {
+            Some(hasher) => {
+                let list = &self.list;
+                let same = |&at: &usize| list.get(at).is_some_and(|(name, _)| *name == key);
+                self.index.find(hasher.hash_one(key.as_str()), same).copied()
+            }
+            None => self.list.iter().position(|(name, _)| *name == key),
+        };
+        if let Some(slot) = found.and_then(|at| self.list.get_mut(at)) {
+            slot.1 = value;
+            return;
+        }
+        self.list.push((key, value));
+        if self.list.len() > LINEAR_KEYS {
+            let hasher = self.hasher.get_or_insert_default();
+            let hash_of =
+                |list: &[(String, Json)], at: usize| list.get(at).map_or(0, |(name, _)| hasher.hash_one(name.as_str()));
+            let list = &self.list;
+            if self.index.is_empty() {
+                self.index.reserve(8 * LINEAR_KEYS, |_| 0);
+            }
+            for at in self.index.len()..list.len() {
+                self.index.insert_unique(hash_of(list, at), at, |&other| hash_of(list, other));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

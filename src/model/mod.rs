@@ -1,0 +1,15 @@
+//! Conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
+
+pub mod conversation;
+pub mod decimal;
+pub mod document;
+pub mod ids;
+pub mod json;
+pub mod jsonb;
+pub mod output;
+pub mod raw;
+pub mod resolve;
+pub mod time;
+
+#[cfg(test)]
+mod random_json;

@@ -1,0 +1,149 @@
+//! A stored conversation as the analytics API shows it (contract A2, output).
+//!
+//! The official client (`@inkeep/inkeep-analytics` 0.2.4) validates every answer: nullable fields are present as null,
+//! only `image_url.detail` is left out when not given.
+
+use super::conversation::{Conversation, ConversationType, Message, RawJson};
+use super::ids::{EpochMillis, IntegrationId};
+use super::json::{self, Json, write_string};
+use super::time::render;
+
+/// Deeper than any stored list of links or parts.
+const MAX_DEPTH: usize = 16;
+
+/// Appends the conversation as one JSON object.
+pub fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
+    let mut text = String::with_capacity(1024);
+    let openai = conversation.conversation_type == ConversationType::Openai;
+    let conversation_type = conversation.conversation_type.as_str();
+    text.push('{');
+    write_field("id", Some(conversation.id.as_str()), &mut text);
+    write_field("externalId", conversation.external_id.as_deref(), &mut text);
+    write_field("externalUrl", conversation.external_url.as_deref(), &mut text);
+    write_field("type", Some(conversation_type), &mut text);
+    let ticket = conversation.support_ticket_conversation_id.as_deref();
+    write_field("supportTicketConversationId", ticket, &mut text);
+    write_time("createdAt", conversation.created_at, &mut text);
+    write_time("updatedAt", conversation.updated_at, &mut text);
+    write_field("projectId", Some(conversation.project_id.as_str()), &mut text);
+    write_field("integrationId", conversation.integration_id.as_ref().map(IntegrationId::as_str), &mut text);
+    write_raw("properties", conversation.properties.as_ref(), &mut text);
+    write_raw("userProperties", conversation.user_properties.as_ref(), &mut text);
+    write_key("tags", &mut text);
+    match &conversation.tags {
+        Some(tags) => write_list(tags, &mut text, |tag, text| write_string(tag, text)),
+        None => text.push_str("null"),
+    }
+    write_field("visibility", conversation.visibility.map(|visibility| visibility.as_str()), &mut text);
+    write_key("messages", &mut text);
+    write_list(&conversation.messages, &mut text, |message, text| write_message(conversation, message, text));
+    if openai {
+        write_key("messagesOpenAIFormat", &mut text);
+        write_list(&conversation.messages, &mut text, |message, text| {
+            text.push('{');
+            write_field("role", Some(&message.role), text);
+            write_field("name", message.name.as_deref(), text);
+            write_openai_content(message, text);
+            write_raw("tool_calls", message.tool_calls.as_ref(), text);
+            text.push('}');
+        });
+    }
+    text.push('}');
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_message(conversation: &Conversation, message: &Message, text: &mut String) {
+    let openai = conversation.conversation_type == ConversationType::Openai;
+    let created_at = message.created_at.unwrap_or(conversation.created_at);
+    text.push('{');
+    write_field("id", Some(message.id.as_str()), text);
+    write_field("type", Some(conversation.conversation_type.as_str()), text);
+    write_field("externalId", message.external_id.as_deref(), text);
+    write_field("externalUrl", message.external_url.as_deref(), text);
+    write_field("conversationId", Some(conversation.id.as_str()), text);
+    write_time("createdAt", created_at, text);
+    write_time("updatedAt", message.updated_at.unwrap_or(created_at), text);
+    write_field("role", Some(&message.role), text);
+    if openai {
+        write_openai_content(message, text);
+    } else {
+        write_raw("content", message.content.as_ref(), text);
+    }
+    write_field("name", message.name.as_deref(), text);
+    write_key("links", text);
+    match &message.links {
+        Some(links) => write_objects(links, &["label", "url", "title", "description", "type", "breadcrumbs"], text),
+        None => text.push_str("null"),
+    }
+    write_raw("properties", message.properties.as_ref(), text);
+    write_raw("userProperties", message.user_properties.as_ref(), text);
+    if openai {
+        write_raw("tool_calls", message.tool_calls.as_ref(), text);
+    }
+    text.push('}');
+}
+
+/// A string, or parts with their nullable fields; never null here.
+fn write_openai_content(message: &Message, text: &mut String) {
+    write_key("content", text);
+    match &message.content {
+        Some(content) if content.get().starts_with('[') => write_objects(content, &["type", "text", "image_url"], text),
+        Some(content) => text.push_str(content.get()),
+        None => text.push_str("\"\""),
+    }
+}
+
+/// A stored list of objects, each with all of `names`; a missing one is null.
+fn write_objects(list: &RawJson, names: &[&str], text: &mut String) {
+    let Ok(Json::Array(elements)) = json::parse(list.get().as_bytes(), MAX_DEPTH) else {
+        text.push_str(list.get());
+        return;
+    };
+    write_list(&elements, text, |element, text| {
+        text.push('{');
+        for name in names {
+            write_key(name, text);
+            element.get(name).unwrap_or(&Json::Null).write_compact(text);
+        }
+        text.push('}');
+    });
+}
+
+fn write_list<T>(elements: &[T], text: &mut String, write: impl Fn(&T, &mut String)) {
+    text.push('[');
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write(element, text);
+    }
+    text.push(']');
+}
+
+fn write_key(key: &str, text: &mut String) {
+    if !text.ends_with('{') {
+        text.push(',');
+    }
+    write_string(key, text);
+    text.push(':');
+}
+
+fn write_field(key: &str, value: Option<&str>, text: &mut String) {
+    write_key(key, text);
+    match value {
+        Some(value) => write_string(value, text),
+        None => text.push_str("null"),
+    }
+}
+
+fn write_raw(key: &str, value: Option<&RawJson>, text: &mut String) {
+    write_key(key, text);
+    text.push_str(value.map_or("null", |value| value.get()));
+}
+
+fn write_time(key: &str, time: EpochMillis, text: &mut String) {
+    write_field(key, Some(&render(time)), text);
+}
+
+#[cfg(test)]
+mod tests;

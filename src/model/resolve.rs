@@ -1,0 +1,247 @@
+//! From a validated document to the conversation that is stored: ids, times and kept values (contract A2, upsert).
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::conversation::{Annotations, Conversation, Message, RawJson};
+use super::document::{Document, DocumentMessage};
+use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+
+/// In whose name a document is logged: the key's, or what an `org` key's document names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+    /// The key's; a document that names its own overrules it.
+    pub integration_id: Option<IntegrationId>,
+}
+
+/// What a re-log needs to know of the stored conversation, kept beside its row so that no message has to be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    pub key: ConversationKey,
+    pub external_id: Option<String>,
+    pub created_at: EpochMillis,
+    pub updated_at: EpochMillis,
+    /// See [`document_hash`].
+    pub document_hash: u128,
+    pub annotations: Annotations,
+    pub messages: Vec<PreviousMessage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousMessage {
+    pub id: MessageId,
+    pub external_id_hash: Option<u128>,
+    /// Of role and content.
+    pub content_hash: u128,
+    /// As given, or kept from an earlier version.
+    pub created_at: Option<EpochMillis>,
+}
+
+impl Previous {
+    pub fn of(conversation: &Conversation) -> Self {
+        let messages = conversation.messages.iter().map(|message| PreviousMessage {
+            id: message.id.clone(),
+            external_id_hash: message.external_id.as_deref().map(text_hash),
+            content_hash: content_hash(&message.role, message.content.as_ref()),
+            created_at: message.created_at,
+        });
+        Self {
+            key: conversation.key(),
+            external_id: conversation.external_id.clone(),
+            created_at: conversation.created_at,
+            updated_at: conversation.updated_at,
+            document_hash: document_hash(conversation),
+            annotations: conversation.annotations.clone(),
+            messages: messages.collect(),
+        }
+    }
+
+    /// Whether logging `document`, resolved to `resolved`, would change nothing but a defaulted `updatedAt`.
+    pub fn is_unchanged_by(&self, document: &Document, resolved: &Conversation) -> bool {
+        document.updated_at.is_none_or(|time| time == self.updated_at) && self.document_hash == document_hash(resolved)
+    }
+}
+
+/// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project.
+pub fn resolve(
+    document: &Document,
+    identity: &Identity,
+    previous: Option<&Previous>,
+    now: EpochMillis,
+) -> Conversation {
+    let id = match (&document.id, previous) {
+        (Some(id), _) => ConversationId::new(id.as_str()),
+        (None, Some(previous)) => previous.key.id.clone(),
+        (None, None) => ConversationId::new(new_id()),
+    };
+    let kept = match_messages(&document.messages, previous.map_or(&[], |previous| &previous.messages));
+    let messages = document.messages.iter().zip(kept).map(|(message, kept)| Message {
+        id: match (&message.id, kept) {
+            (Some(id), _) => MessageId::new(id.as_str()),
+            (None, Some(kept)) => kept.id.clone(),
+            (None, None) => MessageId::new(new_id()),
+        },
+        external_id: message.external_id.clone(),
+        external_url: message.external_url.clone(),
+        created_at: message.created_at.or_else(|| kept.and_then(|kept| kept.created_at)),
+        updated_at: message.updated_at,
+        role: message.role.clone(),
+        name: message.name.clone(),
+        content: message.content.clone(),
+        links: message.links.clone(),
+        tool_calls: message.tool_calls.clone(),
+        properties: message.properties.clone(),
+        user_properties: message.user_properties.clone(),
+    });
+    Conversation {
+        organization_id: identity.organization_id.clone(),
+        project_id: identity.project_id.clone(),
+        id,
+        integration_id: match &document.integration_id {
+            Some(id) => Some(IntegrationId::new(id.as_str())),
+            None => identity.integration_id.clone(),
+        },
+        conversation_type: document.conversation_type,
+        external_id: document.external_id.clone(),
+        external_url: document.external_url.clone(),
+        support_ticket_conversation_id: document.support_ticket_conversation_id.clone(),
+        created_at: document.created_at.or(previous.map(|previous| previous.created_at)).unwrap_or(now),
+        updated_at: document.updated_at.unwrap_or(now),
+        properties: document.properties.clone(),
+        user_properties: document.user_properties.clone(),
+        tags: document.tags.clone(),
+        visibility: document.visibility,
+        messages: messages.collect(),
+        annotations: previous.map(|previous| previous.annotations.clone()).unwrap_or_default(),
+    }
+}
+
+/// For each message the stored one it continues. A stored message is matched at most once: explicit ids first, then
+/// externalIds in order, then positions with the same role and content.
+fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage]) -> Vec<Option<&'a PreviousMessage>> {
+    let mut matched = vec![None; messages.len()];
+    if stored.is_empty() {
+        return matched;
+    }
+    let mut free = vec![true; stored.len()];
+    let by_id: HashMap<&str, usize> =
+        stored.iter().enumerate().map(|(at, message)| (message.id.as_str(), at)).collect();
+    let mut take = |at: usize| if std::mem::take(free.get_mut(at)?) { stored.get(at) } else { None };
+    for (slot, message) in matched.iter_mut().zip(messages) {
+        *slot = message.id.as_deref().and_then(|id| by_id.get(id)).and_then(|at| take(*at));
+    }
+    // Positions of each externalId, last first, so that popping goes in order.
+    let mut by_external_id: HashMap<u128, Vec<usize>> = HashMap::new();
+    for (at, message) in stored.iter().enumerate().rev() {
+        if let Some(hash) = message.external_id_hash {
+            by_external_id.entry(hash).or_default().push(at);
+        }
+    }
+    for (slot, message) in matched.iter_mut().zip(messages).filter(|(_, message)| message.id.is_none()) {
+        if let Some(positions) = message.external_id.as_deref().and_then(|id| by_external_id.get_mut(&text_hash(id))) {
+            while slot.is_none()
+                && let Some(at) = positions.pop()
+            {
+                *slot = take(at);
+            }
+        }
+    }
+    for (at, (slot, message)) in matched.iter_mut().zip(messages).enumerate() {
+        if slot.is_none()
+            && message.id.is_none()
+            && stored
+                .get(at)
+                .is_some_and(|stored| stored.content_hash == content_hash(&message.role, message.content.as_ref()))
+        {
+            *slot = take(at);
+        }
+    }
+    matched
+}
+
+/// Time-ordered (UUIDv7), also among the ids of one millisecond.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+fn text_hash(text: &str) -> u128 {
+    xxh3_128(text.as_bytes())
+}
+
+fn content_hash(role: &str, content: Option<&RawJson>) -> u128 {
+    let mut hash = ContentHash::new();
+    hash.text(Some(role));
+    hash.raw(content);
+    hash.0.digest128()
+}
+
+/// Hash (XXH3, 128 bits) of everything a document sets, ids and kept times included; without `updatedAt`, which is the
+/// time of logging when not given, and without what Part B sets.
+pub fn document_hash(conversation: &Conversation) -> u128 {
+    let mut hash = ContentHash::new();
+    hash.text(Some(conversation.organization_id.as_str()));
+    hash.text(Some(conversation.project_id.as_str()));
+    hash.text(Some(conversation.id.as_str()));
+    hash.text(conversation.integration_id.as_ref().map(IntegrationId::as_str));
+    hash.text(Some(conversation.conversation_type.as_str()));
+    hash.text(conversation.external_id.as_deref());
+    hash.text(conversation.external_url.as_deref());
+    hash.text(conversation.support_ticket_conversation_id.as_deref());
+    hash.time(Some(conversation.created_at));
+    hash.raw(conversation.properties.as_ref());
+    hash.raw(conversation.user_properties.as_ref());
+    hash.count(conversation.tags.as_ref().map(Vec::len));
+    for tag in conversation.tags.iter().flatten() {
+        hash.text(Some(tag));
+    }
+    hash.text(conversation.visibility.map(|visibility| visibility.as_str()));
+    hash.count(Some(conversation.messages.len()));
+    for message in &conversation.messages {
+        hash.text(Some(message.id.as_str()));
+        hash.text(message.external_id.as_deref());
+        hash.text(message.external_url.as_deref());
+        hash.time(message.created_at);
+        hash.time(message.updated_at);
+        hash.text(Some(&message.role));
+        hash.text(message.name.as_deref());
+        for raw in
+            [&message.content, &message.links, &message.tool_calls, &message.properties, &message.user_properties]
+        {
+            hash.raw(raw.as_ref());
+        }
+    }
+    hash.0.digest128()
+}
+
+/// Feeds fields so that different ones never run together: each with a presence mark and its length.
+struct ContentHash(Xxh3);
+
+impl ContentHash {
+    fn new() -> Self {
+        Self(Xxh3::new())
+    }
+
+    fn count(&mut self, count: Option<usize>) {
+        self.0.update(&count.map_or(0, |count| count as u64 + 1).to_le_bytes());
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        self.count(text.map(str::len));
+        self.0.update(text.unwrap_or_default().as_bytes());
+    }
+
+    fn raw(&mut self, raw: Option<&RawJson>) {
+        self.text(raw.map(|raw| raw.get()));
+    }
+
+    fn time(&mut self, time: Option<EpochMillis>) {
+        self.0.update(&[u8::from(time.is_some())]);
+        self.0.update(&time.map_or(0, |time| time.0).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;
