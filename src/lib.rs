@@ -2,6 +2,9 @@
 //!
 //! A map of the house. Imports go downward.
 //!
+//! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet and Delta table log; and the
+//!   immutable snapshot that every read works on.
 //! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
 pub mod model;
+pub mod storage;

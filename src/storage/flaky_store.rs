@@ -1,0 +1,152 @@
+//! For tests: a store whose puts fail in chosen ways.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// The object is written, but the caller sees an error.
+    AnswerLost,
+    NotWritten,
+    /// Waits until the fault is over, then writes.
+    Held,
+}
+
+/// Each put takes the next fault; after the last one all is well but for what [`FlakyStore::fail`] and
+/// [`FlakyStore::fail_often`] say.
+#[derive(Debug)]
+pub(crate) struct FlakyStore {
+    inner: Arc<dyn ObjectStore>,
+    faults: Mutex<VecDeque<Fault>>,
+    /// Of all puts whose path starts so.
+    standing: Mutex<Option<(&'static str, Fault)>>,
+    often: Mutex<Option<(StdRng, f64)>>,
+    dead: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reset() -> Error {
+    Error::Generic { store: "FlakyStore", source: "connection reset".into() }
+}
+
+impl FlakyStore {
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>, faults: &[Fault]) -> Self {
+        let faults = Mutex::new(faults.iter().copied().collect());
+        Self { inner, faults, standing: Mutex::default(), often: Mutex::default(), dead: AtomicBool::new(false) }
+    }
+
+    /// Until the next call, every put under `prefix` fails so.
+    pub(crate) fn fail(&self, standing: Option<(&'static str, Fault)>) {
+        *locked(&self.standing) = standing;
+    }
+
+    /// This share of puts fails, in one way or the other.
+    pub(crate) fn fail_often(&self, seed: u64, share: f64) {
+        *locked(&self.often) = Some((StdRng::seed_from_u64(seed), share));
+    }
+
+    /// From now on nothing is written or deleted, as after a crash of the process that uses it.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    fn standing_fault(&self, location: &Path) -> Option<Fault> {
+        let standing = *locked(&self.standing);
+        standing.filter(|(prefix, _)| location.as_ref().starts_with(prefix)).map(|(_, fault)| fault)
+    }
+
+    fn fault(&self, location: &Path) -> Option<Fault> {
+        if self.is_dead() {
+            return Some(Fault::NotWritten);
+        }
+        let next = locked(&self.faults).pop_front().or_else(|| self.standing_fault(location));
+        next.or_else(|| {
+            let mut often = locked(&self.often);
+            let (random, share) = often.as_mut()?;
+            let fails = random.random_bool(*share);
+            let fault = if random.random_bool(0.5) { Fault::AnswerLost } else { Fault::NotWritten };
+            fails.then_some(fault)
+        })
+    }
+}
+
+impl fmt::Display for FlakyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlakyStore({})", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FlakyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        match self.fault(location) {
+            None => return self.inner.put_opts(location, payload, options).await,
+            Some(Fault::NotWritten) => {}
+            Some(Fault::AnswerLost) => {
+                let _ = self.inner.put_opts(location, payload, options).await;
+            }
+            Some(Fault::Held) => {
+                while self.standing_fault(location) == Some(Fault::Held) && !self.is_dead() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                if self.is_dead() {
+                    return Err(reset());
+                }
+                return self.inner.put_opts(location, payload, options).await;
+            }
+        }
+        Err(reset())
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        if self.is_dead() {
+            return futures::stream::once(async { Err(reset()) }).boxed();
+        }
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

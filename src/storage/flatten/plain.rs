@@ -1,0 +1,101 @@
+//! The columns of `conversations` that every document has, up to the raw JSON.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, ListBuilder, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
+};
+
+use crate::model::conversation::{Conversation, ConversationType, Visibility};
+use crate::model::ids::EpochMillis;
+use crate::storage::schema::list_element;
+
+/// What `state` reads as until it is set (contract A3).
+pub const UNSET_STATE: &str = "no";
+
+pub fn type_name(conversation_type: ConversationType) -> &'static str {
+    match conversation_type {
+        ConversationType::Openai => "openai",
+        ConversationType::SupportTicket => "support_ticket",
+        ConversationType::SupportCopilot => "support_copilot",
+    }
+}
+
+pub fn type_named(name: &str) -> Option<ConversationType> {
+    [ConversationType::Openai, ConversationType::SupportTicket, ConversationType::SupportCopilot]
+        .into_iter()
+        .find(|conversation_type| type_name(*conversation_type) == name)
+}
+
+pub fn visibility_name(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Private => "private",
+        Visibility::Public => "public",
+    }
+}
+
+pub fn visibility_named(name: &str) -> Option<Visibility> {
+    [Visibility::Private, Visibility::Public].into_iter().find(|visibility| visibility_name(*visibility) == name)
+}
+
+/// In the order of the schema: `organizationId` to `userProperties`.
+pub fn conversation_arrays(conversations: &[Arc<Conversation>]) -> Vec<ArrayRef> {
+    let rows = Rows(conversations);
+    vec![
+        rows.text(|c| c.organization_id.as_str()),
+        rows.text(|c| c.project_id.as_str()),
+        rows.text(|c| c.id.as_str()),
+        rows.text(|c| type_name(c.conversation_type)),
+        rows.nullable_text(|c| c.integration_id.as_ref().map(|id| id.as_str())),
+        rows.nullable_text(|c| c.external_id.as_deref()),
+        rows.nullable_text(|c| c.external_url.as_deref()),
+        rows.nullable_text(|c| c.support_ticket_conversation_id.as_deref()),
+        rows.nullable_text(|c| c.visibility.map(visibility_name)),
+        rows.nullable_text(|c| c.annotations.title.as_deref()),
+        rows.nullable_text(|c| c.annotations.assignee.as_deref()),
+        rows.text(|c| c.annotations.state.as_deref().unwrap_or(UNSET_STATE)),
+        times(conversations.iter().map(|c| Some(c.created_at))),
+        times(conversations.iter().map(|c| Some(c.updated_at))),
+        times(conversations.iter().map(|c| Some(c.first_message_time()))),
+        times(conversations.iter().map(|c| Some(c.last_message_time()))),
+        Arc::new(Int64Array::from_iter_values(conversations.iter().map(|c| c.messages.len() as i64))),
+        Arc::new(Int64Array::from_iter_values(conversations.iter().map(|c| c.user_message_count()))),
+        rows.lists(|c| c.tags.as_deref()),
+        rows.lists(|c| c.annotations.categories.as_deref()),
+        Arc::new(BooleanArray::from_iter(conversations.iter().map(|c| Some(c.annotations.is_end)))),
+        rows.nullable_text(|c| c.properties.as_ref().map(|raw| raw.get())),
+        rows.nullable_text(|c| c.user_properties.as_ref().map(|raw| raw.get())),
+    ]
+}
+
+pub fn times(times: impl Iterator<Item = Option<EpochMillis>>) -> ArrayRef {
+    // Years 0001 to 9999 fit in microseconds.
+    let array: TimestampMicrosecondArray = times.map(|time| time.map(|time| time.0.saturating_mul(1_000))).collect();
+    Arc::new(array.with_timezone("UTC"))
+}
+
+struct Rows<'a>(&'a [Arc<Conversation>]);
+
+impl<'a> Rows<'a> {
+    fn text(&self, value: impl Fn(&'a Conversation) -> &'a str) -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(self.0.iter().map(|c| value(c))))
+    }
+
+    fn nullable_text(&self, value: impl Fn(&'a Conversation) -> Option<&'a str>) -> ArrayRef {
+        Arc::new(self.0.iter().map(|c| value(c)).collect::<StringViewArray>())
+    }
+
+    fn lists(&self, value: impl Fn(&'a Conversation) -> Option<&'a [String]>) -> ArrayRef {
+        let mut lists = ListBuilder::new(StringViewBuilder::new()).with_field(list_element());
+        for conversation in self.0 {
+            match value(conversation) {
+                Some(elements) => {
+                    elements.iter().for_each(|element| lists.values().append_value(element));
+                    lists.append(true);
+                }
+                None => lists.append(false),
+            }
+        }
+        Arc::new(lists.finish())
+    }
+}

@@ -1,0 +1,94 @@
+//! How the two JSON fields of one file (or tail segment) lie in columns.
+//!
+//! Objects are walked. A string, number or boolean leaf goes to the column of its (path, kind) if the file has one;
+//! everything else (JSON null, whole arrays, empty objects, leaves without a column) goes to the remainder, one JSON
+//! object of the same nesting. The raw text of both fields is kept beside them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JsonField {
+    Properties,
+    UserProperties,
+}
+
+impl JsonField {
+    pub const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
+
+    /// The contract's name, also the name of the raw column.
+    pub fn name(self) -> &'static str {
+        match self {
+            JsonField::Properties => "properties",
+            JsonField::UserProperties => "userProperties",
+        }
+    }
+
+    /// The column of what has no column of its own; null where nothing is left.
+    pub fn remainder_column(self) -> &'static str {
+        match self {
+            JsonField::Properties => "properties:remainder",
+            JsonField::UserProperties => "userProperties:remainder",
+        }
+    }
+}
+
+/// A leaf's JSON type. A number has two columns: `Number` (Float64, every number; -0 as 0) and `NumberText` (the exact
+/// `jsonb` text, only where the double's shortest decimal, as `format!("{}")` prints it, is not that text).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ColumnKind {
+    String,
+    Number,
+    NumberText,
+    Boolean,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PropertyColumn {
+    pub field: JsonField,
+    /// Object keys from the field down to the leaf; never empty.
+    pub path: Vec<String>,
+    pub kind: ColumnKind,
+    /// The Parquet column's name. Only an address: the path and kind above are the authority, it is never parsed.
+    pub name: String,
+}
+
+/// Which entries a file's remainder of one field holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RemainderPaths {
+    /// The paths of all its leaves (JSON null, arrays, empty objects, leaves without a column), keys as they are.
+    Known(BTreeSet<Vec<String>>),
+    /// Too many to list: it may hold anything.
+    Any,
+}
+
+impl Default for RemainderPaths {
+    fn default() -> Self {
+        RemainderPaths::Known(BTreeSet::new())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Layout {
+    /// Sorted. `Number` columns stand here also where `NumberText` is absent.
+    pub columns: Vec<PropertyColumn>,
+    pub properties_remainder: RemainderPaths,
+    pub user_properties_remainder: RemainderPaths,
+    /// The longest raw text of one JSON field, in bytes: bounds a batch's memory.
+    pub max_json_bytes: u64,
+}
+
+impl Layout {
+    pub fn remainder(&self, field: JsonField) -> &RemainderPaths {
+        match field {
+            JsonField::Properties => &self.properties_remainder,
+            JsonField::UserProperties => &self.user_properties_remainder,
+        }
+    }
+}

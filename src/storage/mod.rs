@@ -1,0 +1,33 @@
+//! The way of a document, in its order: [`store`] looks up what a change needs to know, [`committer`] groups changes
+//! into the write-ahead log ([`wal`], [`log_writer`]) and applies them to the memory tail ([`tail`]); [`flush`] writes
+//! the tail to files ([`flatten`], [`columns`], [`parquet_file`], [`index`]) and commits them ([`tables`],
+//! [`table_log`], [`deletion_vector`]). Every read works on one immutable [`snapshot`] ([`rows`] for point reads).
+//! [`recovery`] opens a store, [`bulk`] loads history past the log, [`durable`] makes local files durable.
+
+pub mod bulk;
+pub mod columns;
+pub mod committer;
+pub mod deletion_vector;
+pub mod durable;
+pub mod error;
+pub mod fail_point;
+#[cfg(test)]
+mod flaky_store;
+pub mod flatten;
+pub mod flush;
+pub mod index;
+pub mod keys;
+pub mod layout;
+pub mod log_writer;
+pub mod operation;
+pub mod parquet_file;
+pub mod recovery;
+pub mod rows;
+pub mod schema;
+pub mod snapshot;
+pub mod statistics;
+pub mod store;
+pub mod table_log;
+pub mod tables;
+pub mod tail;
+pub mod wal;
