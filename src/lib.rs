@@ -2,9 +2,11 @@
 //!
 //! A map of the house. Imports go downward.
 //!
+//! - [`query`]: the JSON query language: request → checked form → DataFusion logical plan → rows.
 //! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet and Delta table log; and the
 //!   immutable snapshot that every read works on.
 //! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
 pub mod model;
+pub mod query;
 pub mod storage;

@@ -1,0 +1,171 @@
+//! Checks a query request against contract A3: its JSON becomes a [`Query`], or an error that says where and why.
+
+mod filter;
+mod names;
+mod order;
+mod reader;
+mod select;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
+use self::reader::{At, Object, clipped, list, quoted, string, word};
+use super::dsl::{FieldRef, Query};
+use super::error::QueryError;
+use super::view::{Field, FieldKind, View};
+use crate::model::json::{self, Json, JsonErrorKind};
+use crate::model::jsonb;
+
+/// JSON levels of a request body. 64 filter levels cost two each, so this leaves over 100 for a condition's value;
+/// stored properties have at most 32.
+const JSON_LEVELS: usize = 256;
+const NOTES_CHARACTERS: usize = 80;
+const PATH_ELEMENTS: usize = 32;
+const DEFAULT_LIMIT: usize = 10_000;
+const LARGEST_LIMIT: u64 = 100_000;
+/// The largest integer that every JSON client can spell exactly.
+const LARGEST_OFFSET: u64 = (1 << 53) - 1;
+
+const REQUEST_KEYS: [&str; 9] =
+    ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
+
+const WEEKDAYS: [(&str, Weekday); 7] = [
+    ("monday", Weekday::Monday),
+    ("tuesday", Weekday::Tuesday),
+    ("wednesday", Weekday::Wednesday),
+    ("thursday", Weekday::Thursday),
+    ("friday", Weekday::Friday),
+    ("saturday", Weekday::Saturday),
+    ("sunday", Weekday::Sunday),
+];
+
+/// Checks a request body on `view`.
+///
+/// # Errors
+/// [`QueryError::Syntax`] if the body is not JSON, else [`QueryError::Invalid`].
+pub fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
+    check_json(view, &parse(body)?)
+}
+
+fn parse(body: &[u8]) -> Result<Json, QueryError> {
+    json::parse(body, JSON_LEVELS).map_err(|error| {
+        let message = match error.kind {
+            JsonErrorKind::Syntax(message) => {
+                return QueryError::Syntax(format!("{message} at byte {}", error.offset));
+            }
+            JsonErrorKind::TooDeep => format!("nested over {JSON_LEVELS} levels deep"),
+            kind => kind.to_string(),
+        };
+        QueryError::Invalid { path: error.path, message }
+    })
+}
+
+fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
+    let root = At::ROOT;
+    let request = Object::read(body, &root, &REQUEST_KEYS)?;
+    if let Some(notes) = request.get("notes") {
+        check_notes(notes, &root.key("notes"))?;
+    }
+    let mut columns = select::columns(view, request.get("select"), request.get("groupBy"), &root)?;
+    let filter = match request.get("where") {
+        Some(filter) => filter::filter(view, filter, &root.key("where"))?,
+        None => None,
+    };
+    let order = match request.get("orderBy") {
+        Some(order) => order::orders(view, order, &root.key("orderBy"), &mut columns)?,
+        None => Vec::new(),
+    };
+    let limit = match request.get("limit") {
+        Some(limit) => integer(limit, &root.key("limit"), 1, LARGEST_LIMIT)?,
+        None => DEFAULT_LIMIT,
+    };
+    let offset = match request.get("offset") {
+        Some(offset) => integer(offset, &root.key("offset"), 0, LARGEST_OFFSET)?,
+        None => 0,
+    };
+    let time_zone = match request.get("timeZone") {
+        Some(name) => time_zone(name, &root.key("timeZone"))?,
+        None => TimeZone::UTC,
+    };
+    let week_start = match request.get("weekStart") {
+        Some(day) => word(day, &root.key("weekStart"), "day", &WEEKDAYS)?,
+        None => Weekday::Monday,
+    };
+    Ok(Query {
+        view,
+        groups: columns.groups,
+        aggregations: columns.aggregations,
+        grouped: columns.grouped,
+        columns: columns.columns,
+        filter,
+        order,
+        limit,
+        offset,
+        time_zone,
+        week_start,
+    })
+}
+
+fn check_notes(notes: &Json, at: &At<'_>) -> Result<(), QueryError> {
+    let characters = string(notes, at)?.chars().count();
+    if characters > NOTES_CHARACTERS {
+        return Err(at.error(format!("{characters} characters given, at most {NOTES_CHARACTERS} are allowed")));
+    }
+    Ok(())
+}
+
+/// An integer in any JSON spelling (`100`, `100.0`, `1e2`).
+fn integer(json: &Json, at: &At<'_>, least: u64, most: u64) -> Result<usize, QueryError> {
+    let Json::Number(token) = json else {
+        return Err(at.wrong_kind(json, &format!("an integer from {least} to {most}")));
+    };
+    let plain = jsonb::number_text(token);
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    let value = if whole == "-0" { Some(0) } else { whole.parse::<u64>().ok() };
+    match value.and_then(|value| usize::try_from(value).ok().filter(|_| (least..=most).contains(&value))) {
+        Some(value) if fraction.bytes().all(|digit| digit == b'0') => Ok(value),
+        _ => Err(at.error(format!("{} given, an integer from {least} to {most} is needed", clipped(token)))),
+    }
+}
+
+fn time_zone(json: &Json, at: &At<'_>) -> Result<TimeZone, QueryError> {
+    let name = string(json, at)?;
+    match TimeZone::get(name) {
+        Ok(zone) if !zone.is_unknown() => Ok(zone),
+        _ => Err(at.error(format!(
+            "unknown time zone {}; an IANA name such as `Europe/Berlin` or `UTC` is needed",
+            quoted(name)
+        ))),
+    }
+}
+
+fn field(view: &'static View, json: &Json, at: &At<'_>) -> Result<&'static Field, QueryError> {
+    let name = string(json, at)?;
+    view.field(name).ok_or_else(|| at.unknown("field", name, view.fields.iter().map(|field| field.name)))
+}
+
+/// The `field` of an object and its `path`.
+fn field_ref(view: &'static View, object: &Object<'_>, at: &At<'_>) -> Result<FieldRef, QueryError> {
+    let field = field(view, object.required("field", "a field name")?, &at.key("field"))?;
+    let path = match object.get("path") {
+        Some(given) => path(given, &at.key("path"), field)?,
+        None => Vec::new(),
+    };
+    Ok(FieldRef { field, path })
+}
+
+/// An empty path counts as absent, also on a field that takes none.
+fn path(json: &Json, at: &At<'_>, field: &Field) -> Result<Vec<String>, QueryError> {
+    let elements = list(json, at, PATH_ELEMENTS)?;
+    if !elements.is_empty() && field.kind != FieldKind::Json {
+        return Err(at.error(format!("`{}` is not a JSON field and takes no path", field.name)));
+    }
+    let mut path = Vec::with_capacity(elements.len());
+    for (index, element) in elements.iter().enumerate() {
+        path.push(string(element, &at.index(index))?.to_owned());
+    }
+    Ok(path)
+}

@@ -1,0 +1,165 @@
+//! The checked form of a query request: every name resolved, every value of the right type, every default filled in.
+//! `check` makes it from the request's JSON; `compile` turns it into a logical plan and can no longer fail on input.
+
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
+use super::view::{Field, View};
+use crate::model::json::Json;
+
+/// A request that passed every rule of contract A3.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub view: &'static View,
+    /// Group keys in tie-break order: time selections in `select` order, then `groupBy` in order. Duplicates removed.
+    pub groups: Vec<KeyExpr>,
+    /// Aggregations, selected ones first, then those that only `orderBy` needs. Duplicates removed.
+    pub aggregations: Vec<Aggregation>,
+    /// Whether rows are groups (any aggregation, time selection or `groupBy`) rather than stored rows.
+    pub grouped: bool,
+    /// Output columns in order; names are unique.
+    pub columns: Vec<OutputColumn>,
+    pub filter: Option<Filter>,
+    /// As asked; the tie-breakers are added by `compile`.
+    pub order: Vec<Order>,
+    /// 1 to 100,000; the response's `pageSize`.
+    pub limit: usize,
+    pub offset: usize,
+    pub time_zone: TimeZone,
+    pub week_start: Weekday,
+}
+
+/// A field, or the value at a path into a JSON field.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldRef {
+    pub field: &'static Field,
+    /// Empty: the whole field. Non-empty only for [`super::view::FieldKind::Json`].
+    pub path: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeUnit {
+    Hour,
+    Day,
+    Week,
+    Month,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyExpr {
+    Field(FieldRef),
+    Bucket { field: &'static Field, unit: TimeUnit },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    Sum,
+    Count,
+    CountDistinct,
+    Avg,
+    Min,
+    Max,
+}
+
+/// `argument` is absent for the row count only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aggregation {
+    pub function: AggregateFunction,
+    pub argument: Option<FieldRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ColumnExpr {
+    /// Index into [`Query::groups`].
+    Group(usize),
+    /// Index into [`Query::aggregations`].
+    Aggregation(usize),
+    /// Only in queries that are not grouped.
+    Field(FieldRef),
+}
+
+#[derive(Clone, Debug)]
+pub struct OutputColumn {
+    pub name: String,
+    pub expr: ColumnExpr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub expr: ColumnExpr,
+    pub descending: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// Empty: true.
+    And(Vec<Filter>),
+    /// Empty: false.
+    Or(Vec<Filter>),
+    Condition(Condition),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Gt,
+    Gte,
+    Lt,
+    Lte,
+}
+
+/// A literal of the type that the target takes: `Text` for text fields, `Number` (a JSON number token) for integer
+/// fields, `Boolean`, `Time` (epoch milliseconds) and, for JSON fields and paths and for list fields, `Json`.
+#[derive(Clone, Debug)]
+pub enum Literal {
+    Text(String),
+    Number(String),
+    Boolean(bool),
+    /// Epoch milliseconds as an exact decimal (a literal may carry a fraction or lie outside the stored range).
+    Time(String),
+    Json(Json),
+}
+
+#[derive(Clone, Debug)]
+pub enum Condition {
+    IsNull(FieldRef),
+    IsNotNull(FieldRef),
+    /// `eq`, `neq`, `in`, `notIn`. An absent value matches only if `or_null` (never set with `negated`).
+    In {
+        target: FieldRef,
+        values: Vec<Literal>,
+        or_null: bool,
+        negated: bool,
+    },
+    /// `gt`, `gte`, `lt`, `lte`. At a JSON path `value` is `Text` or `Number`, and only values of that JSON type match.
+    Compare {
+        target: FieldRef,
+        comparison: Comparison,
+        value: Literal,
+    },
+    /// `arrayContains`: the list or array has every one of `values` (jsonb equality).
+    ArrayContains {
+        target: FieldRef,
+        values: Vec<Json>,
+    },
+    /// `@>`
+    JsonContains {
+        target: FieldRef,
+        value: Json,
+    },
+    /// `<@`
+    JsonContainedBy {
+        target: FieldRef,
+        value: Json,
+    },
+    /// `?` (one key), `?|` and `?&` (`all`).
+    JsonHasKeys {
+        target: FieldRef,
+        keys: Vec<String>,
+        all: bool,
+    },
+    /// The array has an element that `@>` the object.
+    JsonArrayContainsObject {
+        target: FieldRef,
+        object: Json,
+    },
+}

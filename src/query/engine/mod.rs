@@ -1,0 +1,521 @@
+//! Runs queries: a slot, a session and a deadline for each, on threads of its own.
+//!
+//! A query is a task on the engine's runtime that writes chunks of the response into a short channel. Dropping the
+//! answer's body ends the task, and with it every stream and spill file of the query.
+
+mod row_count;
+mod session;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::datatypes::{Field, Schema};
+use bytes::Bytes;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{Stream, StreamExt};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use super::scan::Scope;
+
+use self::row_count::RowCountExec;
+use self::session::{Limits, Session, query_error, sorted};
+use super::compile::{self, PageColumn, PagePlan, SizedPlan, Source};
+use super::dsl::Query;
+use super::error::QueryError;
+use super::render::{self, RowWriter};
+use super::scan::rows::RowReader;
+use crate::storage::snapshot::{RowAddress, Snapshot};
+
+/// Plans of a thousand nested conditions are walked recursively.
+const STACK_BYTES: usize = 32 << 20;
+/// A chunk of the response is sent once it has this many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+/// A sort keeps at most this many rows in one heap; above that it sorts everything, which can spill.
+const MAX_TOP_ROWS: usize = 200_000;
+
+#[derive(Clone, Debug)]
+pub struct QueryOptions {
+    /// Threads, and partitions of a plan.
+    pub threads: usize,
+    /// Queries that run at once.
+    pub slots: usize,
+    /// How long a query waits for a slot before it is turned away.
+    pub slot_wait: Duration,
+    /// Of one query.
+    pub memory_bytes: u64,
+    /// Of one query, in `spill_dir`.
+    pub spill_bytes: u64,
+    pub spill_dir: PathBuf,
+    /// From the request to the last byte, the wait for a slot not counted.
+    pub deadline: Duration,
+}
+
+pub struct QueryEngine {
+    /// Taken only by `drop`.
+    runtime: Option<Runtime>,
+    handle: Handle,
+    slots: Arc<Semaphore>,
+    slot_wait: Duration,
+    deadline: Duration,
+    limits: Arc<Limits>,
+}
+
+/// A response whose first chunk is there.
+pub struct QueryAnswer {
+    pub body: QueryBody,
+}
+
+impl QueryEngine {
+    /// # Errors
+    /// If the threads or the spill folder cannot be made.
+    pub fn new(options: QueryOptions) -> std::io::Result<QueryEngine> {
+        std::fs::create_dir_all(&options.spill_dir)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        Ok(QueryEngine {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+            slots: Arc::new(Semaphore::new(options.slots.max(1))),
+            slot_wait: options.slot_wait,
+            deadline: options.deadline,
+            limits: Arc::new(Limits {
+                memory_bytes: options.memory_bytes,
+                spill_bytes: options.spill_bytes,
+                spill_dir: options.spill_dir,
+                partitions: options.threads.max(1),
+            }),
+        })
+    }
+
+    /// Answers a query. Returns once the first chunk is ready, so that a limit hit before still gets its status.
+    pub async fn run(&self, snapshot: Arc<Snapshot>, scope: Scope, query: Query) -> Result<QueryAnswer, QueryError> {
+        let slot = self.slot().await?;
+        let deadline = Deadline::after(self.deadline);
+        let limits = Arc::clone(&self.limits);
+        let (sender, receiver) = mpsc::channel(4);
+        let task = self.handle.spawn(async move {
+            let mut output = Output { sender: sender.clone(), chunk: Vec::new() };
+            let execution = Execution { source: Source { snapshot, scope }, limits };
+            let answered = deadline.limit(execution.answer(&query, &mut output)).await;
+            let last = match answered {
+                Ok(()) => Message::End,
+                Err(error) => Message::Failed(error),
+            };
+            // A client that stopped reading must not keep the slot; if it is gone, nobody is left to tell.
+            drop(slot);
+            let _ = sender.send(last).await;
+        });
+        let mut body = QueryBody { receiver, task: task.abort_handle(), first: None, done: false };
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                body.first = Some(chunk);
+                Ok(QueryAnswer { body })
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(QueryError::Internal("the query gave no output".into())),
+        }
+    }
+
+    /// The addresses of the newest conversations, and the number of all (contract A2, `GET /conversations`).
+    pub async fn latest(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        limit: usize,
+        offset: usize,
+    ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let slot = self.slot().await?;
+        let deadline = Deadline::after(self.deadline);
+        let limits = Arc::clone(&self.limits);
+        let task = self.handle.spawn(async move {
+            let _slot: OwnedSemaphorePermit = slot;
+            let execution = Execution { source: Source { snapshot, scope }, limits };
+            deadline.limit(execution.latest(limit, offset)).await
+        });
+        let _abort = AbortOnDrop(task.abort_handle());
+        task.await.unwrap_or_else(|error| Err(QueryError::Internal(format!("the query's task ended: {error}"))))
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        match timeout(self.slot_wait, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(QueryError::NoSlot),
+        }
+    }
+}
+
+impl Drop for QueryEngine {
+    /// A runtime must not block on its own end inside another runtime's thread.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    seconds: u64,
+}
+
+impl Deadline {
+    fn after(duration: Duration) -> Self {
+        Deadline { at: Instant::now() + duration, seconds: duration.as_secs() }
+    }
+
+    async fn limit<T>(self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+        timeout_at(self.at, work).await.unwrap_or(Err(QueryError::Deadline { seconds: self.seconds }))
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+enum Message {
+    Chunk(Bytes),
+    Failed(QueryError),
+    End,
+}
+
+/// The response in chunks. An error is the last item, and then the body is no valid JSON.
+pub struct QueryBody {
+    receiver: mpsc::Receiver<Message>,
+    task: AbortHandle,
+    first: Option<Bytes>,
+    done: bool,
+}
+
+impl Stream for QueryBody {
+    type Item = Result<Bytes, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(chunk) = self.first.take() {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        if self.done {
+            return Poll::Ready(None);
+        }
+        self.receiver.poll_recv(context).map(|message| match message {
+            Some(Message::Chunk(chunk)) => Some(Ok(chunk)),
+            Some(Message::End) => {
+                self.done = true;
+                None
+            }
+            Some(Message::Failed(error)) => {
+                self.done = true;
+                Some(Err(error))
+            }
+            // Only a panic ends the task without a last message.
+            None => {
+                self.done = true;
+                Some(Err(QueryError::Internal("the query's task ended".into())))
+            }
+        })
+    }
+}
+
+impl Drop for QueryBody {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Output {
+    sender: mpsc::Sender<Message>,
+    chunk: Vec<u8>,
+}
+
+impl Output {
+    /// Sends rows in chunks, so that a client which does not read holds a few of them in memory, however long the rows.
+    async fn write(
+        &mut self,
+        writer: &mut RowWriter,
+        batch: &RecordBatch,
+        rows: std::ops::Range<usize>,
+    ) -> Result<(), QueryError> {
+        let mut next = rows.start;
+        while next < rows.end {
+            next = writer.write_batch(batch, &mut self.chunk, next..rows.end, CHUNK_BYTES)?;
+            self.flush_above(CHUNK_BYTES).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush_above(&mut self, bytes: usize) -> Result<(), QueryError> {
+        if self.chunk.len() <= bytes {
+            return Ok(());
+        }
+        let chunk = Bytes::from(std::mem::take(&mut self.chunk));
+        let sent = self.sender.send(Message::Chunk(chunk)).await;
+        sent.map_err(|_| QueryError::Internal("the client is gone".into()))
+    }
+}
+
+/// Skips the first rows of a stream and ends after a number of rows.
+struct Window {
+    skip: usize,
+    left: usize,
+}
+
+impl Window {
+    /// The rows of the next batch that are in the window.
+    fn take(&mut self, rows: usize) -> std::ops::Range<usize> {
+        let start = self.skip.min(rows);
+        self.skip -= start;
+        let end = start + self.left.min(rows - start);
+        self.left -= end - start;
+        start..end
+    }
+}
+
+struct Execution {
+    source: Source,
+    limits: Arc<Limits>,
+}
+
+impl Execution {
+    fn error(&self, error: DataFusionError) -> QueryError {
+        query_error(&error, &self.limits)
+    }
+
+    fn session(&self, batch_size: usize) -> Result<Session, QueryError> {
+        let store = Arc::clone(&self.source.snapshot.store);
+        Session::new(&self.limits, store, batch_size).map_err(|error| self.error(error))
+    }
+
+    async fn answer(&self, query: &Query, output: &mut Output) -> Result<(), QueryError> {
+        let mut writer = RowWriter::new(render::formats(query));
+        let total = if query.grouped {
+            self.answer_groups(query, &mut writer, output).await?
+        } else {
+            self.answer_rows(query, &mut writer, output).await?
+        };
+        render::close_envelope(&mut output.chunk, total, query.limit, writer.rows());
+        output.flush_above(0).await
+    }
+
+    async fn answer_groups(
+        &self,
+        query: &Query,
+        writer: &mut RowWriter,
+        output: &mut Output,
+    ) -> Result<u64, QueryError> {
+        let grouped = compile::grouped(query, &self.source).map_err(|error| self.error(error))?;
+        let session = self.session(grouped.plan.batch_size)?;
+        let plan = session.plan(&grouped.plan.plan).await.map_err(|error| self.error(error))?;
+        let groups = Arc::new(AtomicU64::new(0));
+        let counted: Arc<dyn ExecutionPlan> = Arc::new(RowCountExec::new(plan, Arc::clone(&groups)));
+        let plan = sorted(counted, &grouped.order, fetch(query)).map_err(|error| self.error(error))?;
+        let mut stream = execute_stream(plan, session.task()).map_err(|error| self.error(error))?;
+        let mut window = Window { skip: query.offset, left: query.limit };
+        render::open_envelope(&mut output.chunk);
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| self.error(error))?;
+            let rows = window.take(batch.num_rows());
+            output.write(writer, &batch, rows).await?;
+            if window.left == 0 {
+                // The sort has read all its input before it gave its first row.
+                break;
+            }
+        }
+        Ok(groups.load(Ordering::Relaxed))
+    }
+
+    async fn answer_rows(&self, query: &Query, writer: &mut RowWriter, output: &mut Output) -> Result<u64, QueryError> {
+        let page = compile::page(query, &self.source).map_err(|error| self.error(error))?;
+        let mut stream = self.page_stream(&page, fetch(query)).await?;
+        let mut window = Window { skip: query.offset, left: query.limit };
+        // Two batches ahead: a page that ends within the first is known to be all there is.
+        let mut batch = next(&mut stream).await.map_err(|error| self.error(error))?;
+        let following = match batch {
+            Some(_) => next(&mut stream).await.map_err(|error| self.error(error))?,
+            None => None,
+        };
+        let first_rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+        let complete = following.is_none() && fetch(query).is_none_or(|fetch| first_rows < fetch);
+        let total = if complete { first_rows as u64 } else { self.count(query).await? };
+        render::open_envelope(&mut output.chunk);
+        let mut following = following;
+        while let Some(current) = batch {
+            let rows = window.take(current.num_rows());
+            self.write_page(&page, &current.slice(rows.start, rows.len()), writer, output).await?;
+            if window.left == 0 {
+                break;
+            }
+            batch = following.take();
+            if batch.is_some() {
+                following = next(&mut stream).await.map_err(|error| self.error(error))?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Writes rows of a page, with the stored columns that the sort did not carry.
+    async fn write_page(
+        &self,
+        page: &PagePlan,
+        rows: &RecordBatch,
+        writer: &mut RowWriter,
+        output: &mut Output,
+    ) -> Result<(), QueryError> {
+        let Some((source, row)) = page.address else {
+            let columns: Vec<usize> = page.columns.iter().map(|column| position(column).unwrap_or(0)).collect();
+            let batch = rows.project(&columns).map_err(|error| QueryError::Internal(error.to_string()))?;
+            return output.write(writer, &batch, 0..batch.num_rows()).await;
+        };
+        let addresses = addresses(rows, source, row)?;
+        let stored: Vec<&'static str> = page
+            .columns
+            .iter()
+            .filter_map(|column| match column {
+                PageColumn::Stored(name) => Some(*name),
+                PageColumn::Page(_) => None,
+            })
+            .collect();
+        let mut reader = RowReader::new(Arc::clone(&self.source.snapshot), stored);
+        let mut done = 0;
+        while done < addresses.len() {
+            let left = addresses.get(done..).unwrap_or_default();
+            let wide = reader.next_chunk(left).await.map_err(|error| self.error(error))?;
+            let narrow = rows.slice(done, wide.num_rows());
+            let batch = joined(&page.columns, &narrow, &wide)?;
+            output.write(writer, &batch, 0..batch.num_rows()).await?;
+            done += batch.num_rows();
+        }
+        Ok(())
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, QueryError> {
+        let plan = compile::matches(query, &self.source).map_err(|error| self.error(error))?;
+        self.single_count(&plan).await
+    }
+
+    async fn single_count(&self, plan: &SizedPlan) -> Result<u64, QueryError> {
+        let mut stream = self.stream(plan).await?;
+        let batch = next(&mut stream).await.map_err(|error| self.error(error))?;
+        let count = batch.as_ref().and_then(|batch| batch.columns().first()).and_then(|column| {
+            let column = column.as_any().downcast_ref::<Int64Array>()?;
+            (!column.is_empty()).then(|| column.value(0))
+        });
+        count
+            .and_then(|count| u64::try_from(count).ok())
+            .ok_or_else(|| QueryError::Internal("a count gave no number".into()))
+    }
+
+    async fn stream(&self, plan: &SizedPlan) -> Result<SendableRecordBatchStream, QueryError> {
+        let session = self.session(plan.batch_size)?;
+        let plan = session.plan(&plan.plan).await.map_err(|error| self.error(error))?;
+        execute_stream(plan, session.task()).map_err(|error| self.error(error))
+    }
+
+    /// The first `fetch` rows of a page plan in order.
+    async fn page_stream(
+        &self,
+        page: &PagePlan,
+        fetch: Option<usize>,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        let session = self.session(page.plan.batch_size)?;
+        let plan = session.plan_sorted(&page.plan.plan, &page.order, fetch).await.map_err(|error| self.error(error))?;
+        execute_stream(plan, session.task()).map_err(|error| self.error(error))
+    }
+
+    async fn latest(&self, limit: usize, offset: usize) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let plan = compile::row_count(&self.source).map_err(|error| self.error(error))?;
+        let total = self.single_count(&plan).await?;
+        let mut found = Vec::new();
+        if limit == 0 || offset as u64 >= total {
+            return Ok((found, total));
+        }
+        let page = compile::latest(&self.source).map_err(|error| self.error(error))?;
+        let Some((source, row)) = page.address else { return Ok((found, total)) };
+        let fetch = offset.checked_add(limit).filter(|&rows| rows <= MAX_TOP_ROWS);
+        let mut stream = self.page_stream(&page, fetch).await?;
+        let mut window = Window { skip: offset, left: limit };
+        while let Some(batch) = next(&mut stream).await.map_err(|error| self.error(error))? {
+            let rows = window.take(batch.num_rows());
+            found.extend(addresses(&batch.slice(rows.start, rows.len()), source, row)?);
+            if window.left == 0 {
+                break;
+            }
+        }
+        Ok((found, total))
+    }
+}
+
+/// How many sorted rows the answer needs; `None`: too many for a heap, so all are sorted.
+fn fetch(query: &Query) -> Option<usize> {
+    query.offset.checked_add(query.limit).filter(|&rows| rows <= MAX_TOP_ROWS)
+}
+
+/// The next batch that has rows.
+async fn next(stream: &mut SendableRecordBatchStream) -> Result<Option<RecordBatch>, DataFusionError> {
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+fn position(column: &PageColumn) -> Option<usize> {
+    match column {
+        PageColumn::Page(position) => Some(*position),
+        PageColumn::Stored(_) => None,
+    }
+}
+
+fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
+    let wrong = || QueryError::Internal("a page has no row addresses".into());
+    let sources = batch.columns().get(source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
+    let rows = batch.columns().get(row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());
+    let (sources, rows) = (sources.ok_or_else(wrong)?, rows.ok_or_else(wrong)?);
+    let address =
+        |(&source, &row): (&u32, &i32)| u32::try_from(row).map(|row| RowAddress { source, row }).map_err(|_| wrong());
+    sources.values().iter().zip(rows.values().iter()).map(address).collect()
+}
+
+/// The output columns in order, from the page and from the stored columns (which stand in the order of their use).
+fn joined(columns: &[PageColumn], narrow: &RecordBatch, wide: &RecordBatch) -> Result<RecordBatch, QueryError> {
+    let missing = || QueryError::Internal("a page lacks a column".into());
+    let mut stored = wide.columns().iter();
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let array = match column {
+            PageColumn::Page(position) => narrow.columns().get(*position),
+            PageColumn::Stored(_) => stored.next(),
+        };
+        arrays.push(Arc::clone(array.ok_or_else(missing)?));
+    }
+    let fields: Vec<Field> = arrays
+        .iter()
+        .enumerate()
+        .map(|(index, array)| Field::new(format!("o{index}"), array.data_type().clone(), true))
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(narrow.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| QueryError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+use thiserror::Error;
+
+/// Why a query was not answered. The API turns each kind into its status (contract A1).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum QueryError {
+    /// The body is not JSON: 400.
+    #[error("the body is not JSON: {0}")]
+    Syntax(String),
+    /// JSON, but no valid request: 422. `path` is the place in the request, such as
+    /// `where.and[1].condition.operator`, and empty for the body itself.
+    #[error("{}: {message}", if path.is_empty() { "request body" } else { path })]
+    Invalid { path: String, message: String },
+    /// 422 and not 5xx, which the official client would repeat for an hour.
+    #[error("the query did not finish within {seconds} seconds; narrow it with `where`")]
+    Deadline { seconds: u64 },
+    /// 422.
+    #[error("the query needs more than its memory limit of {bytes} bytes; narrow it or group by fewer values")]
+    Memory { bytes: u64 },
+    /// 422.
+    #[error("the query needs more than the {bytes} bytes of disk space that queries may use; narrow it")]
+    Spill { bytes: u64 },
+    /// 503 with `Retry-After`.
+    #[error("too many queries are running; try again")]
+    NoSlot,
+    /// 500. The text is for the log only.
+    #[error("the query failed: {0}")]
+    Internal(String),
+}

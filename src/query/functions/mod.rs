@@ -1,0 +1,37 @@
+//! The scalar and aggregate functions that DataFusion lacks for contract A3.
+//!
+//! - `json`: values at a path, predicates and sort keys of raw JSON text.
+//! - `number`: numerals in text, and exact decimals kept as a double plus text.
+//! - `list`: `arrayContains` on text lists.
+//! - `time_bucket`: first instants of hours, days, weeks and months; `zone` has the arithmetic.
+//! - `exact_sum`: `sum` and `avg` without rounding on the way; `exact` has the arithmetic.
+//! - `count_distinct`: exact distinct counts over interned values; `pairs` has the set.
+//!
+//! A function keeps its constants (a path, a literal) in its instance and its name, so that plans with two of them stay
+//! apart.
+
+mod aggregate;
+mod count_distinct;
+mod exact;
+mod exact_sum;
+mod json;
+mod json_predicate;
+mod list;
+mod number;
+mod pairs;
+mod scalar;
+mod time_bucket;
+mod zone;
+
+pub use count_distinct::count_distinct;
+pub use exact_sum::{exact_avg, exact_sum};
+pub use json::{
+    json_at, json_boolean_at, json_canonical, json_exists_at, json_number_at, json_number_text_at, json_sort_key,
+    json_string_at, json_text_at,
+};
+pub use json_predicate::{
+    json_array_contains, json_array_contains_object, json_contained_by, json_contains, json_has_keys, json_in,
+};
+pub use list::list_contains_all;
+pub use number::{NumberComparison, compare_number, number_text, numeric_of_text};
+pub use time_bucket::time_bucket;

@@ -1,0 +1,217 @@
+//! Data files as DataFusion scans them: footers read once, deleted rows left out, statistics for pruning.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{ColumnStatistics, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::error::Result;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::scalar::ScalarValue;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use roaring::RoaringBitmap;
+
+use crate::storage::snapshot::{DataFile, FileSnapshot};
+
+/// Enough for the footer of a file with few columns, so that most footers take one read.
+const FOOTER_BYTES: usize = 256 * 1024;
+
+/// Carried by every `PartitionedFile` of a scan; names the file that the reader opens.
+struct FileHandle(Arc<DataFile>);
+
+/// Opens data files through the snapshot's store. Needs no listing and no request for a size: both stand in the
+/// snapshot.
+#[derive(Debug)]
+pub struct DataFileReaders {
+    pub store: Arc<dyn ObjectStore>,
+}
+
+impl ParquetFileReaderFactory for DataFileReaders {
+    fn create_reader(
+        &self,
+        _partition_index: usize,
+        file: PartitionedFile,
+        _metadata_size_hint: Option<usize>,
+        _metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        match file.extension::<FileHandle>() {
+            Some(FileHandle(data_file)) => {
+                Ok(Box::new(DataFileReader { store: Arc::clone(&self.store), file: Arc::clone(data_file) }))
+            }
+            None => datafusion::common::internal_err!("a scanned file carries no handle: {}", file.path()),
+        }
+    }
+}
+
+pub struct DataFileReader {
+    pub store: Arc<dyn ObjectStore>,
+    pub file: Arc<DataFile>,
+}
+
+impl AsyncFileReader for DataFileReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { self.store.get_range(&self.file.path, range).await.map_err(external) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.store.get_ranges(&self.file.path, &ranges).await.map_err(external) }.boxed()
+    }
+
+    /// Read once per file and kept, with the page index.
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            if let Some(metadata) = self.file.metadata.get() {
+                return Ok(Arc::clone(metadata));
+            }
+            let size = self.file.size;
+            let metadata = ParquetMetaDataReader::new()
+                .with_page_index_policy(PageIndexPolicy::Optional)
+                .with_prefetch_hint(Some(FOOTER_BYTES))
+                .load_and_finish(&mut *self, size)
+                .await?;
+            Ok(Arc::clone(self.file.metadata.get_or_init(|| Arc::new(metadata))))
+        }
+        .boxed()
+    }
+}
+
+fn external(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// The scanned form of a file: its live rows, and bounds of the columns of `schema` for pruning.
+pub fn partitioned_file(file: &FileSnapshot, schema: &Schema, partition_values: Vec<ScalarValue>) -> PartitionedFile {
+    let data_file = &file.file;
+    let mut partitioned = PartitionedFile::new(data_file.path.as_ref(), data_file.size);
+    partitioned.partition_values = partition_values;
+    partitioned = partitioned
+        .with_statistics(Arc::new(file_statistics(data_file, schema)))
+        .with_extension(FileHandle(Arc::clone(data_file)));
+    if !file.deleted.is_empty() {
+        partitioned = partitioned.with_extension(ParquetRowSelection::new(live_rows(&file.deleted, data_file.rows)));
+    }
+    partitioned
+}
+
+/// For pruning only, where bounds serve as well as values, and rows that are gone do no harm; so they count as exact.
+/// What DataFusion may fold into results are the scan's statistics, not these.
+fn file_statistics(file: &DataFile, schema: &Schema) -> Statistics {
+    let columns = schema.fields().iter().map(|field| {
+        let mut column = ColumnStatistics::new_unknown();
+        if let Some(known) = file.statistics.get(field.name()) {
+            let bound = |value: &Option<ScalarValue>| match value {
+                Some(value) if value.data_type() == *field.data_type() => Precision::Exact(value.clone()),
+                Some(value) => value.cast_to(field.data_type()).map_or(Precision::Absent, Precision::Exact),
+                None => Precision::Absent,
+            };
+            column.min_value = bound(&known.min);
+            column.max_value = bound(&known.max);
+            column.null_count = match known.null_count {
+                Some(count) => usize::try_from(count).map_or(Precision::Absent, Precision::Exact),
+                None => Precision::Absent,
+            };
+        }
+        column
+    });
+    Statistics {
+        num_rows: Precision::Exact(file.rows as usize),
+        total_byte_size: Precision::Absent,
+        column_statistics: columns.collect(),
+    }
+}
+
+/// Rows that are not deleted, as a selection over the whole file.
+pub fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut next = 0_u32;
+    let mut iter = deleted.iter().filter(|&row| row < rows).peekable();
+    while let Some(first) = iter.next() {
+        let mut last = first;
+        while let Some(row) = iter.next_if(|&row| row == last + 1) {
+            last = row;
+        }
+        if first > next {
+            selectors.push(RowSelector::select((first - next) as usize));
+        }
+        selectors.push(RowSelector::skip((last - first + 1) as usize));
+        next = last + 1;
+    }
+    if rows > next {
+        selectors.push(RowSelector::select((rows - next) as usize));
+    }
+    RowSelection::from(selectors)
+}
+
+/// Finds columns by name in each file. The default adapter also casts where only nullability differs, which hides
+/// columns from pruning, and fills in nulls where a column is missing, which would hide a wrong layout.
+#[derive(Debug)]
+pub struct ByName;
+
+impl PhysicalExprAdapterFactory for ByName {
+    fn create(&self, logical: SchemaRef, physical: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
+        Ok(Arc::new(ByNameIn { logical, physical }))
+    }
+}
+
+#[derive(Debug)]
+struct ByNameIn {
+    logical: SchemaRef,
+    physical: SchemaRef,
+}
+
+impl PhysicalExprAdapter for ByNameIn {
+    fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        expr.transform(|expr| match expr.downcast_ref::<Column>() {
+            Some(column) => {
+                let found: Arc<dyn PhysicalExpr> = Arc::new(Column::new_with_schema(column.name(), &self.physical)?);
+                let needed = self.logical.field_with_name(column.name())?.data_type();
+                if found.data_type(&self.physical)? == *needed {
+                    return Ok(Transformed::yes(found));
+                }
+                // DataFusion 55.2 reads strings as views, but not the strings of a list.
+                Ok(Transformed::yes(Arc::new(CastExpr::new(found, needed.clone(), None))))
+            }
+            None => Ok(Transformed::no(expr)),
+        })
+        .data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_rows_leave_out_runs_of_deleted_ones() {
+        type Case = (&'static [u32], u32, &'static [(usize, bool)]);
+        let cases: [Case; 4] = [
+            (&[0, 1, 5], 8, &[(2, true), (3, false), (1, true), (2, false)]),
+            (&[7], 8, &[(7, false), (1, true)]),
+            (&[0, 1, 2], 3, &[(3, true)]),
+            (&[], 3, &[(3, false)]),
+        ];
+        for (deleted, rows, expected) in cases {
+            let selection: Vec<RowSelector> = live_rows(&deleted.iter().copied().collect(), rows).into();
+            let found: Vec<(usize, bool)> = selection.iter().map(|s| (s.row_count, s.skip)).collect();
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The `conversations` table of one snapshot as a query sees it: live rows of the key's organization and project, and
+//! only the columns that the query names, values at paths among them as virtual columns.
+//!
+//! Files and segments that answer these columns from the same places ([`resolve`]) are one scan whose projection
+//! computes the virtual columns; the scans are united. Filters reach Parquet through DataFusion's physical rules, which
+//! write them back through that projection into the file's own columns.
+
+pub mod column;
+pub mod files;
+pub mod resolve;
+pub mod rows;
+mod source;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, Statistics};
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::expressions::CastExpr;
+use datafusion::physical_plan::filter::FilterExecBuilder;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use datafusion::scalar::ScalarValue;
+
+pub use column::{Form, ScanColumn};
+use resolve::Places;
+
+use crate::model::ids::{OrganizationId, ProjectId};
+use crate::storage::flatten::flatten;
+use crate::storage::layout::Layout;
+use crate::storage::snapshot::{DataFile, FileSnapshot, FlatBatch, SegmentSnapshot, Snapshot};
+
+/// Whose rows a key may read. Only this module applies it, so that no query can forget it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    pub organization_id: OrganizationId,
+    /// `None`: every project of the organization.
+    pub project_id: Option<ProjectId>,
+}
+
+/// How Parquet is read; chosen per query.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions {
+    /// Whether filters run while decoding. Pays where they spare wide columns, costs in simple aggregations.
+    pub pushdown_filters: bool,
+    /// Rows per batch; small where batches carry raw JSON.
+    pub batch_size: usize,
+}
+
+pub const OBJECT_STORE_URL: &str = "convolake://snapshot/";
+
+pub struct ConversationsProvider {
+    snapshot: Arc<Snapshot>,
+    scope: Scope,
+    columns: Vec<ScanColumn>,
+    schema: SchemaRef,
+    options: ScanOptions,
+}
+
+impl std::fmt::Debug for ConversationsProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConversationsProvider").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+/// Scans that can be one: equal places, and equally in need of the scope's filter.
+type GroupKey = (Vec<Places>, bool);
+
+#[derive(Default)]
+struct Group<'a> {
+    files: Vec<&'a FileSnapshot>,
+    segments: Vec<(&'a SegmentSnapshot, RecordBatch)>,
+}
+
+impl ConversationsProvider {
+    pub fn new(snapshot: Arc<Snapshot>, scope: Scope, columns: Vec<ScanColumn>, options: ScanOptions) -> Self {
+        let fields: Vec<FieldRef> = columns.iter().map(ScanColumn::arrow_field).collect();
+        Self { snapshot, scope, columns, schema: Arc::new(Schema::new(fields)), options }
+    }
+
+    fn scope_columns(&self) -> Vec<(ScanColumn, String)> {
+        let organization = (ScanColumn::Plain("organizationId"), self.scope.organization_id.as_str().to_owned());
+        let project = self.scope.project_id.as_ref().map(|id| (ScanColumn::Plain("projectId"), id.as_str().to_owned()));
+        std::iter::once(organization).chain(project).collect()
+    }
+
+    /// What the file's statistics say about the scope: no row, every row, or unknown.
+    fn in_scope(&self, file: &DataFile) -> Option<bool> {
+        let mut all = Some(true);
+        for (column, value) in self.scope_columns() {
+            let Some(statistics) = file.statistics.get(&column.name()) else {
+                all = None;
+                continue;
+            };
+            let text =
+                |bound: &Option<ScalarValue>| bound.as_ref().and_then(|v| v.try_as_str().flatten().map(str::to_owned));
+            let (min, max) = (text(&statistics.min), text(&statistics.max));
+            if min.as_ref().is_some_and(|min| *min > value) || max.as_ref().is_some_and(|max| *max < value) {
+                return Some(false);
+            }
+            if min.as_ref() != Some(&value) || max.as_ref() != Some(&value) {
+                all = None;
+            }
+        }
+        all
+    }
+
+    fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
+        let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
+        let places = |layout: &Layout| wanted.iter().map(|column| resolve::resolve(layout, column)).collect::<Vec<_>>();
+        for file in self.snapshot.files.iter() {
+            let live = u64::from(file.file.rows).saturating_sub(file.deleted.len());
+            let in_scope = self.in_scope(&file.file);
+            if live > 0 && in_scope != Some(false) {
+                let key = (places(&file.file.layout), in_scope.is_none());
+                groups.entry(key).or_default().files.push(file);
+            }
+        }
+        for segment in self.snapshot.segments.iter() {
+            if segment.segment.conversations.len() as u64 <= segment.deleted.len() {
+                continue;
+            }
+            let flat = flat_batch(segment)?;
+            let key = (places(&flat.layout), true);
+            groups.entry(key).or_default().segments.push((segment, flat.batch.clone()));
+        }
+        Ok(groups)
+    }
+
+    /// The scan of one group, with the columns of `wanted`.
+    fn scan_group(
+        &self,
+        state: &dyn Session,
+        wanted: &[ScanColumn],
+        key: &GroupKey,
+        group: &Group<'_>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let (places, filter_scope) = key;
+        let mut wanted: Vec<(ScanColumn, &Places)> = wanted.iter().cloned().zip(places).collect();
+        let shown = wanted.len();
+        if *filter_scope {
+            for (column, _) in self.scope_columns() {
+                if !wanted.iter().any(|(present, _)| *present == column) {
+                    wanted.push((column, &Places::Plain));
+                }
+            }
+        }
+        let mut fields: Vec<Field> = Vec::new();
+        for (column, places) in &wanted {
+            for field in resolve::physical_fields(column, places) {
+                if !fields.iter().any(|present| present.name() == field.name()) {
+                    fields.push(field);
+                }
+            }
+        }
+        let with_source = wanted.iter().any(|(_, places)| **places == Places::Source);
+        let partition_fields: Vec<FieldRef> =
+            with_source.then(|| ScanColumn::Source.arrow_field()).into_iter().collect();
+        let file_schema = Arc::new(Schema::new(fields));
+        let table_schema =
+            TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
+        let input_schema = Arc::clone(table_schema.table_schema());
+        let df_schema = DFSchema::try_from(Arc::clone(&input_schema))?;
+        let mut projection = Vec::with_capacity(wanted.len());
+        for (column, places) in &wanted {
+            let expr = state.create_physical_expr(resolve::expression(column, places)?, &df_schema)?;
+            projection.push(ProjectionExpr::new(typed(expr, &column.data_type(), &input_schema)?, column.name()));
+        }
+
+        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !group.files.is_empty() {
+            plans.push(self.scan_files(state, table_schema, &projection, &group.files, with_source)?);
+        }
+        if !group.segments.is_empty() {
+            let partitions = state.config().target_partitions();
+            plans.push(scan_segments(&input_schema, projection, &group.segments, partitions)?);
+        }
+        if *filter_scope {
+            plans = plans.into_iter().map(|plan| self.filter_scope(state, plan, shown)).collect::<Result<_>>()?;
+        }
+        Ok(plans)
+    }
+
+    fn scan_files(
+        &self,
+        state: &dyn Session,
+        table_schema: TableSchema,
+        projection: &[ProjectionExpr],
+        files: &[&FileSnapshot],
+        with_source: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let file_schema = Arc::clone(table_schema.file_schema());
+        let partitioned = files.iter().map(|file| {
+            let source = with_source.then_some(ScalarValue::UInt32(Some(file.file.number)));
+            files::partitioned_file(file, &file_schema, source.into_iter().collect())
+        });
+        let file_groups = FileGroup::new(partitioned.collect()).split_files(state.config().target_partitions());
+        let live: u64 = files.iter().map(|file| u64::from(file.file.rows).saturating_sub(file.deleted.len())).sum();
+        let statistics = Statistics::new_unknown(table_schema.table_schema())
+            .with_num_rows(usize::try_from(live).map_or(Precision::Absent, Precision::Exact));
+        let mut parquet = TableParquetOptions::default();
+        parquet.global.pushdown_filters = self.options.pushdown_filters;
+        parquet.global.reorder_filters = self.options.pushdown_filters;
+        let source =
+            ParquetSource::new(table_schema).with_table_parquet_options(parquet).with_parquet_file_reader_factory(
+                Arc::new(files::DataFileReaders { store: Arc::clone(&self.snapshot.store) }),
+            );
+        let source = source::DataFileSource::new(source);
+        let Some(source) = source.try_pushdown_projection(&ProjectionExprs::new(projection.iter().cloned()))? else {
+            return datafusion::common::internal_err!("the Parquet source takes no projection");
+        };
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(OBJECT_STORE_URL)?, source)
+            .with_file_groups(file_groups)
+            .with_statistics(statistics)
+            .with_batch_size(Some(self.options.batch_size))
+            .with_expr_adapter(Some(Arc::new(files::ByName)))
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Rows of the scope only, and the first `shown` columns.
+    fn filter_scope(
+        &self,
+        state: &dyn Session,
+        plan: Arc<dyn ExecutionPlan>,
+        shown: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = plan.schema();
+        let parts = self.scope_columns().into_iter().map(|(column, value)| {
+            Expr::Column(Column::new_unqualified(column.name())).eq(lit(ScalarValue::Utf8View(Some(value))))
+        });
+        let predicate = crate::query::compile::all_of(parts.collect());
+        let predicate = state.create_physical_expr(predicate, &DFSchema::try_from(Arc::clone(&schema))?)?;
+        let shown = (shown < schema.fields().len()).then(|| (0..shown).collect());
+        Ok(Arc::new(FilterExecBuilder::new(predicate, plan).apply_projection(shown)?.build()?))
+    }
+}
+
+/// The segment's rows as columns, made on first use.
+fn flat_batch(segment: &SegmentSnapshot) -> Result<&FlatBatch> {
+    let segment = &segment.segment;
+    if let Some(flat) = segment.flat.get() {
+        return Ok(flat);
+    }
+    let flat = flatten(&segment.conversations, &segment.columns)
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
+    Ok(segment.flat.get_or_init(|| flat))
+}
+
+/// Rows per batch of a plan that reads these columns: fewer where files answer them from JSON text, so that a batch of
+/// the longest texts stays within [`BATCH_JSON_BYTES`]. DataFusion's memory pool does not count what streams through.
+pub fn batch_size(snapshot: &Snapshot, columns: &[ScanColumn], most: usize) -> usize {
+    let longest = |layout: &Layout| {
+        let reads_json = columns
+            .iter()
+            .any(|column| matches!(column, ScanColumn::Whole(_)) || resolve::resolve(layout, column).reads_json());
+        if reads_json { layout.max_json_bytes } else { 0 }
+    };
+    // Segments are in memory as they are.
+    let longest = snapshot.files.iter().map(|file| longest(&file.file.layout)).max().unwrap_or(0).max(1);
+    usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
+}
+
+const BATCH_JSON_BYTES: u64 = 64 << 20;
+const LEAST_BATCH_ROWS: usize = 16;
+
+#[async_trait]
+impl TableProvider for ConversationsProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted: Vec<ScanColumn> = match projection {
+            Some(indices) => indices.iter().filter_map(|&index| self.columns.get(index).cloned()).collect(),
+            None => self.columns.clone(),
+        };
+        let mut plans = Vec::new();
+        for (key, group) in &self.group(&wanted)? {
+            plans.extend(self.scan_group(state, &wanted, key, group)?);
+        }
+        match plans.len() {
+            0 => {
+                let fields: Vec<FieldRef> = wanted.iter().map(ScanColumn::arrow_field).collect();
+                Ok(Arc::new(EmptyExec::new(Arc::new(Schema::new(fields)))))
+            }
+            1 => Ok(plans.swap_remove(0)),
+            _ => UnionExec::try_new(plans),
+        }
+    }
+}
+
+/// The function's own type, or a cast to the virtual column's.
+fn typed(expr: Arc<dyn PhysicalExpr>, data_type: &DataType, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    if expr.data_type(input)? == *data_type {
+        return Ok(expr);
+    }
+    Ok(Arc::new(CastExpr::new(expr, data_type.clone(), None)))
+}
+
+fn scan_segments(
+    input_schema: &SchemaRef,
+    projection: Vec<ProjectionExpr>,
+    segments: &[(&SegmentSnapshot, RecordBatch)],
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut batches = vec![Vec::new(); partitions.clamp(1, segments.len().max(1))];
+    let count = batches.len();
+    for (position, (segment, flat)) in segments.iter().enumerate() {
+        let columns = input_schema.fields().iter().map(|field| {
+            if field.name() == column::SOURCE_COLUMN {
+                return Ok(Arc::new(UInt32Array::from_value(segment.segment.number, flat.num_rows())) as _);
+            }
+            match flat.column_by_name(field.name()) {
+                Some(column) => Ok(Arc::clone(column)),
+                None => datafusion::common::internal_err!("a segment has no column {}", field.name()),
+            }
+        });
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(flat.num_rows()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut batch = RecordBatch::try_new_with_options(Arc::clone(input_schema), columns, &options)?;
+        if !segment.deleted.is_empty() {
+            let mut live = vec![true; flat.num_rows()];
+            for row in segment.deleted.iter() {
+                if let Some(slot) = live.get_mut(row as usize) {
+                    *slot = false;
+                }
+            }
+            batch = filter_record_batch(&batch, &BooleanArray::from(live))?;
+        }
+        if let Some(partition) = batches.get_mut(position % count) {
+            partition.push(batch);
+        }
+    }
+    let source = MemorySourceConfig::try_new_exec(&batches, Arc::clone(input_schema), None)?;
+    Ok(Arc::new(ProjectionExec::try_new(projection, source)?))
+}
