@@ -1,12 +1,18 @@
 //! convolake: a columnar analytics server for AI-support conversations.
 //!
-//! A map of the house. Imports go downward.
+//! A map of the house. Imports go downward: `cli` and `api` use `query`, which uses `storage`, which uses `model`.
 //!
+//! - [`cli`]: the commands `serve`, `keys`, `import`, `demo`.
+//! - [`api`]: HTTP routes, keys and scopes, problem+json.
+//! - [`config`]: their options.
 //! - [`query`]: the JSON query language: request → checked form → DataFusion logical plan → rows.
 //! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet and Delta table log; and the
 //!   immutable snapshot that every read works on.
 //! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
+pub mod api;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod query;
 pub mod storage;

@@ -1,0 +1,159 @@
+//! `/conversations` (contract A2).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+
+use super::Services;
+use super::access::Reach;
+use super::body::sized;
+use super::gate::{Call, json};
+use super::problem::Problem;
+use crate::model::conversation::{Conversation, RawJson};
+use crate::model::{document, output};
+use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::store::{Lookup, Store};
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+/// Conversations of a list that are in memory at once: each may be 2 MB.
+const LIST_CHUNK: usize = 10;
+
+/// `POST /conversations`
+pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let document = call.read_json().await?.parse(document::parse).await??;
+    let identity = call.caller()?.identity(document.project_id.as_deref(), document.integration_id.as_deref())?;
+    let conversation = services.store.log_conversation(identity, document).await?;
+    respond(conversation).await
+}
+
+/// `GET /conversations`
+pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
+    let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
+    let scope = call.caller()?.scope();
+    let snapshot = services.store.snapshot();
+    let (rows, total) = services.engine.latest(Arc::clone(&snapshot), scope, limit, offset).await?;
+    let tail = format!("],\"total\":{total},\"pageSize\":{limit},\"count\":{}}}", rows.len());
+    let pages = Pages {
+        store: Arc::clone(&services.store),
+        snapshot,
+        chunks: rows.chunks(LIST_CHUNK).map(<[RowAddress]>::to_vec).collect(),
+        head: Some("{\"conversations\":["),
+        tail: Some(tail),
+    };
+    // The first piece before the headers, so that a store that cannot read still answers 500.
+    let Some((first, pages)) = pages.next().await? else { return Err(Problem::internal()) };
+    let rest = futures::stream::try_unfold(pages, |pages| async {
+        pages.next().await.map_err(|problem| std::io::Error::other(format!("{problem:?}")))
+    });
+    let first = futures::stream::iter([Ok::<_, std::io::Error>(first)]);
+    Ok(json(Body::from_stream(futures::StreamExt::chain(first, rest))))
+}
+
+/// `GET /conversations/{id}`
+pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let found = find(services, call, Lookup::Id(call.id()?)).await?;
+    respond(found.into_iter().next().ok_or_else(unknown)?).await
+}
+
+/// `GET /conversations/external/{externalId}`
+pub async fn get_external(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let found = find(services, call, Lookup::ExternalId(call.id()?)).await?;
+    respond(found.into_iter().next().ok_or_else(unknown)?).await
+}
+
+/// `DELETE /conversations/{id}`
+pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let found = find(services, call, Lookup::Id(call.id()?)).await?;
+    let conversation = match found.as_slice() {
+        [] => return Err(unknown()),
+        [conversation] => conversation,
+        several => {
+            let projects: Vec<&str> = several.iter().map(|conversation| conversation.project_id.as_str()).collect();
+            return Err(Problem::conflict(format!(
+                "several projects have this conversation, name one with ?projectId=: {}",
+                projects.join(", ")
+            )));
+        }
+    };
+    if !services.store.delete_conversation(&conversation.key()).await? {
+        return Err(unknown());
+    }
+    Ok(json(r#"{"success":true,"message":"Conversation deleted"}"#))
+}
+
+/// Newest first, of the projects that the caller reaches.
+async fn find(services: &Services, call: &Call, lookup: Lookup<'_>) -> Result<Vec<Arc<Conversation>>, Problem> {
+    match call.caller()?.reach(call.parameters.text("projectId")) {
+        Reach::Nothing => Ok(Vec::new()),
+        Reach::Projects(organization, project) => {
+            Ok(services.store.find(&organization, project.as_ref(), lookup).await?)
+        }
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no such conversation")
+}
+
+async fn respond(conversation: Arc<Conversation>) -> Result<Response, Problem> {
+    let body = sized(size(&conversation), move || {
+        let mut body = Vec::new();
+        output::write_conversation(&conversation, &mut body);
+        body
+    });
+    Ok(json(body.await?))
+}
+
+/// About how many bytes its JSON has.
+fn size(conversation: &Conversation) -> usize {
+    let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
+    let messages = conversation.messages.iter().map(|message| {
+        256 + length(&message.content)
+            + length(&message.properties)
+            + length(&message.links)
+            + length(&message.tool_calls)
+    });
+    length(&conversation.properties) + length(&conversation.user_properties) + messages.sum::<usize>()
+}
+
+/// The rest of a list's body, made piece by piece from one snapshot.
+struct Pages {
+    store: Arc<Store>,
+    snapshot: Arc<Snapshot>,
+    chunks: VecDeque<Vec<RowAddress>>,
+    head: Option<&'static str>,
+    tail: Option<String>,
+}
+
+impl Pages {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {
+        if self.tail.is_none() {
+            return Ok(None);
+        }
+        let conversations = match self.chunks.pop_front() {
+            Some(rows) => self.store.read_rows(&self.snapshot, &rows).await?,
+            None => Vec::new(),
+        };
+        let (head, tail) = (self.head.take(), if self.chunks.is_empty() { self.tail.take() } else { None });
+        let bytes = conversations.iter().map(|conversation| size(conversation)).sum();
+        let piece = sized(bytes, move || {
+            let mut piece = Vec::new();
+            let mut first = head.is_some();
+            piece.extend_from_slice(head.unwrap_or_default().as_bytes());
+            for conversation in &conversations {
+                if !std::mem::take(&mut first) {
+                    piece.push(b',');
+                }
+                output::write_conversation(conversation, &mut piece);
+            }
+            piece.extend_from_slice(tail.unwrap_or_default().as_bytes());
+            piece
+        });
+        Ok(Some((piece.await?.into(), self)))
+    }
+}

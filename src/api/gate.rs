@@ -1,0 +1,174 @@
+//! What every request passes on its way to a handler, and every answer on its way back.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::header::{CONTENT_TYPE, EXPECT, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter};
+use futures::FutureExt;
+use hyper::body::Body as _;
+use uuid::Uuid;
+
+use super::access::{Access, Caller};
+use super::body::{self, BodyLimits, Payload};
+use super::cors::CorsOrigins;
+use super::parameters::Parameters;
+use super::problem::Problem;
+use super::routes::Route;
+use crate::model::time;
+use crate::storage::keys::KeyRing;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is checked before a handler runs.
+pub struct Gate {
+    pub keys: Arc<KeyRing>,
+    pub cors: CorsOrigins,
+    pub bodies: BodyLimits,
+}
+
+/// One request, as a handler sees it.
+pub struct Call {
+    pub parameters: Parameters,
+    id: Option<String>,
+    caller: Option<Caller>,
+    headers: HeaderMap,
+    /// A mutex only because a body is not `Sync`; it is never locked.
+    body: Mutex<Body>,
+    bodies: BodyLimits,
+}
+
+impl Call {
+    /// Who called; a route that needs it is not [`Access::Public`].
+    pub fn caller(&self) -> Result<&Caller, Problem> {
+        self.caller.as_ref().ok_or_else(Problem::internal)
+    }
+
+    /// The parameter of the path, percent-decoded.
+    pub fn id(&self) -> Result<&str, Problem> {
+        self.id.as_deref().ok_or_else(Problem::internal)
+    }
+
+    pub async fn read_json(&mut self) -> Result<Payload, Problem> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.bodies.read_json(&self.headers, body).await
+    }
+}
+
+/// 200 with a JSON body.
+pub fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The router of a table of routes; `S` is what their handlers work on.
+pub fn router<S: Send + Sync + 'static>(gate: Arc<Gate>, services: Arc<S>, routes: &'static [Route<S>]) -> Router {
+    let mut paths: BTreeMap<&'static str, Vec<&'static Route<S>>> = BTreeMap::new();
+    for route in routes {
+        paths.entry(route.path).or_default().push(route);
+    }
+    let mut router = Router::new();
+    for (path, routes) in paths {
+        let cors = routes.iter().any(|route| route.access.admits_web_keys());
+        let mut methods: MethodRouter = MethodRouter::new();
+        for route in &routes {
+            let Ok(filter) = MethodFilter::try_from(route.method.clone()) else {
+                debug_assert!(false, "no route has the method {}", route.method);
+                continue;
+            };
+            let (gate, services, route) = (Arc::clone(&gate), Arc::clone(&services), *route);
+            methods = methods.on(filter, move |request: Request| async move {
+                pass(&gate, cors, request, async |parts, body| call(&gate, &*services, route, parts, body).await).await
+            });
+        }
+        if cors {
+            let gate = Arc::clone(&gate);
+            let open: Vec<&'static Method> =
+                routes.iter().filter(|route| route.access.admits_web_keys()).map(|route| &route.method).collect();
+            methods = methods
+                .options(move |headers: HeaderMap| async move { gate.cors.preflight(headers.get(ORIGIN), &open) });
+        }
+        let gate = Arc::clone(&gate);
+        router = router.route(
+            path,
+            methods.fallback(move |request: Request| async move {
+                pass(&gate, cors, request, async |_, body| (body, None, Err(Problem::method_not_allowed()))).await
+            }),
+        );
+    }
+    router.fallback(move |request: Request| async move {
+        pass(&gate, false, request, async |_, body| (body, None, Err(Problem::not_found("there is no such route"))))
+            .await
+    })
+}
+
+/// The rest of the body, the key's id, and the answer.
+type Outcome = (Body, Option<String>, Result<Response, Problem>);
+
+/// Key and access, then the handler.
+async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, body: Body) -> Outcome {
+    let caller = match route.access {
+        Access::Public => None,
+        access => {
+            let caller = Caller::authenticate(&gate.keys, &parts.headers, time::now()).await;
+            match caller.and_then(|caller| caller.check(access).map(|()| caller)) {
+                Ok(caller) => Some(caller),
+                Err(problem) => return (body, None, Err(problem)),
+            }
+        }
+    };
+    let key_id = caller.as_ref().map(|caller| caller.key_id().to_owned());
+    let id = match RawPathParams::from_request_parts(&mut parts, &()).await {
+        Ok(parameters) => parameters.iter().next().map(|(_, value)| value.to_owned()),
+        // An id is UTF-8, so nothing is stored under this one.
+        Err(_) => return (body, key_id, Err(Problem::not_found("the path is not UTF-8"))),
+    };
+    let parameters = Parameters::parse(parts.uri.query());
+    let mut call =
+        Call { parameters, id, caller, headers: parts.headers, body: Mutex::new(body), bodies: gate.bodies.clone() };
+    let handled = AssertUnwindSafe((route.handler)(services, &mut call)).catch_unwind().await;
+    let result = handled.unwrap_or_else(|_| Err(Problem::internal()));
+    (call.body.into_inner().unwrap_or_else(PoisonError::into_inner), key_id, result)
+}
+
+/// Gives the request its id, and the answer its headers, its problem document and its line in the log.
+async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnce(Parts, Body) -> Outcome) -> Response {
+    let started = Instant::now();
+    let request_id = Uuid::new_v4().to_string();
+    let (parts, body) = request.into_parts();
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let waits_for_continue = parts.headers.contains_key(EXPECT);
+    let (mut rest, key_id, result) = answer(parts, body).await;
+    let mut response = result.unwrap_or_else(|problem| problem.into_response(&path, &request_id));
+    if response.status().is_client_error() && !rest.is_end_stream() && !waits_for_continue {
+        body::drain(&mut rest).await;
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    if cors {
+        gate.cors.mark(origin.as_ref(), headers);
+    }
+    let (status, millis) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
+    let key = key_id.as_deref().unwrap_or("-");
+    if status >= 500 {
+        tracing::warn!(%method, path, status, millis, request_id, key, "request failed");
+    } else {
+        tracing::debug!(%method, path, status, millis, request_id, key, "request");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! HTTP: the contract's routes on [`Store`] and [`QueryEngine`].
+//!
+//! - [`routes`]: the one table that the router is made from, and what a route is.
+//! - [`gate`]: what every request passes: request id, key, kind of key, panic guard, CORS, problem+json, log line.
+//! - [`access`]: which key may call what, and the only place that makes a [`Scope`](crate::query::engine::Scope) or an
+//!   [`Identity`](crate::model::resolve::Identity).
+//! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
+//! - [`conversations`], [`queries`]: the handlers, a file per resource.
+//! - [`listener`]: connections, their time-outs, and draining.
+//!
+//! Order of refusals: 404 unknown route, 405 method (neither needs a key), `OPTIONS` (204), 401, 403, then 415, 413 and
+//! what the handler finds.
+
+use std::sync::Arc;
+
+use crate::query::engine::QueryEngine;
+use crate::storage::store::Store;
+
+pub mod access;
+pub mod body;
+mod conversations;
+pub mod cors;
+pub mod gate;
+pub mod listener;
+pub mod parameters;
+pub mod problem;
+mod queries;
+pub mod routes;
+
+/// What the handlers work on.
+pub struct Services {
+    pub store: Arc<Store>,
+    pub engine: Arc<QueryEngine>,
+}
+
+/// The whole API as one service.
+pub fn router(gate: Arc<gate::Gate>, services: Arc<Services>) -> axum::Router {
+    gate::router(gate, services, routes::ROUTES)
+}

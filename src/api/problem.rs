@@ -1,0 +1,223 @@
+//! Errors as `application/problem+json` (contract A1). The one place that turns the layers' errors into statuses.
+
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+
+use crate::model::document::DocumentError;
+use crate::query::error::QueryError;
+use crate::storage::store::StoreError;
+
+/// A refusal. `detail` may name what the caller sent, so it is answered, never logged.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    retry_after_seconds: Option<u64>,
+    /// Set where the rest of the request was given up on.
+    closes: bool,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after_seconds: None, closes: false }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "the route exists, but not with this method")
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than the limit of {limit} bytes"))
+    }
+
+    pub fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    pub fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+        let retry_after_seconds = Some(retry_after_seconds.max(1));
+        Self { retry_after_seconds, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// Says nothing about the cause; log that where it is known.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log has the requestId")
+    }
+
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn code(&self) -> &'static str {
+        match self.status {
+            StatusCode::BAD_REQUEST => "bad_request",
+            StatusCode::UNAUTHORIZED => "unauthorized",
+            StatusCode::FORBIDDEN => "forbidden",
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::CONFLICT => "conflict",
+            StatusCode::PAYLOAD_TOO_LARGE => "payload_too_large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            StatusCode::UNPROCESSABLE_ENTITY => "unprocessable_entity",
+            StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+            StatusCode::SERVICE_UNAVAILABLE => "service_unavailable",
+            _ => "internal_server_error",
+        }
+    }
+
+    /// `instance` is the request's path. The header `x-request-id` is the gate's.
+    pub fn into_response(self, instance: &str, request_id: &str) -> Response {
+        let code = self.code();
+        let body = json!({
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "instance": instance,
+            "requestId": request_id,
+            "code": code,
+            "error": {"code": code, "message": self.detail},
+        });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        let detail = error.to_string();
+        if error.syntax { Self::bad_request(detail) } else { Self::unprocessable(detail) }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            QueryError::Syntax(_) => Self::bad_request(error.to_string()),
+            // 422 also for a query that hits a limit: the official client repeats 5xx for an hour.
+            QueryError::Invalid { .. }
+            | QueryError::Deadline { .. }
+            | QueryError::Memory { .. }
+            | QueryError::Spill { .. } => Self::unprocessable(error.to_string()),
+            QueryError::NoSlot => Self::unavailable("all query slots are taken", 1),
+            QueryError::Internal(cause) => {
+                tracing::error!(cause, "query failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(detail) => Self::conflict(detail),
+            StoreError::Busy { retry_after_seconds } => Self {
+                retry_after_seconds: Some(retry_after_seconds.max(1)),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "more is being logged than the store takes; try again later")
+            },
+            StoreError::Unavailable(cause) => {
+                tracing::error!(cause, "store is unavailable");
+                Self::unavailable("the store is unavailable", 1)
+            }
+            error => {
+                tracing::error!(%error, "store failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn every_problem_has_the_published_shape() {
+        let busy = Problem::from(StoreError::Busy { retry_after_seconds: 0 });
+        for (problem, status, code, title) in [
+            (Problem::bad_request("d"), 400, "bad_request", "Bad Request"),
+            (Problem::unauthorized("d"), 401, "unauthorized", "Unauthorized"),
+            (Problem::forbidden("d"), 403, "forbidden", "Forbidden"),
+            (Problem::not_found("d"), 404, "not_found", "Not Found"),
+            (Problem::method_not_allowed(), 405, "method_not_allowed", "Method Not Allowed"),
+            (Problem::conflict("d"), 409, "conflict", "Conflict"),
+            (Problem::too_large(5), 413, "payload_too_large", "Payload Too Large"),
+            (Problem::unsupported("d"), 415, "unsupported_media_type", "Unsupported Media Type"),
+            (Problem::unprocessable("d"), 422, "unprocessable_entity", "Unprocessable Entity"),
+            (busy, 429, "too_many_requests", "Too Many Requests"),
+            (Problem::internal(), 500, "internal_server_error", "Internal Server Error"),
+            (Problem::unavailable("d", 3), 503, "service_unavailable", "Service Unavailable"),
+        ] {
+            let detail = problem.detail.clone();
+            let response = problem.into_response("/conversations/\"x\"", "r1");
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse::<u64>());
+            assert_eq!(
+                retry.is_some_and(|seconds| seconds.is_ok_and(|seconds| seconds > 0)),
+                [429, 503].contains(&status)
+            );
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let expected = json!({
+                "title": title, "status": status, "detail": detail, "instance": "/conversations/\"x\"",
+                "requestId": "r1", "code": code, "error": {"code": code, "message": detail},
+            });
+            assert_eq!(body, expected);
+        }
+    }
+
+    #[test]
+    fn failures_inside_are_not_told() {
+        let store = Problem::from(StoreError::Corrupt("/srv/data/store/wal/7".to_owned()));
+        let query = Problem::from(QueryError::Internal("column secret".to_owned()));
+        for problem in [store, query] {
+            assert_eq!(problem.status().as_u16(), 500);
+            assert!(!problem.detail.contains("secret") && !problem.detail.contains("/srv"));
+        }
+    }
+}

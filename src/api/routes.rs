@@ -1,0 +1,50 @@
+//! Every route, once: the router is made from this table, and tests walk it.
+
+use axum::http::Method;
+use axum::response::Response;
+use futures::future::BoxFuture;
+
+use super::access::Access;
+use super::gate::Call;
+use super::problem::Problem;
+use super::{Services, conversations, queries};
+
+/// `S` is what handlers work on.
+pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
+
+pub struct Route<S: 'static> {
+    pub method: Method,
+    /// Its one parameter, if any, is percent-decoded after routing.
+    pub path: &'static str,
+    /// Also decides CORS: a path that a web key may call answers browsers.
+    pub access: Access,
+    pub handler: Handler<S>,
+}
+
+const fn route(method: Method, path: &'static str, access: Access, handler: Handler<Services>) -> Route<Services> {
+    Route { method, path, access, handler }
+}
+
+pub static ROUTES: &[Route<Services>] = &[
+    route(Method::GET, "/health", Access::Public, |_, _| {
+        Box::pin(async { Ok(super::gate::json(r#"{"status":"ok"}"#)) })
+    }),
+    route(Method::POST, "/conversations", Access::Everyone, |services, call| {
+        Box::pin(conversations::log(services, call))
+    }),
+    route(Method::GET, "/conversations", Access::Readers, |services, call| {
+        Box::pin(conversations::list(services, call))
+    }),
+    route(Method::GET, "/conversations/{id}", Access::Everyone, |services, call| {
+        Box::pin(conversations::get(services, call))
+    }),
+    route(Method::DELETE, "/conversations/{id}", Access::Everyone, |services, call| {
+        Box::pin(conversations::delete(services, call))
+    }),
+    route(Method::GET, "/conversations/external/{externalId}", Access::Readers, |services, call| {
+        Box::pin(conversations::get_external(services, call))
+    }),
+    route(Method::POST, "/query/conversations", Access::Queriers, |services, call| {
+        Box::pin(queries::conversations(services, call))
+    }),
+];

@@ -1,0 +1,180 @@
+//! `convolake demo`: a store with a realistic sample, three questions answered, keys made, and the server running.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use futures::TryStreamExt;
+
+use super::{CliError, sample, serve};
+use crate::config::ServeArguments;
+use crate::model::document;
+use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
+use crate::model::json::{self, Json};
+use crate::model::jsonb;
+use crate::model::resolve::Identity;
+use crate::model::time;
+use crate::query::engine::{QueryEngine, Scope};
+use crate::query::{check, view};
+use crate::storage::bulk::BulkLoader;
+use crate::storage::keys::{KeyKind, KeyStore, NewKey};
+use crate::storage::snapshot::Snapshot;
+
+const ORGANIZATION: &str = "default";
+const SEED: u64 = 2026;
+const DOCUMENTS: u64 = 50_000;
+const DOCUMENT_BYTES: usize = 2_500;
+const BATCH: u64 = 25_000;
+
+/// The demo's questions: what is asked, and the request that asks it.
+const QUESTIONS: [(&str, &str); 3] = [
+    (
+        "How many conversations has each project, and how many people wrote in them?",
+        r#"{
+  "select": [
+    {"type": "aggregation", "aggregation": "count"},
+    {"type": "aggregation", "aggregation": "countDistinct", "field": "userProperties", "path": ["userId"]}
+  ],
+  "groupBy": [{"field": "projectId"}],
+  "orderBy": [{"field": "count", "direction": "desc"}]
+}"#,
+    ),
+    (
+        "How did the last months go, per kind of conversation?",
+        r#"{
+  "select": [
+    {"type": "time", "timeUnit": "month"},
+    {"type": "aggregation", "aggregation": "count"},
+    {"type": "aggregation", "aggregation": "avg", "field": "userMessageCount"}
+  ],
+  "groupBy": [{"field": "type"}],
+  "where": {"condition": {"field": "firstMessageTime", "operator": "gte", "value": "2026-04-01T00:00:00Z"}}
+}"#,
+    ),
+    (
+        "In which regions do paying customers wait longest for an answer?",
+        r#"{
+  "select": [
+    {"type": "aggregation", "aggregation": "count"},
+    {"type": "aggregation", "aggregation": "avg", "field": "properties", "path": ["latencyMs"]},
+    {"type": "aggregation", "aggregation": "max", "field": "properties", "path": ["latencyMs"]}
+  ],
+  "groupBy": [{"field": "properties", "path": ["region"]}],
+  "where": {"condition": {"field": "properties", "operator": "in",
+    "value": {"path": ["plan"], "value": ["pro", "enterprise"]}}},
+  "orderBy": [{"field": "avg_properties.latencyMs", "direction": "desc"}]
+}"#,
+    ),
+];
+
+pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {
+    serve::log_to_stderr();
+    let stop = serve::stop_on_signal()?;
+    let listener = serve::bind(&arguments).await?;
+    {
+        let mut loader = BulkLoader::open(&arguments.store.store).await?;
+        load_if_empty(&mut loader).await?;
+    }
+    let services = serve::open(&arguments).await?;
+    show_questions(&services.engine, &services.store.snapshot()).await?;
+    let keys = KeyStore::new(services.store.object_store().clone());
+    let new = NewKey {
+        kind: KeyKind::Org,
+        scopes: Vec::new(),
+        organization_id: OrganizationId::new(ORGANIZATION),
+        project_id: None,
+        integration_id: None,
+    };
+    let analyst = keys.create(new.clone(), time::now()).await?;
+    let new = NewKey {
+        kind: KeyKind::Api,
+        project_id: Some(ProjectId::new(sample::PROJECTS[0])),
+        integration_id: Some(IntegrationId::new("demo")),
+        ..new
+    };
+    let writer = keys.create(new, time::now()).await?;
+    println!(
+        "\nKeys (shown only now): {} reads all projects, {} reads and writes {}.",
+        analyst.text,
+        writer.text,
+        sample::PROJECTS[0]
+    );
+    let address = listener.local_addr().map_err(|error| CliError::Io { what: "listening".to_owned(), error })?;
+    print_curl(&address.to_string(), &analyst.text);
+    serve::listen(&arguments, listener, services, stop).await
+}
+
+/// Loads the sample into an empty store; a store with conversations is left as it is.
+async fn load_if_empty(loader: &mut BulkLoader) -> Result<(), CliError> {
+    if !loader.is_empty() {
+        println!("The store already has conversations; nothing was loaded.");
+        return Ok(());
+    }
+    let started = Instant::now();
+    for first in (0..DOCUMENTS).step_by(BATCH as usize) {
+        let documents = (first..(first + BATCH).min(DOCUMENTS)).filter_map(|number| {
+            let text = sample::document(SEED, number, DOCUMENTS, DOCUMENT_BYTES);
+            let document = document::parse(text.as_bytes()).ok()?;
+            let identity = Identity {
+                organization_id: OrganizationId::new(ORGANIZATION),
+                project_id: ProjectId::new(sample::project(number)),
+                integration_id: document.integration_id.as_deref().map(IntegrationId::new),
+            };
+            Some((identity, document))
+        });
+        loader.load(documents.collect()).await?;
+    }
+    println!("Loaded {DOCUMENTS} sample conversations in {:.1} s.", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Asks the three questions and prints their answers as tables.
+async fn show_questions(engine: &QueryEngine, snapshot: &Arc<Snapshot>) -> Result<(), CliError> {
+    for (question, request) in QUESTIONS {
+        let query = check::check(&view::CONVERSATIONS, request.as_bytes())?;
+        let scope = Scope { organization_id: OrganizationId::new(ORGANIZATION), project_id: None };
+        let started = Instant::now();
+        let answer = engine.run(snapshot.clone(), scope, query).await?;
+        let chunks: Vec<bytes::Bytes> = answer.body.try_collect().await?;
+        let elapsed = started.elapsed();
+        println!("\n{question}\n{request}\n");
+        println!("{}", table(&chunks.concat()).map_err(CliError::Argument)?);
+        println!("({:.1} ms)", elapsed.as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
+fn table(answer: &[u8]) -> Result<Table, String> {
+    let answer = json::parse(answer, 64).map_err(|error| error.to_string())?;
+    let rows = answer.get("data").and_then(|data| data.get("result"));
+    let Some(Json::Array(rows)) = rows else { return Err("the answer has no rows".to_owned()) };
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    for (index, row) in rows.iter().enumerate() {
+        let Json::Object(columns) = row else { continue };
+        if index == 0 {
+            table.set_header(columns.iter().map(|(name, _)| name));
+        }
+        table.add_row(columns.iter().map(|(_, value)| cell(value)));
+    }
+    Ok(table)
+}
+
+fn cell(value: &Json) -> String {
+    let text = jsonb::text(value).unwrap_or_else(|| "—".to_owned());
+    match (value, text.parse::<f64>()) {
+        (Json::Number(_), Ok(number)) if number.fract() != 0.0 => format!("{number:.2}"),
+        _ => text.strip_suffix("T00:00:00.000Z").map(str::to_owned).unwrap_or(text),
+    }
+}
+
+/// A request that can be pasted into a shell.
+fn print_curl(address: &str, key: &str) {
+    println!(
+        "\nTry it:\n\ncurl -s http://{address}/query/conversations -H 'authorization: Bearer {key}' \\\n  \
+         -H 'content-type: application/json' \\\n  \
+         -d '{{\"select\":[{{\"type\":\"aggregation\",\"aggregation\":\"count\"}}],\"groupBy\":[{{\"field\":\"type\"}}]}}'\n"
+    );
+    let _ = std::io::stdout().flush();
+}

@@ -1,0 +1,343 @@
+//! `convolake import`: history from NDJSON files straight into the store's files, without the write-ahead log.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::CliError;
+use crate::config::ImportArguments;
+use crate::model::document::{self, Document};
+use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
+use crate::model::resolve::Identity;
+use crate::storage::bulk::{BulkLoader, Counts, Loaded};
+
+/// A longer line is rejected, and skipped without being kept in memory.
+const MAX_LINE_BYTES: usize = 16 << 20;
+/// Lines are parsed in chunks of this size,
+const CHUNK_LINES: usize = 4_096;
+const CHUNK_BYTES: usize = 16 << 20;
+/// and loaded, that is, written as one file, in batches of this one.
+const BATCH_ROWS: usize = 65_536;
+const BATCH_BYTES: usize = 160 << 20;
+/// Rejected lines that are told one by one; the rest is only counted.
+const REJECTED_SHOWN: u64 = 1_000;
+
+pub async fn run(arguments: ImportArguments) -> Result<(), CliError> {
+    let mut loader = BulkLoader::open(&arguments.store.store).await?;
+    let runtime = tokio::runtime::Handle::current();
+    let imported = tokio::task::spawn_blocking(move || {
+        let defaults = ImportDefaults {
+            organization_id: arguments.organization,
+            project_id: arguments.project,
+            integration_id: arguments.integration,
+        };
+        import_files(&runtime, &mut loader, &arguments.files, &defaults)
+    });
+    let report = imported.await.map_err(|_| ImportError::Thread)??;
+    println!("{report}");
+    Ok(())
+}
+
+/// Where the documents of an import belong unless they say so themselves.
+#[derive(Clone, Debug)]
+pub struct ImportDefaults {
+    pub organization_id: OrganizationId,
+    pub project_id: Option<ProjectId>,
+    pub integration_id: Option<IntegrationId>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("{path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] crate::storage::error::StoreError),
+    #[error("a parsing thread stopped unexpectedly")]
+    Thread,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImportReport {
+    pub read: u64,
+    pub counts: Counts,
+    pub rejected: u64,
+    pub elapsed: Duration,
+}
+
+impl std::fmt::Display for ImportReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        write!(
+            f,
+            "read {}, new {}, replaced {}, unchanged {}, rejected {}; {:.1} s, {:.0} rows/s",
+            self.read,
+            self.counts.new,
+            self.counts.replaced,
+            self.counts.unchanged,
+            self.rejected,
+            seconds,
+            self.read as f64 / seconds.max(1e-9)
+        )
+    }
+}
+
+/// A line and where it stands.
+struct Line {
+    file: usize,
+    number: u64,
+    text: Result<Vec<u8>, String>,
+}
+
+struct Parsed {
+    file: usize,
+    number: u64,
+    bytes: usize,
+    document: Result<(Identity, Document), String>,
+}
+
+/// Reads `files` (`-` is standard input) and loads them; rejected lines are reported on stderr and left out.
+pub fn import_files(
+    runtime: &tokio::runtime::Handle,
+    loader: &mut BulkLoader,
+    files: &[PathBuf],
+    defaults: &ImportDefaults,
+) -> Result<ImportReport, ImportError> {
+    let started = Instant::now();
+    let progress = Progress::new();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut report = ImportReport::default();
+    let result = std::thread::scope(|scope| {
+        let (line_sender, line_receiver) = mpsc::sync_channel::<Vec<Line>>(1);
+        let (parsed_sender, parsed_receiver) = mpsc::sync_channel::<Vec<Parsed>>(1);
+        let reader = scope.spawn(move || read_all(files, &line_sender));
+        scope.spawn(move || {
+            while let Ok(chunk) = line_receiver.recv() {
+                let Some(parsed) = parse_chunk(chunk, defaults, threads) else { return };
+                if parsed_sender.send(parsed).is_err() {
+                    return;
+                }
+            }
+        });
+        let loaded = load_all(runtime, loader, &parsed_receiver, files, &progress, &mut report);
+        drop(parsed_receiver);
+        let read = reader.join().map_err(|_| ImportError::Thread)?;
+        loaded.and(read)
+    });
+    progress.finish();
+    report.elapsed = started.elapsed();
+    result.map(|()| report)
+}
+
+fn load_all(
+    runtime: &tokio::runtime::Handle,
+    loader: &mut BulkLoader,
+    parsed: &mpsc::Receiver<Vec<Parsed>>,
+    files: &[PathBuf],
+    progress: &Progress,
+    report: &mut ImportReport,
+) -> Result<(), ImportError> {
+    let mut batch: Vec<(Identity, Document)> = Vec::new();
+    let mut places: Vec<(usize, u64)> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let chunk = parsed.recv().ok();
+        let ended = chunk.is_none();
+        for line in chunk.into_iter().flatten() {
+            report.read += 1;
+            match line.document {
+                Ok(document) => {
+                    batch.push(document);
+                    places.push((line.file, line.number));
+                    bytes += line.bytes;
+                }
+                Err(reason) => reject(files, (line.file, line.number), &reason, progress, report),
+            }
+        }
+        if batch.len() >= BATCH_ROWS || bytes >= BATCH_BYTES || (ended && !batch.is_empty()) {
+            let Loaded { counts, rejected } = runtime.block_on(loader.load(std::mem::take(&mut batch)))?;
+            report.counts += counts;
+            for (index, reason) in rejected {
+                if let Some(place) = places.get(index) {
+                    reject(files, *place, &reason, progress, report);
+                }
+            }
+            places.clear();
+            bytes = 0;
+        }
+        progress.show(report);
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+fn reject(files: &[PathBuf], (file, line): (usize, u64), reason: &str, progress: &Progress, report: &mut ImportReport) {
+    report.rejected += 1;
+    let name = files.get(file).map_or_else(String::new, |path| path.display().to_string());
+    if report.rejected <= REJECTED_SHOWN {
+        progress.line(&format!("rejected {name}:{line}: {reason}"));
+    } else if report.rejected == REJECTED_SHOWN + 1 {
+        progress.line("more rejected lines are only counted");
+    }
+}
+
+fn parse_chunk(chunk: Vec<Line>, defaults: &ImportDefaults, threads: usize) -> Option<Vec<Parsed>> {
+    let share = chunk.len().div_ceil(threads).max(1);
+    let mut lines = chunk.into_iter().peekable();
+    let mut shares: Vec<Vec<Line>> = Vec::new();
+    while lines.peek().is_some() {
+        shares.push(lines.by_ref().take(share).collect());
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(|| share.into_iter().map(|line| parse_line(line, defaults)).collect::<Vec<_>>()))
+            .collect();
+        let mut parsed = Vec::new();
+        for worker in workers {
+            parsed.extend(worker.join().ok()?);
+        }
+        Some(parsed)
+    })
+}
+
+fn parse_line(line: Line, defaults: &ImportDefaults) -> Parsed {
+    let Line { file, number, text } = line;
+    let bytes = text.as_ref().map_or(0, Vec::len);
+    let document = text.and_then(|text| {
+        let document = document::parse(&text).map_err(|error| error.to_string())?;
+        let project_id = document.project_id.as_deref().map(ProjectId::new).or_else(|| defaults.project_id.clone());
+        let Some(project_id) = project_id else {
+            return Err("projectId: the document names none, and no --project was given".to_owned());
+        };
+        let integration_id =
+            document.integration_id.as_deref().map(IntegrationId::new).or_else(|| defaults.integration_id.clone());
+        Ok((Identity { organization_id: defaults.organization_id.clone(), project_id, integration_id }, document))
+    });
+    Parsed { file, number, bytes, document }
+}
+
+fn read_all(files: &[PathBuf], chunks: &mpsc::SyncSender<Vec<Line>>) -> Result<(), ImportError> {
+    for (file, path) in files.iter().enumerate() {
+        let failed = |source| ImportError::Read { path: path.display().to_string(), source };
+        let mut input = open(path).map_err(failed)?;
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        let mut number = 0;
+        loop {
+            let text = read_line(&mut input).map_err(failed)?;
+            let ended = text.is_none();
+            if let Some(text) = text {
+                number += 1;
+                let blank = text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty());
+                if !blank {
+                    bytes += text.as_ref().map_or(0, Vec::len);
+                    chunk.push(Line { file, number, text });
+                }
+            }
+            if chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES || (ended && !chunk.is_empty()) {
+                bytes = 0;
+                if chunks.send(std::mem::take(&mut chunk)).is_err() {
+                    return Ok(());
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// By the name's ending: `.zst`, `.gz`, else plain; `-` is standard input.
+fn open(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(BufReader::with_capacity(1 << 20, std::io::stdin())));
+    }
+    let file = File::open(path)?;
+    Ok(match path.extension().and_then(|ending| ending.to_str()) {
+        Some("zst") => Box::new(BufReader::with_capacity(1 << 20, zstd::Decoder::new(file)?)),
+        Some("gz") => Box::new(BufReader::with_capacity(1 << 20, flate2::read::MultiGzDecoder::new(file))),
+        _ => Box::new(BufReader::with_capacity(1 << 20, file)),
+    })
+}
+
+/// The next line without its end; `None` at the end of the input. A line that is too long is read to its end, not kept.
+fn read_line(input: &mut Box<dyn BufRead + Send>) -> std::io::Result<Option<Result<Vec<u8>, String>>> {
+    let mut line = Vec::new();
+    let read = input.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        return Ok(Some(Ok(line)));
+    }
+    if line.len() <= MAX_LINE_BYTES {
+        return Ok(Some(Ok(line)));
+    }
+    loop {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let (used, ended) = match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (buffer.len(), false),
+        };
+        input.consume(used);
+        if ended {
+            break;
+        }
+    }
+    Ok(Some(Err(format!("the line is longer than {MAX_LINE_BYTES} bytes"))))
+}
+
+/// A bar on a terminal, a plain line now and then elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    last: std::cell::Cell<Instant>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Progress { bar, last: std::cell::Cell::new(Instant::now()) }
+    }
+
+    fn show(&self, report: &ImportReport) {
+        let message = format!("{} read, {} rejected", report.read, report.rejected);
+        match &self.bar {
+            Some(bar) => bar.set_message(message),
+            None if self.last.get().elapsed() >= Duration::from_secs(5) => {
+                self.last.set(Instant::now());
+                eprintln!("{message}");
+            }
+            None => {}
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

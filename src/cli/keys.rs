@@ -1,0 +1,97 @@
+//! `keys create`, `list`, `revoke`, `rotate`: on the store directly, without its write lock.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+
+use super::CliError;
+use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
+use crate::model::ids::EpochMillis;
+use crate::model::time;
+use crate::storage::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
+use crate::storage::recovery::open_objects;
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it; it is shown only this once
+    Create(CreateKeyArguments),
+    /// List all keys, without their secrets
+    List(StoreArguments),
+    /// End a key now
+    Revoke(KeyArguments),
+    /// Make and print a successor; the old key expires after the overlap
+    Rotate(RotateKeyArguments),
+}
+
+pub async fn run(command: KeysCommand) -> Result<(), CliError> {
+    let now = time::now();
+    match command {
+        KeysCommand::Create(arguments) => {
+            let needs_more = arguments.project.is_none() || arguments.integration.is_none();
+            if arguments.kind != KeyKind::Org && needs_more {
+                let kind = arguments.kind.name();
+                return Err(CliError::Argument(format!("a key of kind {kind} needs --project and --integration")));
+            }
+            let new = NewKey {
+                kind: arguments.kind,
+                scopes: arguments.scopes,
+                organization_id: arguments.organization,
+                project_id: arguments.project,
+                integration_id: arguments.integration,
+            };
+            show(open(&arguments.store)?.create(new, now).await?)
+        }
+        KeysCommand::List(store) => print(&table(&open(&store)?.list().await?, now)),
+        KeysCommand::Revoke(arguments) => {
+            let key = open(&arguments.store)?.revoke(&arguments.id, now).await?;
+            eprintln!("key {} is revoked", key.id);
+            Ok(())
+        }
+        KeysCommand::Rotate(arguments) => {
+            let store = open(&arguments.key.store)?;
+            show(store.rotate(&arguments.key.id, arguments.overlap, now).await?)
+        }
+    }
+}
+
+fn open(arguments: &StoreArguments) -> Result<KeyStore, CliError> {
+    Ok(KeyStore::new(open_objects(&arguments.store)?.0))
+}
+
+/// The key alone on stdout, for scripts; what it is on stderr.
+fn show(created: CreatedKey) -> Result<(), CliError> {
+    eprintln!("key {} of kind {}; it is not shown again", created.key.id, created.key.kind.name());
+    print(&created.text)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    writeln!(std::io::stdout().lock(), "{text}")
+        .map_err(|error| CliError::Io { what: "writing to stdout".to_owned(), error })
+}
+
+fn table(keys: &[Key], now: EpochMillis) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["ID", "KIND", "ORGANIZATION", "PROJECT", "INTEGRATION", "SCOPES", "CREATED", "EXPIRES", "STATE"]);
+    for key in keys {
+        let state = match (key.revoked_at, key.is_usable(now)) {
+            (Some(at), _) => format!("revoked {}", time::render(at)),
+            (None, true) => "active".to_owned(),
+            (None, false) => "expired".to_owned(),
+        };
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
+        table.add_row([
+            key.id.clone(),
+            key.kind.name().to_owned(),
+            key.organization_id.to_string(),
+            key.project_id.as_ref().map_or("-".to_owned(), |id| id.to_string()),
+            key.integration_id.as_ref().map_or("-".to_owned(), |id| id.to_string()),
+            if scopes.is_empty() { "-".to_owned() } else { scopes.join(",") },
+            time::render(key.created_at),
+            key.expires_at.map_or("-".to_owned(), time::render),
+            state,
+        ]);
+    }
+    table.to_string()
+}

@@ -1,0 +1,100 @@
+//! The commands.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ImportArguments, ServeArguments};
+
+pub mod demo;
+pub mod import;
+mod keys;
+pub mod sample;
+mod serve;
+
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// Self-hosted columnar analytics server for AI-support conversations
+#[derive(Debug, Parser)]
+#[command(name = "convolake", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API; stops on SIGTERM or Ctrl-C
+    Serve(Box<ServeArguments>),
+    /// Load history from NDJSON files (plain, .zst, .gz) into a store that no server has open
+    Import(ImportArguments),
+    /// Fill an empty store with a sample, answer three questions, print a key, and serve
+    Demo(Box<ServeArguments>),
+    /// Print generated conversations as NDJSON, to try an import with
+    Sample(crate::config::SampleArguments),
+    /// Make, list, revoke and rotate API keys, also while a server runs
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+}
+
+/// What ends a command; printed to stderr, with exit status 1.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Store(#[from] crate::storage::store::StoreError),
+    #[error(transparent)]
+    Key(#[from] crate::storage::keys::KeyError),
+    #[error(transparent)]
+    Query(#[from] crate::query::error::QueryError),
+    #[error(transparent)]
+    Import(#[from] import::ImportError),
+    #[error("{0}")]
+    Argument(String),
+    #[error("{what}: {error}")]
+    Io { what: String, error: std::io::Error },
+}
+
+impl Cli {
+    pub fn run(self) -> Result<(), CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::Io { what: "starting the runtime".to_owned(), error })?;
+        let result = runtime.block_on(async {
+            match self.command {
+                Command::Serve(arguments) => serve::run(*arguments).await,
+                Command::Import(arguments) => import::run(arguments).await,
+                Command::Demo(arguments) => demo::run(*arguments).await,
+                Command::Sample(arguments) => sample::run(&arguments),
+                Command::Keys(command) => keys::run(command).await,
+            }
+        });
+        // Work that goes on for a request that nobody waits for any more.
+        runtime.shutdown_timeout(SHUTDOWN_TIME);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_is_also_a_variable() {
+        fn walk(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
+                let name = argument.get_id().as_str();
+                if !["help", "version"].contains(&name) {
+                    let variable = argument.get_env().and_then(|variable| variable.to_str()).unwrap_or_default();
+                    assert!(variable.starts_with("CONVOLAKE_"), "{name}");
+                }
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        let mut command = Cli::command();
+        command.build();
+        command.debug_assert();
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,159 @@
+//! `serve`: opens the store, answers until told to stop, writes out what is in memory.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use super::CliError;
+use crate::api::body::BodyLimits;
+use crate::api::cors::CorsOrigins;
+use crate::api::gate::Gate;
+use crate::api::listener::{self, ListenerLimits};
+use crate::api::{self, Services};
+use crate::config::ServeArguments;
+use crate::query::engine::{QueryEngine, QueryOptions};
+use crate::storage::keys::{KeyRing, KeyStore};
+use crate::storage::store::{Store, StoreOptions};
+
+pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {
+    log_to_stderr();
+    let stop = stop_on_signal()?;
+    let listener = bind(&arguments).await?;
+    let services = open(&arguments).await?;
+    listen(&arguments, listener, services, stop).await
+}
+
+/// Bound before the store is opened, so that a taken port fails at once; nothing is accepted until all is ready.
+pub async fn bind(arguments: &ServeArguments) -> Result<TcpListener, CliError> {
+    let failed = |error| CliError::Io { what: format!("listening on {}", arguments.listen), error };
+    TcpListener::bind(arguments.listen.as_str()).await.map_err(failed)
+}
+
+/// The store, recovered, and the query engine on it.
+pub async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
+    let store = Store::open(StoreOptions {
+        url: arguments.store.store.clone(),
+        tail_bytes: arguments.tail_bytes as usize,
+        flush_rows: arguments.flush_rows as usize,
+        flush_interval: Duration::from_secs(arguments.flush_seconds),
+    })
+    .await?;
+    let options = query_options(arguments, &store);
+    if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {
+        clear_spill_folder(&root.join("spill"));
+    }
+    let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
+    let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
+    Ok(Services { store, engine })
+}
+
+/// Serves until told to stop, then drains and flushes.
+pub async fn listen(
+    arguments: &ServeArguments,
+    listener: TcpListener,
+    services: Services,
+    stop: CancellationToken,
+) -> Result<(), CliError> {
+    let cors = CorsOrigins::new(&arguments.cors_origin).map_err(CliError::Argument)?;
+    let failed = |error| CliError::Io { what: "listening".to_owned(), error };
+    let address = listener.local_addr().map_err(failed)?;
+    let store = Arc::clone(&services.store);
+    let keys = KeyRing::open(KeyStore::new(Arc::clone(store.object_store()))).await?;
+    let pause = Duration::from_secs(arguments.body_pause_seconds);
+    let gate = Gate { keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
+    let router = api::router(Arc::new(gate), Arc::new(services));
+    announce(&format!("listening on http://{address}"))?;
+    let limits = ListenerLimits {
+        max_connections: arguments.max_connections as usize,
+        header_time: Duration::from_secs(arguments.header_seconds),
+        write_pause: Duration::from_secs(arguments.write_pause_seconds),
+        drain_time: Duration::from_secs(arguments.drain_seconds),
+    };
+    listener::serve(listener, router, limits, stop).await;
+    tracing::info!("stopping");
+    store.shutdown().await?;
+    Ok(())
+}
+
+fn query_options(arguments: &ServeArguments, store: &Store) -> QueryOptions {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    QueryOptions {
+        threads: if arguments.query_threads == 0 { cores } else { arguments.query_threads },
+        slots: arguments.query_slots as usize,
+        slot_wait: Duration::from_secs(arguments.query_wait_seconds),
+        memory_bytes: arguments.query_memory_bytes,
+        spill_bytes: arguments.spill_bytes,
+        spill_dir: arguments.spill_folder.clone().unwrap_or_else(|| spill_folder(store)),
+        deadline: Duration::from_secs(arguments.query_deadline_seconds),
+    }
+}
+
+/// What queries of a process that was killed have left. The folder is the store's own, and the store is locked.
+fn clear_spill_folder(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "old spill files could not be removed");
+        }
+        _ => {}
+    }
+}
+
+/// Beside the data where the store is a folder: that disk is the one that was made large.
+fn spill_folder(store: &Store) -> PathBuf {
+    store.local_root().cloned().unwrap_or_else(|| std::env::temp_dir().join("convolake")).join("spill")
+}
+
+/// Lines to stderr, by `RUST_LOG` (default `info`). A panic is logged by its place alone: its message could quote a body.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Fails only where a subscriber is set already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic");
+    }));
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM. A second one ends the process at once: what was acknowledged is durable.
+pub fn stop_on_signal() -> Result<CancellationToken, CliError> {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| CliError::Io { what: "listening for SIGTERM".to_owned(), error })?;
+    tokio::spawn(async move {
+        for signal in 1.. {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            #[cfg(not(unix))]
+            if tokio::signal::ctrl_c().await.is_err() {
+                return;
+            }
+            if signal > 1 {
+                std::process::exit(1);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// The one line on stdout: whoever started the server waits for it.
+fn announce(line: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| CliError::Io { what: "writing to stdout".to_owned(), error })
+}
