@@ -1,0 +1,16 @@
+//! The API contract, rule by rule (sections A1 to A3), against the real binary over HTTP.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_documents;
+mod bad_input;
+mod bad_queries;
+mod conversations;
+mod cors;
+mod isolation;
+mod keys;
+mod limits;
+mod queries;
+mod site;
+mod upsert;

@@ -1,0 +1,480 @@
+//! Answers a request by walking over every document (contract A3).
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::documents::Stored;
+use super::json::{self, Value};
+use super::number;
+use super::request::{Column, Filter, Kind, Place, Request, kind_of, query_time};
+use super::time;
+
+/// One value of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Null,
+    Text(String),
+    Count(i64),
+    /// Epoch milliseconds, shown as text.
+    Time(i64),
+    Flag(bool),
+    List(Vec<String>),
+    /// A whole JSON field.
+    Json(Value),
+    /// A result of `sum`, `avg`, `min` or `max`; None = no input, left out of the row.
+    Double(Option<f64>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// (column name, value), left-out aggregates included as `Double(None)`.
+    pub rows: Vec<Vec<(String, Cell)>>,
+    pub total: usize,
+    pub page_size: usize,
+}
+
+/// The rows of those `documents` that the key may see.
+pub fn answer(documents: &[&Stored], request: &Request) -> Answer {
+    let matching: Vec<&Stored> = documents
+        .iter()
+        .copied()
+        .filter(|stored| request.filter.as_ref().is_none_or(|filter| matches(stored, filter)))
+        .collect();
+    let groups =
+        if request.grouped { group(&matching, request) } else { matching.iter().map(|one| vec![*one]).collect() };
+    let mut rows: Vec<Row> = groups.iter().map(|members| Row::of(members, request)).collect();
+    rows.sort_by(|left, right| left.compare(right, request));
+    let total = rows.len();
+    let rows = rows.into_iter().skip(request.offset).take(request.limit).map(|row| row.shown).collect();
+    Answer { rows, total, page_size: request.limit }
+}
+
+/// The groups of equal keys; without keys one group, even if it is empty.
+fn group<'a>(matching: &[&'a Stored], request: &Request) -> Vec<Vec<&'a Stored>> {
+    if request.keys.is_empty() {
+        return vec![matching.to_vec()];
+    }
+    let mut groups: HashMap<String, Vec<&Stored>> = HashMap::new();
+    for stored in matching {
+        let keys: Vec<Cell> = request.keys.iter().map(|key| row_value(stored, key, request)).collect();
+        groups.entry(identity(&keys)).or_default().push(stored);
+    }
+    groups.into_values().collect()
+}
+
+/// A text that is the same exactly for equal values.
+fn identity(cells: &[Cell]) -> String {
+    let canonical: Vec<Cell> = cells
+        .iter()
+        .map(|cell| match cell {
+            Cell::Json(value) => Cell::Json(json::canonical(value)),
+            other => other.clone(),
+        })
+        .collect();
+    format!("{canonical:?}")
+}
+
+struct Row {
+    shown: Vec<(String, Cell)>,
+    order: Vec<Cell>,
+    /// Group keys, or the ungrouped order's time and ids.
+    ties: Vec<Cell>,
+}
+
+impl Row {
+    fn of(members: &[&Stored], request: &Request) -> Row {
+        let value = |column: &Column| match column {
+            Column::Aggregate { kind, of } => aggregate(members, kind, of.as_ref()),
+            key => match row_value(members[0], key, request) {
+                // A grouped JSON field shows the jsonb value, not one row's spelling of it.
+                Cell::Json(value) if request.grouped => Cell::Json(json::canonical(&value)),
+                other => other,
+            },
+        };
+        let ties = if request.grouped {
+            request.keys.iter().map(value).collect()
+        } else {
+            let one = members[0];
+            vec![
+                Cell::Time(-one.first_message_time()),
+                Cell::Text(one.id.clone()),
+                Cell::Text(one.project.clone()),
+                Cell::Text(one.organization.clone()),
+            ]
+        };
+        Row {
+            shown: request.columns.iter().map(|column| (column.name(), value(column))).collect(),
+            order: request.order.iter().map(|(column, _)| value(column)).collect(),
+            ties,
+        }
+    }
+
+    fn compare(&self, other: &Row, request: &Request) -> Ordering {
+        let asked = self.order.iter().zip(&other.order).zip(&request.order);
+        let asked = asked.map(|((left, right), (_, descending))| compare_nulls_last(left, right, *descending));
+        let ties = self.ties.iter().zip(&other.ties).map(|(left, right)| compare_nulls_last(left, right, false));
+        asked.chain(ties).find(|order| *order != Ordering::Equal).unwrap_or(Ordering::Equal)
+    }
+}
+
+fn compare_nulls_last(left: &Cell, right: &Cell, descending: bool) -> Ordering {
+    let is_null = |cell: &Cell| matches!(cell, Cell::Null | Cell::Double(None));
+    match (is_null(left), is_null(right)) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (false, false) => {
+            let order = compare(left, right);
+            if descending { order.reverse() } else { order }
+        }
+    }
+}
+
+fn compare(left: &Cell, right: &Cell) -> Ordering {
+    match (left, right) {
+        (Cell::Text(left), Cell::Text(right)) => left.chars().cmp(right.chars()),
+        (Cell::Count(left), Cell::Count(right)) | (Cell::Time(left), Cell::Time(right)) => left.cmp(right),
+        (Cell::Flag(left), Cell::Flag(right)) => left.cmp(right),
+        // As PostgreSQL's text[]: element by element, then by length.
+        (Cell::List(left), Cell::List(right)) => left.cmp(right),
+        (Cell::Json(left), Cell::Json(right)) => json::compare(left, right),
+        (Cell::Double(Some(left)), Cell::Double(Some(right))) => left.partial_cmp(right).expect("no NaN"),
+        _ => panic!("values of two kinds in one column: {left:?} {right:?}"),
+    }
+}
+
+/// A document's value in a column that is no aggregate.
+fn row_value(stored: &Stored, column: &Column, request: &Request) -> Cell {
+    match column {
+        Column::Field(place) => value_at(stored, place),
+        Column::Bucket { field, unit } => match plain(stored, field) {
+            Cell::Time(at) => Cell::Time(time::bucket(at, *unit, request.zone, request.week_start)),
+            other => panic!("{field} is no time: {other:?}"),
+        },
+        Column::Aggregate { .. } => panic!("an aggregate of one row"),
+    }
+}
+
+fn value_at(stored: &Stored, place: &Place) -> Cell {
+    if place.path.is_empty() {
+        return plain(stored, &place.field);
+    }
+    json_at(stored, place).and_then(json::text).map_or(Cell::Null, Cell::Text)
+}
+
+fn whole_json<'a>(stored: &'a Stored, field: &str) -> Option<&'a Value> {
+    match field {
+        "properties" => stored.properties.as_ref(),
+        "userProperties" => stored.user_properties.as_ref(),
+        other => panic!("{other} is no JSON field"),
+    }
+}
+
+/// The JSON value at a path, null counting as absent.
+fn json_at<'a>(stored: &'a Stored, place: &Place) -> Option<&'a Value> {
+    json::at_path(whole_json(stored, &place.field)?, &place.path).filter(|value| **value != Value::Null)
+}
+
+fn plain(stored: &Stored, field: &str) -> Cell {
+    let text = |value: &Option<String>| value.clone().map_or(Cell::Null, Cell::Text);
+    match field {
+        "id" => Cell::Text(stored.id.clone()),
+        "organizationId" => Cell::Text(stored.organization.clone()),
+        "projectId" => Cell::Text(stored.project.clone()),
+        "integrationId" => text(&stored.integration),
+        "type" => Cell::Text(stored.kind.clone()),
+        "externalId" => text(&stored.external_id),
+        "externalUrl" => text(&stored.external_url),
+        "supportTicketConversationId" => text(&stored.ticket_id),
+        "visibility" => text(&stored.visibility),
+        "state" => Cell::Text("no".to_string()),
+        "title" | "assignee" | "categories" => Cell::Null,
+        "isEnd" => Cell::Flag(false),
+        "tags" => stored.tags.clone().map_or(Cell::Null, Cell::List),
+        "userMessageCount" => Cell::Count(stored.user_message_count()),
+        "messageCount" => Cell::Count(stored.messages.len() as i64),
+        "createdAt" => Cell::Time(stored.created_at),
+        "updatedAt" => Cell::Time(stored.updated_at),
+        "firstMessageTime" => Cell::Time(stored.first_message_time()),
+        "lastMessageTime" => Cell::Time(stored.last_message_time()),
+        json => whole_json(stored, json).cloned().map_or(Cell::Null, Cell::Json),
+    }
+}
+
+fn aggregate(members: &[&Stored], kind: &str, of: Option<&Place>) -> Cell {
+    let Some(place) = of else { return Cell::Count(members.len() as i64) };
+    if kind == "count" || kind == "countDistinct" {
+        let values = members.iter().map(|stored| value_at(stored, place)).filter(|value| *value != Cell::Null);
+        let mut identities: Vec<String> = values.map(|value| identity(&[value])).collect();
+        if kind == "countDistinct" {
+            identities.sort();
+            identities.dedup();
+        }
+        return Cell::Count(identities.len() as i64);
+    }
+    let inputs: Vec<f64> = members.iter().filter_map(|stored| numeric(stored, place)).collect();
+    if inputs.is_empty() {
+        return Cell::Double(None);
+    }
+    Cell::Double(match kind {
+        "min" => inputs.iter().copied().reduce(f64::min),
+        "max" => inputs.iter().copied().reduce(f64::max),
+        "sum" => number::exact_sum(&inputs),
+        "avg" => number::exact_sum(&inputs).map(|sum| sum / inputs.len() as f64),
+        other => panic!("no aggregation {other}"),
+    })
+}
+
+/// What `sum`, `avg`, `min` and `max` take of a document.
+fn numeric(stored: &Stored, place: &Place) -> Option<f64> {
+    if place.path.is_empty() {
+        return match plain(stored, &place.field) {
+            Cell::Count(value) | Cell::Time(value) => Some(value as f64),
+            other => panic!("not numeric: {other:?}"),
+        };
+    }
+    match json_at(stored, place)? {
+        Value::Number(token) => number::double(token),
+        Value::String(text) => number::double_of_string(text),
+        _ => None,
+    }
+}
+
+pub fn matches(stored: &Stored, filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) => parts.iter().all(|part| matches(stored, part)),
+        Filter::Or(parts) => parts.iter().any(|part| matches(stored, part)),
+        Filter::Condition { place, operator, value } => condition(stored, place, operator, value),
+    }
+}
+
+fn condition(stored: &Stored, place: &Place, operator: &str, literal: &Value) -> bool {
+    let field_kind = kind_of(&place.field).expect("a checked field");
+    let value = match field_kind {
+        Kind::Json => json_at(stored, place).cloned(),
+        _ => as_json(&plain(stored, &place.field)),
+    };
+    // Times are compared as numbers of milliseconds.
+    let literal_of = |literal: &Value| match field_kind {
+        Kind::Time if *literal != Value::Null => Value::Number(query_time(literal).expect("a checked time")),
+        _ => literal.clone(),
+    };
+    let equals = |literal: &Value| match &value {
+        None => *literal == Value::Null,
+        Some(value) => json::equal(value, &literal_of(literal)),
+    };
+    let listed = || literal.as_array().expect("a checked list");
+    match operator {
+        "isNull" => return value.is_none(),
+        "isNotNull" => return value.is_some(),
+        "eq" => return equals(literal),
+        "in" => return listed().iter().any(equals),
+        _ => {}
+    }
+    // From here on an absent value satisfies nothing.
+    let Some(value) = &value else { return false };
+    let keys = || listed().iter().map(|key| key.as_str().expect("a checked key"));
+    match operator {
+        "neq" => !equals(literal),
+        "notIn" => !listed().iter().any(equals),
+        "gt" | "gte" | "lt" | "lte" => {
+            let order = match (value, &literal_of(literal)) {
+                (Value::Number(left), Value::Number(right)) => number::compare(left, right),
+                (Value::String(left), Value::String(right)) => left.chars().cmp(right.chars()),
+                _ => return false,
+            };
+            match operator {
+                "gt" => order.is_gt(),
+                "gte" => order.is_ge(),
+                "lt" => order.is_lt(),
+                _ => order.is_le(),
+            }
+        }
+        "arrayContains" => {
+            let Value::Array(elements) = value else { return false };
+            let holds = |wanted: &Value| elements.iter().any(|element| json::equal(element, wanted));
+            match literal {
+                Value::Array(wanted) => wanted.iter().all(holds),
+                wanted => holds(wanted),
+            }
+        }
+        "jsonContains" => json::contains(value, literal),
+        "jsonContainedBy" => json::contains(literal, value),
+        "jsonHasKey" => json::has_key(value, literal.as_str().expect("a checked key")),
+        "jsonHasAnyKey" => keys().any(|key| json::has_key(value, key)),
+        "jsonHasAllKeys" => keys().all(|key| json::has_key(value, key)),
+        "jsonArrayContainsObject" => {
+            value.as_array().is_some_and(|elements| elements.iter().any(|element| json::contains(element, literal)))
+        }
+        other => panic!("no operator {other}"),
+    }
+}
+
+/// A plain value as the JSON that it is compared with.
+fn as_json(cell: &Cell) -> Option<Value> {
+    Some(match cell {
+        Cell::Null | Cell::Double(_) => return None,
+        Cell::Text(text) => Value::String(text.clone()),
+        Cell::Count(value) | Cell::Time(value) => json::integer(*value),
+        Cell::Flag(flag) => Value::Bool(*flag),
+        Cell::List(elements) => Value::Array(elements.iter().cloned().map(Value::String).collect()),
+        Cell::Json(value) => value.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::documents::{Documents, Identity, log_text};
+    use super::super::request::FIELDS;
+    use super::*;
+
+    /// Five conversations, `a` to `e`, a day apart, newest first in the default order.
+    fn documents() -> Documents {
+        let mut documents = Documents::default();
+        let identity = Identity { organization: "o".into(), project: Some("p".into()), integration: None };
+        for (id, day, properties) in [
+            ("a", 5, r#"{"plan":"pro","score":5,"tags":["x",{"k":1,"l":2},1.0],"n":0.1}"#),
+            ("b", 4, r#"{"plan":"free","score":"5","n":0.2,"s":{"t":1.10}}"#),
+            ("c", 3, r#"{"plan":null,"score":"x","n":"1e1","s":{"t":1.1}}"#),
+            ("d", 2, r#"{"plan":"pro","score":5.0,"n":9007199254740993}"#),
+            ("e", 1, "null"),
+        ] {
+            log_text(
+                &mut documents,
+                &identity,
+                &format!(
+                    r#"{{"id":"{id}","type":"openai","createdAt":"2024-01-0{day}","tags":{},"properties":{properties},
+                    "messages":[{{"role":"user","content":"x"}}]}}"#,
+                    if day > 3 { r#"["x","y"]"# } else { "null" }
+                ),
+            );
+        }
+        documents
+    }
+
+    fn ask(request: &str) -> Answer {
+        let documents = documents();
+        let visible: Vec<&Stored> = documents.all.iter().collect();
+        let body = json::parse(request).unwrap_or_else(|error| panic!("{request}: {error}"));
+        answer(&visible, &Request::parse(&body).unwrap_or_else(|error| panic!("{request}: {error}")))
+    }
+
+    fn ids_where(condition: &str) -> String {
+        let rows = ask(&format!(r#"{{"select":[{{"type":"field","field":"id"}}],"where":{condition}}}"#)).rows;
+        let id = |row: &Vec<(String, Cell)>| match &row[0].1 {
+            Cell::Text(id) => id.clone(),
+            other => panic!("{other:?}"),
+        };
+        rows.iter().map(id).collect()
+    }
+
+    #[test]
+    fn filters() {
+        for (field, operator, value, expected) in [
+            ("properties", "eq", r#"{"path":["score"],"value":5}"#, "ad"),
+            ("properties", "eq", r#"{"path":["score"],"value":"5"}"#, "b"),
+            ("properties", "neq", r#"{"path":["score"],"value":5}"#, "bc"),
+            ("properties", "in", r#"{"path":["score"],"value":[5,null]}"#, "ade"),
+            ("properties", "notIn", r#"{"path":["plan"],"value":["pro",null]}"#, "b"),
+            ("properties", "notIn", r#"{"path":["plan"],"value":[]}"#, "abd"),
+            ("properties", "in", r#"{"path":["plan"],"value":[]}"#, ""),
+            ("properties", "isNull", r#"{"path":["plan"]}"#, "ce"),
+            ("properties", "eq", r#"{"path":["plan"],"value":null}"#, "ce"),
+            ("properties", "neq", r#"{"path":["plan"],"value":null}"#, "abd"),
+            ("properties", "isNull", "7", "e"),
+            ("properties", "gt", r#"{"path":["n"],"value":9007199254740992}"#, "d"),
+            ("properties", "lte", r#"{"path":["n"],"value":0.2}"#, "ab"),
+            ("properties", "gte", r#"{"path":["n"],"value":""}"#, "c"),
+            ("properties", "arrayContains", r#"{"path":["tags"],"value":1}"#, "a"),
+            ("properties", "arrayContains", r#"{"path":["tags"],"value":["x",1]}"#, "a"),
+            ("properties", "arrayContains", r#"{"path":["tags"],"value":{"k":1}}"#, ""),
+            ("properties", "jsonArrayContainsObject", r#"{"path":["tags"],"value":{"k":1}}"#, "a"),
+            ("properties", "jsonContains", r#"{"s":{"t":1.100}}"#, "bc"),
+            ("properties", "jsonHasKey", "\"plan\"", "abcd"),
+            ("properties", "jsonHasAllKeys", "[]", "abcd"),
+            ("properties", "jsonHasAnyKey", "[]", ""),
+            ("properties", "jsonHasKey", r#"{"path":["plan"],"value":"pro"}"#, "ad"),
+            ("properties", "jsonContainedBy", r#"{"path":["score"],"value":[5,6]}"#, "ad"),
+            ("tags", "arrayContains", "[\"y\",\"x\"]", "ab"),
+            ("tags", "arrayContains", "[]", "ab"),
+            ("tags", "eq", "[\"x\",\"y\"]", "ab"),
+            ("createdAt", "gt", "\"2024-01-04\"", "a"),
+            ("createdAt", "eq", "\"2024-01-04T01:00:00+01:00\"", "b"),
+            ("createdAt", "in", "[1704067200000,null]", "e"),
+            ("id", "gte", "\"d\"", "de"),
+            ("messageCount", "eq", "1.0", "abcde"),
+            ("isEnd", "neq", "true", "abcde"),
+            ("assignee", "notIn", "[]", ""),
+        ] {
+            let condition = format!(r#"{{"condition":{{"field":"{field}","operator":"{operator}","value":{value}}}}}"#);
+            assert_eq!(ids_where(&condition), expected, "{condition}");
+        }
+        assert_eq!(ids_where(r#"{"and":[]}"#), "abcde");
+        assert_eq!(ids_where(r#"{"or":[]}"#), "");
+    }
+
+    #[test]
+    fn groups_and_sums() {
+        let result = ask(r#"{"select":[{"type":"aggregation","aggregation":"count"},
+                {"type":"aggregation","aggregation":"avg","field":"properties","path":["n"]},
+                {"type":"aggregation","aggregation":"countDistinct","field":"properties","path":["score"]}],
+                "groupBy":[{"field":"properties","path":["plan"]}],"orderBy":[{"field":"count","direction":"desc"}]}"#);
+        let cells: Vec<Vec<Cell>> =
+            result.rows.into_iter().map(|row| row.into_iter().map(|(_, cell)| cell).collect()).collect();
+        let pro = (0.1 + 9007199254740992.0) / 2.0;
+        assert_eq!(
+            cells,
+            vec![
+                // 5 and 5.0 are two texts.
+                vec![Cell::Count(2), Cell::Double(Some(pro)), Cell::Count(2), Cell::Text("pro".into())],
+                // JSON null and no properties at all; the string 1e1 is a number to avg.
+                vec![Cell::Count(2), Cell::Double(Some(10.0)), Cell::Count(1), Cell::Null],
+                vec![Cell::Count(1), Cell::Double(Some(0.2)), Cell::Count(1), Cell::Text("free".into())],
+            ]
+        );
+        // Equal counts: ties by the key ascending, nulls last; 1.10 and 1.1 are two texts but one jsonb value.
+        let keys = |request: &str| -> Vec<Cell> { ask(request).rows.into_iter().map(|row| row[0].1.clone()).collect() };
+        assert_eq!(
+            keys(r#"{"groupBy":[{"field":"properties","path":["s","t"]}]}"#),
+            vec![Cell::Text("1.1".into()), Cell::Text("1.10".into()), Cell::Null]
+        );
+        assert_eq!(keys(r#"{"groupBy":[{"field":"properties"}]}"#).len(), 5);
+        assert_eq!(
+            ask(r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"properties","path":["q"]}]}"#).rows,
+            vec![vec![("sum_properties.q".to_string(), Cell::Double(None))]]
+        );
+        assert_eq!(ask(r#"{"select":[{"type":"time","timeUnit":"week"}]}"#).total, 1);
+        assert_eq!(ask(r#"{"limit":2,"offset":4}"#).rows.len(), 1);
+    }
+
+    #[test]
+    fn refuses() {
+        for request in [
+            r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"id"}]}"#,
+            r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"properties"}]}"#,
+            r#"{"select":[{"type":"aggregation","aggregation":"count"},{"type":"field","field":"id"}]}"#,
+            r#"{"where":{"condition":{"field":"id","operator":"eq","value":5}}}"#,
+            r#"{"where":{"condition":{"field":"properties","operator":"eq","value":"x"}}}"#,
+            r#"{"where":{"condition":{"field":"properties","operator":"gt","value":{"path":["a"],"value":null}}}}"#,
+            r#"{"where":{"condition":{"field":"id","operator":"eq"}}}"#,
+            r#"{"where":{}}"#,
+            r#"{"select":[{"type":"field","field":"properties","path":["a","b"]},{"type":"field","field":"properties","path":["a.b"]}]}"#,
+            r#"{"orderBy":[{"field":"count","direction":"asc"}]}"#,
+            r#"{"limit":0}"#,
+        ] {
+            let body = json::parse(request).unwrap_or_else(|error| panic!("{request}: {error}"));
+            assert!(Request::parse(&body).is_err(), "{request}");
+        }
+    }
+
+    /// A field without a reader fails here, not in a long run.
+    #[test]
+    fn reads_every_field() {
+        let documents = documents();
+        let given = FIELDS.iter().filter(|(field, _)| plain(&documents.all[0], field) != Cell::Null);
+        let given: Vec<&str> = given.map(|(field, _)| *field).collect();
+        let expected = "id userMessageCount organizationId projectId firstMessageTime type properties createdAt updatedAt \
+                        lastMessageTime messageCount tags state isEnd";
+        assert_eq!(given.join(" "), expected);
+    }
+}

@@ -1,0 +1,642 @@
+//! Random valid requests over what the documents hold, and a little that they don't.
+
+use std::collections::HashMap;
+
+use crate::generate::{MOMENTS, NUMBERS, TAGS, TEXTS, ZONES, anything, long_key};
+use crate::oracle::documents::Stored;
+use crate::oracle::json::{Value, integer, object, string};
+use crate::oracle::request::{AGGREGATIONS, FIELDS, Kind, Request, kind_of};
+use crate::oracle::time::render;
+use crate::random::Random;
+
+/// Paths of one JSON field with some of the values found there.
+type Paths = Vec<(Vec<String>, Vec<Value>)>;
+
+/// What the documents hold.
+pub struct Vocabulary {
+    properties: Paths,
+    user_properties: Paths,
+    /// Whole values of the JSON fields.
+    wholes: Vec<Value>,
+    texts: HashMap<&'static str, Vec<String>>,
+    times: Vec<i64>,
+    tags: Vec<Vec<String>>,
+    /// Time buckets in a zone leave out `updatedAt`, whose edge values have no local time everywhere.
+    zoned_times: Vec<&'static str>,
+}
+
+const SAMPLES: usize = 60;
+const MOST_PATHS: usize = 2_500;
+
+fn walk(value: &Value, path: &mut Vec<String>, into: &mut HashMap<Vec<String>, Vec<Value>>) {
+    if !path.is_empty() {
+        if !into.contains_key(path) && into.len() >= MOST_PATHS {
+            return;
+        }
+        let samples = into.entry(path.clone()).or_default();
+        if samples.len() < SAMPLES {
+            samples.push(value.clone());
+        }
+    }
+    match value {
+        Value::Object(pairs) => {
+            for (key, value) in pairs {
+                path.push(key.clone());
+                walk(value, path, into);
+                path.pop();
+            }
+        }
+        Value::Array(elements) => {
+            for (place, value) in elements.iter().enumerate().take(2) {
+                path.push(if place == 0 { "0" } else { "-1" }.to_string());
+                walk(value, path, into);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The commonest paths come several times, so that most conditions have something to find.
+fn paths(found: HashMap<Vec<String>, Vec<Value>>) -> Paths {
+    let mut paths: Paths = found.into_iter().collect();
+    paths.sort_by(|left, right| left.0.cmp(&right.0));
+    let common: Paths =
+        paths.iter().filter(|(path, samples)| samples.len() >= 20 && path.len() <= 2).cloned().collect();
+    if !common.is_empty() {
+        let wanted = paths.len() * 3;
+        while paths.len() < wanted {
+            paths.extend(common.iter().cloned());
+        }
+    }
+    paths
+}
+
+impl Vocabulary {
+    pub fn of(documents: &[&Stored]) -> Vocabulary {
+        let (mut properties, mut user_properties) = (HashMap::new(), HashMap::new());
+        let mut texts: HashMap<&'static str, Vec<String>> = HashMap::new();
+        let mut wholes = Vec::new();
+        for stored in documents {
+            if let Some(value) = &stored.properties {
+                walk(value, &mut Vec::new(), &mut properties);
+            }
+            if let Some(value) = &stored.user_properties {
+                walk(value, &mut Vec::new(), &mut user_properties);
+            }
+            if wholes.len() < 500 {
+                wholes.extend(stored.properties.iter().chain(&stored.user_properties).cloned());
+            }
+            for (field, value) in [
+                ("id", Some(&stored.id)),
+                ("organizationId", Some(&stored.organization)),
+                ("projectId", Some(&stored.project)),
+                ("integrationId", stored.integration.as_ref()),
+                ("type", Some(&stored.kind)),
+                ("externalId", stored.external_id.as_ref()),
+                ("externalUrl", stored.external_url.as_ref()),
+                ("supportTicketConversationId", stored.ticket_id.as_ref()),
+                ("visibility", stored.visibility.as_ref()),
+            ] {
+                let known = texts.entry(field).or_default();
+                if let Some(value) = value
+                    && known.len() < 500
+                    && !known.contains(value)
+                {
+                    known.push(value.clone());
+                }
+            }
+        }
+        let sample = documents.iter().take(500);
+        Vocabulary {
+            properties: paths(properties),
+            user_properties: paths(user_properties),
+            wholes,
+            texts,
+            times: sample.clone().flat_map(|stored| [stored.created_at, stored.first_message_time()]).collect(),
+            tags: sample.filter_map(|stored| stored.tags.clone()).collect(),
+            zoned_times: vec!["firstMessageTime", "lastMessageTime", "createdAt"],
+        }
+    }
+
+    /// A request that the oracle accepts.
+    pub fn request(&self, random: &mut Random) -> Value {
+        loop {
+            let request = self.attempt(random);
+            if Request::parse(&request).is_ok() {
+                return request;
+            }
+        }
+    }
+
+    fn attempt(&self, random: &mut Random) -> Value {
+        let mut pairs: Vec<(&str, Value)> = Vec::new();
+        let zone = random.percent(35).then(|| *random.pick(&ZONES));
+        let grouped = random.percent(65);
+        let mut select = Vec::new();
+        let mut keys: Vec<(String, Vec<String>)> = Vec::new();
+        let mut hidden = Vec::new();
+        if grouped {
+            for _ in 0..[0, 1, 1, 1, 2, 3][random.below(6)] {
+                keys.push(self.key(random));
+            }
+            for _ in 0..[0, 1, 1, 2, 3][random.below(5)] {
+                select.push(self.aggregation(random));
+            }
+            for _ in 0..[0, 0, 0, 1, 1, 2][random.below(6)] {
+                select.push(self.bucket(random, zone.is_some()));
+            }
+            let mut group_by = Vec::new();
+            for (field, path) in &keys {
+                let mut element = self.place(random, field, path);
+                match random.below(5) {
+                    0 => {
+                        element.push(("includeInSelect", Value::Bool(false)));
+                        hidden.push((field.clone(), path.clone()));
+                    }
+                    1 => element.push(("includeInSelect", Value::Bool(true))),
+                    _ => {}
+                }
+                group_by.push(object(element));
+                if random.percent(15) {
+                    let mut selection = vec![("type", string("field"))];
+                    selection.extend(self.place(random, field, path));
+                    select.push(object(selection));
+                }
+            }
+            if !group_by.is_empty() || random.percent(10) {
+                pairs.push(("groupBy", Value::Array(group_by)));
+            }
+        } else if random.percent(80) {
+            for _ in 0..1 + random.below(4) {
+                let (field, path) = self.key(random);
+                let mut selection = vec![("type", string("field"))];
+                selection.extend(self.place(random, &field, &path));
+                if random.percent(5) {
+                    selection.push(("mode", string("unpack")));
+                }
+                select.push(object(selection));
+            }
+        }
+        random.shuffle(&mut select);
+        if !select.is_empty() || random.percent(10) {
+            pairs.push(("select", Value::Array(select)));
+        }
+        if random.percent(65) {
+            pairs.push(("where", self.filter(random, 3)));
+        } else if random.percent(10) {
+            pairs.push(("where", Value::Null));
+        }
+        if let Some(zone) = zone {
+            pairs.push(("timeZone", string(zone)));
+        }
+        if random.percent(30) {
+            let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+            pairs.push(("weekStart", string(random.pick(&days))));
+        }
+        if random.percent(45) {
+            pairs.push(("limit", integer(1 + random.below(30) as i64)));
+        }
+        if random.percent(25) {
+            pairs.push(("offset", integer(random.below(25) as i64)));
+        }
+        if random.percent(5) {
+            pairs.push(("notes", string("seen by nobody")));
+        }
+        if random.percent(60) {
+            self.add_order(random, &mut pairs, grouped, &hidden);
+        }
+        random.shuffle(&mut pairs);
+        object(pairs)
+    }
+
+    /// Orders by output columns, and by others that may be asked for.
+    fn add_order(
+        &self,
+        random: &mut Random,
+        pairs: &mut Vec<(&str, Value)>,
+        grouped: bool,
+        hidden: &[(String, Vec<String>)],
+    ) {
+        let so_far = object(pairs.clone());
+        let Ok(request) = Request::parse(&so_far) else { return };
+        let mut orders = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            let name = match random.below(10) {
+                0..=6 => random.pick(&request.columns).name(),
+                7 if !hidden.is_empty() => {
+                    let (field, path) = random.pick(hidden);
+                    joined(field, path)
+                }
+                _ if grouped => {
+                    let (field, path) = self.splittable(random);
+                    let place = joined(&field, &path);
+                    match random.below(6) {
+                        0 => "count".to_string(),
+                        1 => "count_id".to_string(),
+                        2 => format!("countDistinct_{place}"),
+                        3 => format!("count_{place}"),
+                        4 if !path.is_empty() => format!("{}_{place}", random.pick(&["sum", "avg", "min", "max"])),
+                        _ => "avg_messageCount".to_string(),
+                    }
+                }
+                _ => {
+                    let (field, path) = self.splittable(random);
+                    joined(&field, &path)
+                }
+            };
+            let direction = string(random.pick(&["asc", "desc"]));
+            orders.push(object(vec![("field", string(&name)), ("direction", direction)]));
+        }
+        pairs.push(("orderBy", Value::Array(orders)));
+    }
+
+    /// A field or path that a name with dots can spell.
+    fn splittable(&self, random: &mut Random) -> (String, Vec<String>) {
+        loop {
+            let (field, path) = self.key(random);
+            if path.iter().all(|element| !element.is_empty() && !element.contains('.')) {
+                return (field, path);
+            }
+        }
+    }
+
+    fn place(&self, random: &mut Random, field: &str, path: &[String]) -> Vec<(&'static str, Value)> {
+        let mut pairs = vec![("field", string(field))];
+        if !path.is_empty() {
+            pairs.push(("path", Value::Array(path.iter().map(|element| string(element)).collect())));
+        } else if random.percent(10) {
+            pairs.push(("path", if random.percent(50) { Value::Null } else { Value::Array(Vec::new()) }));
+        }
+        pairs
+    }
+
+    /// A field, mostly a path of a JSON field.
+    fn key(&self, random: &mut Random) -> (String, Vec<String>) {
+        match random.below(20) {
+            0..=9 => self.json_path(random),
+            10 => (random.pick(&["properties", "userProperties"]).to_string(), Vec::new()),
+            11..=14 => {
+                (random.pick(&["type", "projectId", "integrationId", "userMessageCount"]).to_string(), Vec::new())
+            }
+            _ => (random.pick(&FIELDS).0.to_string(), Vec::new()),
+        }
+    }
+
+    fn json_path(&self, random: &mut Random) -> (String, Vec<String>) {
+        let (field, paths) = self.paths(random);
+        let path = match random.below(20) {
+            0 => vec!["missing".to_string()],
+            1 => vec![random.pick(&["PLAN", "0", "a b", "-1", "nested"]).to_string(), "b".to_string()],
+            2 if random.percent(30) => vec![long_key()],
+            _ if paths.is_empty() => vec!["x".to_string()],
+            3 => {
+                let mut path = random.pick(paths).0.clone();
+                path.push(random.pick(&["0", "-1", "c", "99999999999", "-0", "00", "missing"]).to_string());
+                path
+            }
+            _ => random.pick(paths).0.clone(),
+        };
+        (field.to_string(), path.into_iter().take(32).collect())
+    }
+
+    fn paths(&self, random: &mut Random) -> (&'static str, &Paths) {
+        if random.percent(75) { ("properties", &self.properties) } else { ("userProperties", &self.user_properties) }
+    }
+
+    fn aggregation(&self, random: &mut Random) -> Value {
+        let mut pairs = vec![("type", string("aggregation"))];
+        let aggregation = *random.pick(&AGGREGATIONS);
+        pairs.push(("aggregation", string(aggregation)));
+        match aggregation {
+            "count" if random.percent(60) => {}
+            "count" | "countDistinct" => {
+                let (field, path) = self.key(random);
+                pairs.extend(self.place(random, &field, &path));
+            }
+            _ if random.percent(25) => {
+                let fields = [
+                    "userMessageCount",
+                    "messageCount",
+                    "firstMessageTime",
+                    "lastMessageTime",
+                    "createdAt",
+                    "updatedAt",
+                ];
+                pairs.push(("field", string(random.pick(&fields))));
+            }
+            _ => {
+                let (field, path) = self.json_path(random);
+                pairs.extend(self.place(random, &field, &path));
+            }
+        }
+        object(pairs)
+    }
+
+    fn bucket(&self, random: &mut Random, zoned: bool) -> Value {
+        let mut pairs =
+            vec![("type", string("time")), ("timeUnit", string(random.pick(&["hour", "day", "week", "month"])))];
+        if random.percent(60) {
+            let field = if zoned || random.percent(80) { random.pick(&self.zoned_times) } else { "updatedAt" };
+            pairs.push(("field", string(field)));
+        }
+        object(pairs)
+    }
+
+    fn filter(&self, random: &mut Random, depth: usize) -> Value {
+        if depth > 0 && random.percent(40) {
+            let parts = (0..random.below(4)).map(|_| self.filter(random, depth - 1)).collect();
+            return object(vec![(*random.pick(&["and", "or"]), Value::Array(parts))]);
+        }
+        let mut pairs = match random.below(20) {
+            0..=12 => self.path_condition(random),
+            13..=14 => self.whole_condition(random),
+            _ => self.plain_condition(random),
+        };
+        random.shuffle(&mut pairs);
+        object(vec![("condition", object(pairs))])
+    }
+
+    fn path_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
+        let (field, path) = self.json_path(random);
+        let (_, paths) = if field == "properties" { ("", &self.properties) } else { ("", &self.user_properties) };
+        let samples: &[Value] =
+            paths.iter().find(|(other, _)| *other == path).map(|(_, samples)| samples.as_slice()).unwrap_or_default();
+        let operators = [
+            "eq",
+            "eq",
+            "neq",
+            "gt",
+            "gte",
+            "lt",
+            "lte",
+            "in",
+            "notIn",
+            "arrayContains",
+            "jsonContains",
+            "jsonContainedBy",
+            "jsonHasKey",
+            "jsonArrayContainsObject",
+            "jsonHasAnyKey",
+            "jsonHasAllKeys",
+            "isNull",
+            "isNotNull",
+        ];
+        let operator = *random.pick(&operators);
+        let value = match operator {
+            "isNull" | "isNotNull" => random.percent(20).then_some(Value::Null),
+            "eq" | "neq" => Some(literal(random, samples)),
+            "in" | "notIn" => Some(Value::Array((0..random.below(5)).map(|_| literal(random, samples)).collect())),
+            "gt" | "gte" | "lt" | "lte" => Some(loop {
+                let value = literal(random, samples);
+                if matches!(value, Value::Number(_) | Value::String(_)) {
+                    break value;
+                }
+                if random.percent(30) {
+                    break Value::Number(random.pick(&NUMBERS).to_string());
+                }
+            }),
+            "arrayContains" => Some(match pick(random, samples) {
+                Some(Value::Array(elements)) if !elements.is_empty() && random.percent(80) => {
+                    if random.percent(50) {
+                        Value::Array(subset(random, elements))
+                    } else {
+                        not_null(random.pick(elements).clone())
+                    }
+                }
+                _ => not_null(literal(random, samples)),
+            }),
+            "jsonContains" => Some(not_null(match pick(random, samples) {
+                Some(value) if random.percent(80) => part_of(random, value),
+                _ => literal(random, samples),
+            })),
+            "jsonContainedBy" => Some(match pick(random, samples) {
+                Some(value) if random.percent(60) => not_null(more_than(random, value)),
+                _ => Value::Array((0..random.below(6)).map(|_| not_null(literal(random, samples))).collect()),
+            }),
+            "jsonHasKey" => Some(string(&key_of(random, samples))),
+            "jsonArrayContainsObject" => Some(match pick(random, samples) {
+                Some(Value::Array(elements)) => {
+                    match elements.iter().find(|element| matches!(element, Value::Object(_))) {
+                        Some(element) => part_of(random, element),
+                        None => Value::Object(Vec::new()),
+                    }
+                }
+                _ => object(vec![("k", integer(random.below(3) as i64))]),
+            }),
+            _ => Some(Value::Array((0..random.below(4)).map(|_| string(&key_of(random, samples))).collect())),
+        };
+        let mut form = vec![("path", Value::Array(path.iter().map(|element| string(element)).collect()))];
+        form.extend(value.map(|value| ("value", value)));
+        vec![("field", string(&field)), ("operator", string(operator)), ("value", object(form))]
+    }
+
+    fn whole_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
+        let field = *random.pick(&["properties", "userProperties"]);
+        let whole = |random: &mut Random| {
+            let value = pick(random, &self.wholes).cloned();
+            value.map(|value| crate::oracle::json::canonical(&value)).unwrap_or(Value::Object(Vec::new()))
+        };
+        let operator = *random.pick(&[
+            "eq",
+            "neq",
+            "in",
+            "notIn",
+            "jsonContains",
+            "jsonContains",
+            "jsonContainedBy",
+            "jsonHasKey",
+            "jsonHasAnyKey",
+            "jsonHasAllKeys",
+            "jsonArrayContainsObject",
+            "isNull",
+            "isNotNull",
+        ]);
+        let key = |random: &mut Random| {
+            let (_, paths) = self.paths(random);
+            match pick(random, paths) {
+                Some((path, _)) if random.percent(90) => string(&path[0]),
+                _ => string("missing"),
+            }
+        };
+        let value = match operator {
+            "eq" | "neq" => Some(if random.percent(15) { Value::Null } else { whole(random) }),
+            "in" | "notIn" => Some(Value::Array(
+                (0..random.below(4)).map(|_| if random.percent(15) { Value::Null } else { whole(random) }).collect(),
+            )),
+            "jsonContains" => {
+                let Value::Object(pairs) = whole(random) else { unreachable!("a whole value is an object") };
+                let few = subset(random, &pairs).into_iter().take(1 + random.below(2));
+                let few = few.map(|(key, value)| (key, part_of(random, &value))).collect();
+                Some(Value::Object(few))
+            }
+            "jsonContainedBy" => {
+                let value = whole(random);
+                Some(more_than(random, &value))
+            }
+            "jsonHasKey" => Some(key(random)),
+            "jsonHasAnyKey" | "jsonHasAllKeys" => {
+                Some(Value::Array((0..random.below(4)).map(|_| key(random)).collect()))
+            }
+            "jsonArrayContainsObject" => Some(object(vec![("k", integer(1))])),
+            _ => None,
+        };
+        let mut pairs = vec![("field", string(field)), ("operator", string(operator))];
+        pairs.extend(value.map(|value| ("value", value)));
+        pairs
+    }
+
+    fn plain_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
+        let field = if random.percent(40) {
+            *random.pick(&["id", "type", "projectId", "firstMessageTime", "userMessageCount", "tags"])
+        } else {
+            random.pick(&FIELDS).0
+        };
+        let kind = kind_of(field).expect("a known field");
+        let operators: &[&str] = match kind {
+            Kind::Text | Kind::Count | Kind::Time => {
+                &["eq", "neq", "gt", "gte", "lt", "lte", "in", "notIn", "isNull", "isNotNull", "gte", "lt"]
+            }
+            Kind::Flag => &["eq", "neq", "in", "notIn", "isNull", "isNotNull"],
+            Kind::List => {
+                &["arrayContains", "arrayContains", "arrayContains", "eq", "neq", "in", "notIn", "isNull", "isNotNull"]
+            }
+            Kind::Json => return self.whole_condition(random),
+        };
+        let operator = *random.pick(operators);
+        let list_operator = matches!(operator, "in" | "notIn");
+        let null_allowed = matches!(operator, "eq" | "neq" | "in" | "notIn");
+        let one = |random: &mut Random| match kind {
+            _ if null_allowed && random.percent(8) => Value::Null,
+            Kind::Text => match self.texts.get(field) {
+                Some(known) if !known.is_empty() && random.percent(90) => string(random.pick(known)),
+                _ => string(random.pick(&["no", "C-1", "c-5", "", "Zebra", "nothing"])),
+            },
+            Kind::Count => {
+                Value::Number(random.pick(&["0", "1", "2", "3", "1.0", "1.5", "2e0", "-1", "1e9"]).to_string())
+            }
+            Kind::Flag => Value::Bool(random.percent(50)),
+            Kind::Time => self.time(random),
+            Kind::List if operator == "arrayContains" && random.percent(60) => string(random.pick(&TAGS)),
+            Kind::List | Kind::Json => match pick(random, &self.tags) {
+                Some(tags) if random.percent(80) => Value::Array(tags.iter().map(|tag| string(tag)).collect()),
+                _ => Value::Array((0..random.below(3)).map(|_| string(random.pick(&TAGS))).collect()),
+            },
+        };
+        let value = match operator {
+            "isNull" | "isNotNull" => random.percent(20).then(|| one(random)),
+            _ if list_operator => Some(Value::Array((0..random.below(5)).map(|_| one(random)).collect())),
+            _ => Some(one(random)),
+        };
+        let mut pairs = vec![("field", string(field)), ("operator", string(operator))];
+        pairs.extend(value.map(|value| ("value", value)));
+        pairs
+    }
+
+    fn time(&self, random: &mut Random) -> Value {
+        let Some(at) = pick(random, &self.times).copied() else { return string("2024-01-01") };
+        match random.below(6) {
+            0 => integer(at),
+            1 => Value::Number(format!("{at}.5")),
+            2 => string(render(at).trim_end_matches('Z')),
+            3 => string(&render(at)[..10]),
+            4 => string(random.pick(&MOMENTS)),
+            _ => string(&render(at)),
+        }
+    }
+}
+
+fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> Option<&'a T> {
+    if from.is_empty() { None } else { Some(random.pick(from)) }
+}
+
+/// A literal for a path: mostly a value that is there, some of them spelled or typed otherwise.
+fn literal(random: &mut Random, samples: &[Value]) -> Value {
+    let sample = pick(random, samples).cloned();
+    match (random.below(10), sample) {
+        (0..=5, Some(value)) => value,
+        (6, Some(Value::Number(token))) => string(&token),
+        (7, Some(Value::Number(token))) if !token.contains(['e', 'E', '.']) => Value::Number(format!("{token}.0")),
+        (6, Some(Value::String(text))) => string(&text.to_uppercase()),
+        (8, _) => Value::Number(random.pick(&NUMBERS).to_string()),
+        (9, _) => anything(random, 1),
+        _ => string(random.pick(&TEXTS)),
+    }
+}
+
+/// What null means as a literal of other operators than `eq`, `neq`, `in` and `notIn` is not for us to try.
+fn not_null(value: Value) -> Value {
+    if value == Value::Null { Value::Bool(true) } else { value }
+}
+
+fn subset<T: Clone>(random: &mut Random, items: &[T]) -> Vec<T> {
+    let mut chosen: Vec<T> = items.iter().filter(|_| random.percent(50)).cloned().collect();
+    random.shuffle(&mut chosen);
+    chosen
+}
+
+/// Something that the value contains, mostly.
+fn part_of(random: &mut Random, value: &Value) -> Value {
+    match value {
+        Value::Array(elements) if random.percent(20) => {
+            let scalars: Vec<&Value> = elements
+                .iter()
+                .filter(|one| !matches!(one, Value::Array(_) | Value::Object(_) | Value::Null))
+                .collect();
+            pick(random, &scalars).map(|value| (*value).clone()).unwrap_or(Value::Array(Vec::new()))
+        }
+        Value::Array(elements) => {
+            let some = subset(random, elements);
+            Value::Array(some.iter().map(|element| part_of(random, element)).collect())
+        }
+        Value::Object(pairs) => {
+            let some = subset(random, pairs);
+            Value::Object(some.into_iter().map(|(key, value)| (key, part_of(random, &value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Something that contains the value, mostly.
+fn more_than(random: &mut Random, value: &Value) -> Value {
+    let mut value = value.clone();
+    match &mut value {
+        Value::Object(pairs) => {
+            if random.percent(50) && !pairs.iter().any(|(key, _)| key == "extra") {
+                pairs.push(("extra".to_string(), Value::Null));
+            }
+            if random.percent(20) {
+                pairs.pop();
+            }
+            random.shuffle(pairs);
+        }
+        Value::Array(elements) => {
+            elements.push(string("extra"));
+            random.shuffle(elements);
+        }
+        _ if random.percent(50) => value = Value::Array(vec![string("extra"), value]),
+        _ => {}
+    }
+    value
+}
+
+fn key_of(random: &mut Random, samples: &[Value]) -> String {
+    match pick(random, samples) {
+        Some(Value::Object(pairs)) if !pairs.is_empty() => random.pick(pairs).0.clone(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(elements)) => {
+            let strings: Vec<&str> = elements.iter().filter_map(Value::as_str).collect();
+            pick(random, &strings).copied().unwrap_or("k").to_string()
+        }
+        _ => random.pick(&["a", "k", "5", "", "missing"]).to_string(),
+    }
+}
+
+fn joined(field: &str, path: &[String]) -> String {
+    let mut name = field.to_string();
+    for element in path {
+        name.push('.');
+        name.push_str(element);
+    }
+    name
+}

@@ -1,0 +1,10 @@
+//! What is acknowledged survives: SIGKILL under concurrent writes, crashes between the commits of one flush, torn and
+//! damaged files, a second writer. And the tables are read by somebody else's reader.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crashes;
+mod foreign_readers;
+mod kill;
+mod writers;

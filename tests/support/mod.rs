@@ -1,0 +1,299 @@
+//! Drives the real binary over HTTP, as a client would.
+//!
+//! [`Server`] is one process on one store folder; dropping it kills it. Its standard error is kept, so that a failing
+//! test can show what the server said ([`Server::stderr`]). [`create_key`] goes through the command line like an
+//! operator does.
+#![allow(dead_code)] // each test binary uses a part of this
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a start may take: a debug build that replays its log on a loaded machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a SIGTERM may take: it flushes the tail.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_convolake");
+
+/// One running server.
+pub struct Server {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    store: PathBuf,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    client: reqwest::blocking::Client,
+    /// Set when the server owns its store folder.
+    own_store: Option<TempDir>,
+}
+
+/// An HTTP answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; panics with the body's beginning when it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("status {}, no JSON ({error}): {}", self.status, cut(&self.text(), 600)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Server {
+    /// A server on a new, empty store of its own.
+    pub fn start() -> Server {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut server = Server::start_on(folder.path(), &[]);
+        server.own_store = Some(folder);
+        server
+    }
+
+    /// A server on `store`, with further arguments of `convolake serve`.
+    pub fn start_on(store: &Path, arguments: &[&str]) -> Server {
+        Server::start_with(store, arguments, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(store: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
+        let mut child = Command::new(BINARY)
+            .arg("serve")
+            .arg("--store")
+            .arg(store)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the convolake binary starts");
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        drain(child.stderr.take().expect("piped"), Arc::clone(&stderr));
+        let (sender, receiver) = mpsc::channel();
+        let stdout = child.stdout.take().expect("piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening on http://") {
+                    let _ = sender.send(address.trim().trim_end_matches('/').to_string());
+                }
+            }
+        });
+        let address = match receiver.recv_timeout(START_TIMEOUT) {
+            Ok(address) => address,
+            Err(reason) => {
+                let _ = child.kill();
+                let status = child.wait();
+                std::thread::sleep(Duration::from_millis(100));
+                panic!(
+                    "no line `listening on http://ADDRESS` on stdout ({reason}), exit {status:?}, arguments {arguments:?}, stderr:\n{}",
+                    String::from_utf8_lossy(&stderr.lock().expect("lock"))
+                );
+            }
+        };
+        let client =
+            reqwest::blocking::Client::builder().timeout(Duration::from_secs(180)).build().expect("an HTTP client");
+        Server { child, address, store: store.to_path_buf(), stderr, client, own_store: None }
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// SIGKILL: what a power cut leaves, except for the page cache.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, then waits for the exit.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM could not be sent: the server is gone already?\n{}", self.stderr());
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            if begin.elapsed() > STOP_TIMEOUT {
+                self.kill();
+                panic!("no exit within {STOP_TIMEOUT:?} after SIGTERM, stderr:\n{}", self.stderr());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What the server wrote to its standard error so far (the last 20,000 bytes).
+    pub fn stderr(&self) -> String {
+        let bytes = self.stderr.lock().expect("lock");
+        let from = bytes.len().saturating_sub(20_000);
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    }
+
+    /// Sends one request; panics with the server's standard error when no answer comes.
+    pub fn request(&self, method: &str, path: &str, key: Option<&str>, body: Option<&[u8]>) -> Answer {
+        self.request_with(method, path, key, body, &[])
+    }
+
+    pub fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&[u8]>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        match self.try_request(method, path, key, body, headers) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error}\nserver's stderr:\n{}", self.stderr()),
+        }
+    }
+
+    /// As [`Server::request_with`], for tests that expect a connection to break.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&[u8]>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, reqwest::Error> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body.to_vec());
+        }
+        let answer = request.send()?;
+        let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        Ok(Answer { status, headers, body: answer.bytes()?.to_vec() })
+    }
+
+    /// A request with a JSON body that must be answered with `status`; gives the answer's JSON.
+    pub fn expect_json(
+        &self,
+        status: u16,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<&serde_json::Value>,
+    ) -> serde_json::Value {
+        let bytes = body.map(|body| body.to_string().into_bytes());
+        let answer = self.request(method, path, Some(key), bytes.as_deref());
+        assert_eq!(answer.status, status, "{method} {path}: {}", cut(&answer.text(), 2_000));
+        answer.json()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn drain(mut source: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0u8; 4096];
+        while let Ok(read) = source.read(&mut buffer) {
+            if read == 0 {
+                break;
+            }
+            into.lock().expect("lock").extend_from_slice(&buffer[..read]);
+        }
+    });
+}
+
+/// Runs a command of the binary to its end; gives its standard output. Panics when it fails.
+pub fn run(arguments: &[&str]) -> String {
+    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the convolake binary runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "convolake {arguments:?}: {}\nstdout: {stdout}\nstderr: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}
+
+/// Makes a key; `kind` is `api`, `web` or `org`. The secret is the last word that the command prints.
+pub fn create_key(
+    store: &Path,
+    kind: &str,
+    organization: &str,
+    project: Option<&str>,
+    integration: Option<&str>,
+    scopes: &[&str],
+) -> String {
+    let store = store.to_str().expect("UTF-8");
+    let mut arguments = vec!["keys", "create", "--store", store, "--kind", kind, "--organization", organization];
+    for (flag, value) in [("--project", project), ("--integration", integration)] {
+        if let Some(value) = value {
+            arguments.extend([flag, value]);
+        }
+    }
+    for scope in scopes {
+        arguments.extend(["--scope", scope]);
+    }
+    let printed = run(&arguments);
+    printed.split_whitespace().last().unwrap_or_else(|| panic!("`keys create` printed nothing")).to_string()
+}
+
+/// `text` with everything outside RFC 3986's unreserved characters percent-encoded, for ids in paths.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// The beginning of a long text, for failure reports.
+pub fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        None => text.to_string(),
+        Some((end, _)) => format!("{} … ({} bytes in all)", &text[..end], text.len()),
+    }
+}
