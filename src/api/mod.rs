@@ -5,7 +5,7 @@
 //! - [`access`]: which key may call what, and the only place that makes a [`Scope`](crate::query::engine::Scope) or an
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
-//! - [`conversations`], [`queries`]: the handlers, a file per resource.
+//! - [`conversations`], [`queries`], [`exports`], [`properties`]: the handlers, a file per resource.
 //! - [`listener`]: connections, their time-outs, and draining.
 //!
 //! Order of refusals: 404 unknown route, 405 method (neither needs a key), `OPTIONS` (204), 401, 403, then 415, 413 and
@@ -20,10 +20,12 @@ pub mod access;
 pub mod body;
 mod conversations;
 pub mod cors;
+mod exports;
 pub mod gate;
 pub mod listener;
 pub mod parameters;
 pub mod problem;
+mod properties;
 mod queries;
 pub mod routes;
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
-use super::{Services, conversations, queries};
+use super::{Services, conversations, exports, properties, queries};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -46,5 +46,14 @@ pub static ROUTES: &[Route<Services>] = &[
     }),
     route(Method::POST, "/query/conversations", Access::Queriers, |services, call| {
         Box::pin(queries::conversations(services, call))
+    }),
+    route(Method::POST, "/query/conversations/export", Access::Readers, |services, call| {
+        Box::pin(exports::conversations(services, call))
+    }),
+    route(Method::POST, "/query/property-keys", Access::Readers, |services, call| {
+        Box::pin(properties::keys(services, call))
+    }),
+    route(Method::POST, "/query/property-values", Access::Readers, |services, call| {
+        Box::pin(properties::values(services, call))
     }),
 ];

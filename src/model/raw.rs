@@ -58,6 +58,37 @@ pub fn top_level_has_key(text: &str, key: &str) -> bool {
     }
 }
 
+/// The members of an object, each with its key and the text of its value, in order; nothing for another value.
+pub fn members(text: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+    let bytes = text.as_bytes();
+    let start = skip_space(bytes, 0);
+    let mut next = (bytes.get(start) == Some(&b'{')).then(|| skip_space(bytes, start + 1));
+    std::iter::from_fn(move || {
+        let position = next.take()?;
+        let (key_end, _) = string_end(bytes, position)?;
+        let key = string_value(text.get(position..key_end)?)?;
+        let colon = skip_space(bytes, key_end);
+        if bytes.get(colon) != Some(&b':') {
+            return None;
+        }
+        let value = skip_space(bytes, colon + 1);
+        let end = skip_value(bytes, value)?;
+        let after = skip_space(bytes, end);
+        if bytes.get(after) == Some(&b',') {
+            next = Some(skip_space(bytes, after + 1));
+        }
+        Some((key, text.get(value..end)?))
+    })
+}
+
+/// The texts of an array's elements, in order; nothing for another value.
+pub fn array_elements(text: &str) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let start = skip_space(bytes, 0);
+    let positions = (bytes.get(start) == Some(&b'[')).then(|| elements(bytes, start));
+    positions.into_iter().flatten().map_while(move |at| text.get(at..skip_value(bytes, at)?))
+}
+
 fn matches_string(text: &str, start: usize, wanted: &str) -> bool {
     match string_end(text.as_bytes(), start) {
         Some((end, _)) => text.get(start..end).and_then(string_value).is_some_and(|value| value == wanted),
@@ -178,6 +209,21 @@ mod tests {
     use super::super::json::Json;
     use super::super::random_json::Random;
     use super::*;
+
+    #[test]
+    fn members_and_elements() {
+        let found: Vec<_> = members(r#" { "a" : 1 , "b\u0041\"":{"a":[1,"}"]},"":null , "s" : "x,}" } "#).collect();
+        let expected = [("a", "1"), ("bA\"", r#"{"a":[1,"}"]}"#), ("", "null"), ("s", r#""x,}""#)];
+        assert_eq!(found.iter().map(|(key, value)| (key.as_ref(), *value)).collect::<Vec<_>>(), expected);
+        for none in ["{}", "{ }", "[]", r#"["a"]"#, "null", r#""{}""#, ""] {
+            assert_eq!(members(none).count(), 0, "{none}");
+        }
+        let found: Vec<_> = array_elements(r#"[ 1, "a]" ,{"b":[2]} , [] ]"#).collect();
+        assert_eq!(found, ["1", r#""a]""#, r#"{"b":[2]}"#, "[]"]);
+        for none in ["[]", "[ ]", "{}", r#"{"a":[1]}"#, "7", ""] {
+            assert_eq!(array_elements(none).count(), 0, "{none}");
+        }
+    }
 
     #[test]
     fn agrees_with_the_tree() {

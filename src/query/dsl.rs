@@ -22,7 +22,7 @@ pub struct Query {
     pub filter: Option<Filter>,
     /// As asked; the tie-breakers are added by `compile`.
     pub order: Vec<Order>,
-    /// 1 to 100,000; the response's `pageSize`.
+    /// 1 to 100,000, and the response's `pageSize`; unlimited in exports that name none.
     pub limit: usize,
     pub offset: usize,
     pub time_zone: TimeZone,
@@ -82,6 +82,59 @@ pub enum ColumnExpr {
 pub struct OutputColumn {
     pub name: String,
     pub expr: ColumnExpr,
+    /// Acts on whole JSON fields in exports only.
+    pub json_mode: JsonMode,
+}
+
+/// How an export shows a whole JSON field (contract A4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsonMode {
+    /// A column for each key.
+    #[default]
+    Unpack,
+    /// One column with the JSON text.
+    Json,
+}
+
+/// A request whose answer is CSV.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// Its limit is `usize::MAX` where none was given.
+    pub query: Query,
+    /// Whether cells that a spreadsheet would run as a formula get a leading apostrophe.
+    pub formula_safe: bool,
+}
+
+/// Distinct keys of a JSON field, or distinct values at one of them, over several views.
+#[derive(Clone, Debug)]
+pub struct PropertyQuery {
+    /// Rows to look at, one query per view: only view and filter count.
+    pub rows: Vec<Query>,
+    /// The contract's name of the JSON field, which each of the views has.
+    pub field: &'static str,
+    /// `None` asks for the keys.
+    pub key: Option<String>,
+    /// Of the values; keys are never cut off.
+    pub limit: usize,
+}
+
+impl Query {
+    /// Every stored row that passes the filter, without columns.
+    pub fn of_rows(view: &'static View, filter: Option<Filter>) -> Query {
+        Query {
+            view,
+            groups: Vec::new(),
+            aggregations: Vec::new(),
+            grouped: false,
+            columns: Vec::new(),
+            filter,
+            order: Vec::new(),
+            limit: usize::MAX,
+            offset: 0,
+            time_zone: TimeZone::UTC,
+            week_start: Weekday::Monday,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

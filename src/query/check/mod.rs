@@ -3,6 +3,7 @@
 mod filter;
 mod names;
 mod order;
+mod properties;
 mod reader;
 mod select;
 mod suggest;
@@ -12,8 +13,9 @@ mod tests;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-use self::reader::{At, Object, clipped, list, quoted, string, word};
-use super::dsl::{FieldRef, Query};
+pub use self::properties::{check_property_keys, check_property_values};
+use self::reader::{At, Object, boolean, clipped, list, quoted, string, word};
+use super::dsl::{Export, FieldRef, Query};
 use super::error::QueryError;
 use super::view::{Field, FieldKind, View};
 use crate::model::json::{self, Json, JsonErrorKind};
@@ -31,6 +33,10 @@ const LARGEST_OFFSET: u64 = (1 << 53) - 1;
 
 const REQUEST_KEYS: [&str; 9] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
+
+/// Of an export: the same, and whether cells are made safe for spreadsheets.
+const EXPORT_KEYS: [&str; 10] =
+    ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart", "csvFormulaSafe"];
 
 const WEEKDAYS: [(&str, Weekday); 7] = [
     ("monday", Weekday::Monday),
@@ -50,6 +56,25 @@ pub fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
     check_json(view, &parse(body)?)
 }
 
+/// Checks the body of an export from `view`: that of a query, without a default limit, and `csvFormulaSafe`.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryError> {
+    let body = parse(body)?;
+    let root = At::ROOT;
+    let request = Object::read(&body, &root, &EXPORT_KEYS)?;
+    let formula_safe = match request.get("csvFormulaSafe") {
+        Some(given) => boolean(given, &root.key("csvFormulaSafe"))?,
+        None => false,
+    };
+    let (query, mode_conflict) = check_request(view, &request, &root, usize::MAX)?;
+    match mode_conflict {
+        Some(error) => Err(error),
+        None => Ok(Export { query, formula_safe }),
+    }
+}
+
 fn parse(body: &[u8]) -> Result<Json, QueryError> {
     json::parse(body, JSON_LEVELS).map_err(|error| {
         let message = match error.kind {
@@ -66,10 +91,20 @@ fn parse(body: &[u8]) -> Result<Json, QueryError> {
 fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
     let root = At::ROOT;
     let request = Object::read(body, &root, &REQUEST_KEYS)?;
+    Ok(check_request(view, &request, &root, DEFAULT_LIMIT)?.0)
+}
+
+/// The query, and what makes it no export.
+fn check_request(
+    view: &'static View,
+    request: &Object<'_>,
+    root: &At<'_>,
+    default_limit: usize,
+) -> Result<(Query, Option<QueryError>), QueryError> {
     if let Some(notes) = request.get("notes") {
         check_notes(notes, &root.key("notes"))?;
     }
-    let mut columns = select::columns(view, request.get("select"), request.get("groupBy"), &root)?;
+    let mut columns = select::columns(view, request.get("select"), request.get("groupBy"), root)?;
     let filter = match request.get("where") {
         Some(filter) => filter::filter(view, filter, &root.key("where"))?,
         None => None,
@@ -80,7 +115,7 @@ fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
     };
     let limit = match request.get("limit") {
         Some(limit) => integer(limit, &root.key("limit"), 1, LARGEST_LIMIT)?,
-        None => DEFAULT_LIMIT,
+        None => default_limit,
     };
     let offset = match request.get("offset") {
         Some(offset) => integer(offset, &root.key("offset"), 0, LARGEST_OFFSET)?,
@@ -94,7 +129,7 @@ fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
         Some(day) => word(day, &root.key("weekStart"), "day", &WEEKDAYS)?,
         None => Weekday::Monday,
     };
-    Ok(Query {
+    let query = Query {
         view,
         groups: columns.groups,
         aggregations: columns.aggregations,
@@ -106,7 +141,8 @@ fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
         offset,
         time_zone,
         week_start,
-    })
+    };
+    Ok((query, columns.mode_conflict))
 }
 
 fn check_notes(notes: &Json, at: &At<'_>) -> Result<(), QueryError> {

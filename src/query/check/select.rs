@@ -4,7 +4,7 @@ use super::names::{FUNCTIONS, TIME_UNITS, aggregation};
 use super::reader::{At, Object, boolean, list, word};
 use super::{field, field_ref};
 use crate::model::json::Json;
-use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, KeyExpr, OutputColumn};
+use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, JsonMode, KeyExpr, OutputColumn};
 use crate::query::error::QueryError;
 use crate::query::view::{FieldKind, View};
 
@@ -17,6 +17,8 @@ pub(super) struct Columns {
     pub aggregations: Vec<Aggregation>,
     pub grouped: bool,
     pub columns: Vec<OutputColumn>,
+    /// A field is selected in both modes, which an export cannot show and a query does not care about.
+    pub mode_conflict: Option<QueryError>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +34,7 @@ const SELECTION_TYPES: [(&str, SelectionType); 3] =
 enum Selection {
     Aggregation(Aggregation),
     Time(KeyExpr),
-    Field(FieldRef),
+    Field(FieldRef, JsonMode),
 }
 
 /// A `groupBy` element.
@@ -60,8 +62,9 @@ pub(super) fn columns(
     let mut result = Columns {
         groups: Vec::new(),
         aggregations: Vec::new(),
-        grouped: !group_keys.is_empty() || selections.iter().any(|one| !matches!(one, Selection::Field(_))),
+        grouped: !group_keys.is_empty() || selections.iter().any(|one| !matches!(one, Selection::Field(..))),
         columns: Vec::new(),
+        mode_conflict: None,
     };
     let time_keys = selections.iter().filter_map(|one| match one {
         Selection::Time(key) => Some(key),
@@ -83,42 +86,53 @@ pub(super) fn columns(
             .iter()
             .filter(|field| field.published)
             .map(|field| FieldRef { field, path: Vec::new() })
-            .map(|reference| OutputColumn { name: reference.column_name(), expr: ColumnExpr::Field(reference) })
+            .map(|reference| OutputColumn {
+                name: reference.column_name(),
+                expr: ColumnExpr::Field(reference),
+                json_mode: JsonMode::default(),
+            })
             .collect();
         return Ok(result);
     }
     for (index, one) in selections.into_iter().enumerate() {
         let at = select_at.index(index);
-        let (name, expr) = match one {
+        let (name, expr, mode) = match one {
             Selection::Aggregation(aggregation) => {
                 let name = aggregation.column_name();
-                (name, ColumnExpr::Aggregation(position_or_push(&mut result.aggregations, &aggregation)))
+                (name, ColumnExpr::Aggregation(position_or_push(&mut result.aggregations, &aggregation)), None)
             }
-            Selection::Time(key) => (key.column_name(), ColumnExpr::Group(position_or_push(&mut result.groups, &key))),
-            Selection::Field(reference) => {
+            Selection::Time(key) => {
+                (key.column_name(), ColumnExpr::Group(position_or_push(&mut result.groups, &key)), None)
+            }
+            Selection::Field(reference, mode) => {
                 let name = reference.column_name();
-                (name, field_column(&result, reference, &at)?)
+                (name, field_column(&result, reference, &at)?, Some(mode))
             }
         };
-        result.add(name, expr, &at)?;
+        result.add(name, expr, mode, &at)?;
     }
     for (index, one) in group_keys.into_iter().enumerate().filter(|(_, one)| one.included) {
         let expr = ColumnExpr::Group(position_or_push(&mut result.groups, &one.key));
-        result.add(one.key.column_name(), expr, &group_by_at.index(index))?;
+        result.add(one.key.column_name(), expr, None, &group_by_at.index(index))?;
     }
     Ok(result)
 }
 
 impl Columns {
     /// The same column asked twice appears once.
-    fn add(&mut self, name: String, expr: ColumnExpr, at: &At<'_>) -> Result<(), QueryError> {
+    fn add(&mut self, name: String, expr: ColumnExpr, mode: Option<JsonMode>, at: &At<'_>) -> Result<(), QueryError> {
         match self.columns.iter().find(|column| column.name == name) {
-            Some(same) if same.expr == expr => {}
+            Some(same) if same.expr == expr => {
+                if mode.is_some_and(|mode| mode != same.json_mode) && self.mode_conflict.is_none() {
+                    let name = super::quoted(&name);
+                    self.mode_conflict = Some(at.key("mode").error(format!("{name} is selected in another mode too")));
+                }
+            }
             Some(_) => {
                 let name = super::quoted(&name);
                 return Err(at.error(format!("a second column named {name}: paths that differ only by dots")));
             }
-            None => self.columns.push(OutputColumn { name, expr }),
+            None => self.columns.push(OutputColumn { name, expr, json_mode: mode.unwrap_or_default() }),
         }
         Ok(())
     }
@@ -208,13 +222,15 @@ fn time_selection(view: &'static View, json: &Json, at: &At<'_>) -> Result<Selec
 fn field_selection(view: &'static View, json: &Json, at: &At<'_>) -> Result<Selection, QueryError> {
     let object = Object::read(json, at, &["type", "field", "path", "mode"])?;
     let reference = field_ref(view, &object, at)?;
-    if let Some(mode) = object.get("mode") {
-        let as_json = word(mode, &at.key("mode"), "mode", &[("unpack", false), ("json", true)])?;
-        if as_json && !reference.path.is_empty() {
-            return Err(at.key("path").error("a path is not allowed with mode `json`"));
-        }
+    let modes = [("unpack", JsonMode::Unpack), ("json", JsonMode::Json)];
+    let mode = match object.get("mode") {
+        Some(mode) => word(mode, &at.key("mode"), "mode", &modes)?,
+        None => JsonMode::default(),
+    };
+    if mode == JsonMode::Json && !reference.path.is_empty() {
+        return Err(at.key("path").error("a path is not allowed with mode `json`"));
     }
-    Ok(Selection::Field(reference))
+    Ok(Selection::Field(reference, mode))
 }
 
 fn group_key(view: &'static View, json: &Json, at: &At<'_>) -> Result<GroupKey, QueryError> {

@@ -6,6 +6,7 @@
 
 mod filter;
 mod literal;
+mod texts;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
 pub use filter::json_field;
+pub use texts::texts;
 
 use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query};
 use super::functions;

@@ -5,6 +5,7 @@
 
 mod row_count;
 mod session;
+mod texts;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -30,9 +31,9 @@ pub use super::scan::Scope;
 use self::row_count::RowCountExec;
 use self::session::{Limits, Session, query_error, sorted};
 use super::compile::{self, PageColumn, PagePlan, SizedPlan, Source};
-use super::dsl::Query;
+use super::dsl::{Export, PropertyQuery, Query};
 use super::error::QueryError;
-use super::render::{self, RowWriter};
+use super::render::{self, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
 use crate::storage::snapshot::{RowAddress, Snapshot};
 
@@ -42,6 +43,9 @@ const STACK_BYTES: usize = 32 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
 /// A sort keeps at most this many rows in one heap; above that it sorts everything, which can spill.
 const MAX_TOP_ROWS: usize = 200_000;
+
+/// An export takes as long as its client reads, so it has this many times a query's deadline.
+const EXPORT_DEADLINES: u32 = 10;
 
 #[derive(Clone, Debug)]
 pub struct QueryOptions {
@@ -103,14 +107,37 @@ impl QueryEngine {
 
     /// Answers a query. Returns once the first chunk is ready, so that a limit hit before still gets its status.
     pub async fn run(&self, snapshot: Arc<Snapshot>, scope: Scope, query: Query) -> Result<QueryAnswer, QueryError> {
+        self.start(snapshot, scope, self.deadline, Request::Query(query)).await
+    }
+
+    /// The same rows as CSV (contract A4).
+    pub async fn export(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        export: Export,
+    ) -> Result<QueryAnswer, QueryError> {
+        self.start(snapshot, scope, EXPORT_DEADLINES * self.deadline, Request::Export(export)).await
+    }
+
+    async fn start(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        deadline: Duration,
+        request: Request,
+    ) -> Result<QueryAnswer, QueryError> {
         let slot = self.slot().await?;
-        let deadline = Deadline::after(self.deadline);
+        let deadline = Deadline::after(deadline);
         let limits = Arc::clone(&self.limits);
         let (sender, receiver) = mpsc::channel(4);
         let task = self.handle.spawn(async move {
             let mut output = Output { sender: sender.clone(), chunk: Vec::new() };
             let execution = Execution { source: Source { snapshot, scope }, limits };
-            let answered = deadline.limit(execution.answer(&query, &mut output)).await;
+            let answered = match &request {
+                Request::Query(query) => deadline.limit(execution.answer(query, &mut output)).await,
+                Request::Export(export) => deadline.limit(execution.export(export, &mut output)).await,
+            };
             let last = match answered {
                 Ok(()) => Message::End,
                 Err(error) => Message::Failed(error),
@@ -128,6 +155,25 @@ impl QueryEngine {
             Some(Err(error)) => Err(error),
             None => Err(QueryError::Internal("the query gave no output".into())),
         }
+    }
+
+    /// Distinct property keys or values, sorted by code point.
+    pub async fn properties(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        query: PropertyQuery,
+    ) -> Result<Vec<String>, QueryError> {
+        let slot = self.slot().await?;
+        let deadline = Deadline::after(self.deadline);
+        let limits = Arc::clone(&self.limits);
+        let task = self.handle.spawn(async move {
+            let _slot: OwnedSemaphorePermit = slot;
+            let execution = Execution { source: Source { snapshot, scope }, limits };
+            deadline.limit(execution.properties(&query)).await
+        });
+        let _abort = AbortOnDrop(task.abort_handle());
+        task.await.unwrap_or_else(|error| Err(QueryError::Internal(format!("the query's task ended: {error}"))))
     }
 
     /// The addresses of the newest conversations, and the number of all (contract A2, `GET /conversations`).
@@ -165,6 +211,11 @@ impl Drop for QueryEngine {
             runtime.shutdown_background();
         }
     }
+}
+
+enum Request {
+    Query(Query),
+    Export(Export),
 }
 
 #[derive(Clone, Copy)]
@@ -249,7 +300,7 @@ impl Output {
     /// Sends rows in chunks, so that a client which does not read holds a few of them in memory, however long the rows.
     async fn write(
         &mut self,
-        writer: &mut RowWriter,
+        writer: &mut impl ResultWriter,
         batch: &RecordBatch,
         rows: std::ops::Range<usize>,
     ) -> Result<(), QueryError> {
@@ -304,20 +355,28 @@ impl Execution {
     }
 
     async fn answer(&self, query: &Query, output: &mut Output) -> Result<(), QueryError> {
-        let mut writer = RowWriter::new(render::formats(query));
+        self.write(query, &mut RowWriter::new(render::formats(query)), output).await
+    }
+
+    async fn write<W: ResultWriter + Send>(
+        &self,
+        query: &Query,
+        writer: &mut W,
+        output: &mut Output,
+    ) -> Result<(), QueryError> {
         let total = if query.grouped {
-            self.answer_groups(query, &mut writer, output).await?
+            self.write_groups(query, writer, output).await?
         } else {
-            self.answer_rows(query, &mut writer, output).await?
+            self.write_rows(query, writer, output).await?
         };
-        render::close_envelope(&mut output.chunk, total, query.limit, writer.rows());
+        writer.close(&mut output.chunk, total, query.limit);
         output.flush_above(0).await
     }
 
-    async fn answer_groups(
+    async fn write_groups<W: ResultWriter + Send>(
         &self,
         query: &Query,
-        writer: &mut RowWriter,
+        writer: &mut W,
         output: &mut Output,
     ) -> Result<u64, QueryError> {
         let grouped = compile::grouped(query, &self.source).map_err(|error| self.error(error))?;
@@ -328,7 +387,7 @@ impl Execution {
         let plan = sorted(counted, &grouped.order, fetch(query)).map_err(|error| self.error(error))?;
         let mut stream = execute_stream(plan, session.task()).map_err(|error| self.error(error))?;
         let mut window = Window { skip: query.offset, left: query.limit };
-        render::open_envelope(&mut output.chunk);
+        writer.open(&mut output.chunk);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| self.error(error))?;
             let rows = window.take(batch.num_rows());
@@ -341,7 +400,12 @@ impl Execution {
         Ok(groups.load(Ordering::Relaxed))
     }
 
-    async fn answer_rows(&self, query: &Query, writer: &mut RowWriter, output: &mut Output) -> Result<u64, QueryError> {
+    async fn write_rows<W: ResultWriter + Send>(
+        &self,
+        query: &Query,
+        writer: &mut W,
+        output: &mut Output,
+    ) -> Result<u64, QueryError> {
         let page = compile::page(query, &self.source).map_err(|error| self.error(error))?;
         let mut stream = self.page_stream(&page, fetch(query)).await?;
         let mut window = Window { skip: query.offset, left: query.limit };
@@ -353,12 +417,13 @@ impl Execution {
         };
         let first_rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
         let complete = following.is_none() && fetch(query).is_none_or(|fetch| first_rows < fetch);
-        let total = if complete { first_rows as u64 } else { self.count(query).await? };
-        render::open_envelope(&mut output.chunk);
+        let total = if complete || !W::SHOWS_TOTAL { first_rows as u64 } else { self.count(query).await? };
+        writer.open(&mut output.chunk);
         let mut following = following;
+        let mut reader = self.row_reader(&page);
         while let Some(current) = batch {
             let rows = window.take(current.num_rows());
-            self.write_page(&page, &current.slice(rows.start, rows.len()), writer, output).await?;
+            self.write_page(&page, &mut reader, &current.slice(rows.start, rows.len()), writer, output).await?;
             if window.left == 0 {
                 break;
             }
@@ -370,12 +435,22 @@ impl Execution {
         Ok(total)
     }
 
+    /// Of the stored columns of a page, in the order of their use.
+    fn row_reader(&self, page: &PagePlan) -> RowReader {
+        let stored = page.columns.iter().filter_map(|column| match column {
+            PageColumn::Stored(name) => Some(*name),
+            PageColumn::Page(_) => None,
+        });
+        RowReader::new(Arc::clone(&self.source.snapshot), stored.collect())
+    }
+
     /// Writes rows of a page, with the stored columns that the sort did not carry.
-    async fn write_page(
+    async fn write_page<W: ResultWriter + Send>(
         &self,
         page: &PagePlan,
+        reader: &mut RowReader,
         rows: &RecordBatch,
-        writer: &mut RowWriter,
+        writer: &mut W,
         output: &mut Output,
     ) -> Result<(), QueryError> {
         let Some((source, row)) = page.address else {
@@ -384,15 +459,6 @@ impl Execution {
             return output.write(writer, &batch, 0..batch.num_rows()).await;
         };
         let addresses = addresses(rows, source, row)?;
-        let stored: Vec<&'static str> = page
-            .columns
-            .iter()
-            .filter_map(|column| match column {
-                PageColumn::Stored(name) => Some(*name),
-                PageColumn::Page(_) => None,
-            })
-            .collect();
-        let mut reader = RowReader::new(Arc::clone(&self.source.snapshot), stored);
         let mut done = 0;
         while done < addresses.len() {
             let left = addresses.get(done..).unwrap_or_default();

@@ -158,7 +158,7 @@ impl<'a> Strings<'a> {
         }
     }
 
-    fn value(&self, row: usize) -> &str {
+    pub fn value(&self, row: usize) -> &str {
         match self {
             Strings::View(array) => array.value(row),
             Strings::Small(array) => array.value(row),
@@ -206,7 +206,7 @@ impl<'a> Times<'a> {
         }
     }
 
-    fn value(&self, row: usize) -> i64 {
+    pub fn value(&self, row: usize) -> i64 {
         match self {
             Times::Seconds(array) => array.value(row).saturating_mul(1_000),
             Times::Millis(array) => array.value(row),

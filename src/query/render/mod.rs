@@ -1,6 +1,7 @@
-//! From record batches to the JSON response of contract A3, written straight into bytes.
+//! From record batches to the JSON response of contract A3, or to CSV ([`csv`]), written straight into bytes.
 
 mod cells;
+pub mod csv;
 mod text;
 
 use std::ops::Range;
@@ -93,6 +94,43 @@ pub fn formats(query: &Query) -> Vec<Column> {
     query.columns.iter().map(column).collect()
 }
 
+/// Writes the rows of a query as a document of one format.
+pub trait ResultWriter {
+    /// Whether the document says how many rows match in all.
+    const SHOWS_TOTAL: bool;
+
+    /// What stands before the first row.
+    fn open(&self, out: &mut Vec<u8>);
+
+    /// Appends `rows` of a batch whose first columns are the output columns, in order, until `out` has more than
+    /// `most_bytes`; gives the row that comes next.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] if the batch has other columns or fewer rows; nothing is written then.
+    fn write_batch(
+        &mut self,
+        batch: &RecordBatch,
+        out: &mut Vec<u8>,
+        rows: Range<usize>,
+        most_bytes: usize,
+    ) -> Result<usize, QueryError>;
+
+    /// What stands after the last row.
+    fn close(&self, out: &mut Vec<u8>, total: u64, page_size: usize);
+}
+
+fn check_shape(batch: &RecordBatch, rows: &Range<usize>, columns: usize) -> Result<(), QueryError> {
+    if rows.end <= batch.num_rows() && columns <= batch.num_columns() {
+        return Ok(());
+    }
+    Err(QueryError::Internal(format!(
+        "rows up to {} and {columns} columns expected, the batch has {} and {}",
+        rows.end,
+        batch.num_rows(),
+        batch.num_columns()
+    )))
+}
+
 /// Writes rows as JSON objects with commas between them, over any number of batches.
 #[derive(Debug)]
 pub struct RowWriter {
@@ -123,28 +161,27 @@ impl RowWriter {
     pub fn rows(&self) -> usize {
         self.rows
     }
+}
 
-    /// Appends `rows` of a batch whose first columns are the output columns, in order, until `out` has more than
-    /// `most_bytes`; gives the row that comes next.
-    ///
-    /// # Errors
-    /// [`QueryError::Internal`] if the batch has other columns or fewer rows; nothing is written then.
-    pub fn write_batch(
+impl ResultWriter for RowWriter {
+    const SHOWS_TOTAL: bool = true;
+
+    fn open(&self, out: &mut Vec<u8>) {
+        open_envelope(out);
+    }
+
+    fn close(&self, out: &mut Vec<u8>, total: u64, page_size: usize) {
+        close_envelope(out, total, page_size, self.rows);
+    }
+
+    fn write_batch(
         &mut self,
         batch: &RecordBatch,
         out: &mut Vec<u8>,
         rows: Range<usize>,
         most_bytes: usize,
     ) -> Result<usize, QueryError> {
-        if rows.end > batch.num_rows() || self.columns.len() > batch.num_columns() {
-            return Err(QueryError::Internal(format!(
-                "rows up to {} and {} columns expected, the batch has {} and {}",
-                rows.end,
-                self.columns.len(),
-                batch.num_rows(),
-                batch.num_columns()
-            )));
-        }
+        check_shape(batch, &rows, self.columns.len())?;
         let columns = self.columns.iter().zip(batch.columns());
         let cells = columns
             .map(|(column, array)| Ok((column, Cells::new(column.format, array.as_ref())?)))
@@ -183,12 +220,12 @@ impl RowWriter {
 }
 
 /// The response up to its first row.
-pub fn open_envelope(out: &mut Vec<u8>) {
+fn open_envelope(out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"status":"ok","data":{"result":["#);
 }
 
 /// The response after its last row. `total` counts all matches, `count` the rows of this response.
-pub fn close_envelope(out: &mut Vec<u8>, total: u64, page_size: usize, count: usize) {
+fn close_envelope(out: &mut Vec<u8>, total: u64, page_size: usize, count: usize) {
     let end = format!(r#"],"total":{total},"pageSize":{page_size},"count":{count}}}}}"#);
     out.extend_from_slice(end.as_bytes());
 }

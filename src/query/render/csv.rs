@@ -1,0 +1,366 @@
+//! Query rows as CSV (contract A4): RFC 4180, UTF-8, lines that end in CR LF, a header line always.
+//!
+//! Null is an empty cell, the empty string is `""`, as PostgreSQL writes them. A line of one null cell is `""` too:
+//! readers skip empty lines. Texts stand as they are; times, numbers and lists as in the JSON response.
+//!
+//! A whole JSON field in mode `unpack` is one column per key, `properties.plan`, sorted by name; of a list it is one per
+//! position and key, `reasons.0.label`. Such a cell is the text at that path (`#>>`), so that it is the same as that of
+//! a selected path; a value that is a list or an object is JSON text.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+
+use super::cells::Cells;
+use super::{ColumnFormat, ResultWriter, check_shape};
+use crate::model::ids::EpochMillis;
+use crate::model::{raw, time};
+use crate::query::dsl::{ColumnExpr, JsonMode, KeyExpr, OutputColumn, Query};
+use crate::query::error::QueryError;
+use crate::query::view::{Field, FieldKind};
+
+/// Cells of a line: more than any spreadsheet takes, few enough for a line to stay small.
+const MOST_COLUMNS: usize = 10_000;
+
+/// The field that an output column shows whole, with a column per key.
+pub fn unpacked(query: &Query, column: &OutputColumn) -> Option<&'static Field> {
+    let reference = match &column.expr {
+        ColumnExpr::Field(reference) => reference,
+        ColumnExpr::Group(index) => match query.groups.get(*index) {
+            Some(KeyExpr::Field(reference)) => reference,
+            _ => return None,
+        },
+        ColumnExpr::Aggregation(_) => return None,
+    };
+    let is_whole = reference.field.kind == FieldKind::Json && reference.path.is_empty();
+    (is_whole && column.json_mode == JsonMode::Unpack).then_some(reference.field)
+}
+
+/// The parts of a JSON value that have columns of their own: an object's members, and of a list those of its objects
+/// and its other elements, by position. Each comes with its name and its JSON text.
+pub fn unpack<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str)) {
+    for (key, value) in raw::members(text) {
+        visit(&key, value);
+    }
+    for (position, element) in raw::array_elements(text).enumerate() {
+        if element.starts_with('{') {
+            for (key, value) in raw::members(element) {
+                visit(&format!("{position}.{key}"), value);
+            }
+        } else {
+            visit(&position.to_string(), element);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct CsvWriter {
+    columns: Vec<CsvColumn>,
+    header: Vec<String>,
+    formula_safe: bool,
+}
+
+#[derive(Debug)]
+struct CsvColumn {
+    format: ColumnFormat,
+    /// Positions of the parts of an unpacked column among its cells.
+    parts: Option<HashMap<String, usize>>,
+}
+
+impl CsvWriter {
+    /// `keys` are the names of the parts of each unpacked field.
+    ///
+    /// # Errors
+    /// [`QueryError::Invalid`] if a line would have too many cells.
+    pub fn new(
+        query: &Query,
+        keys: &BTreeMap<&'static str, BTreeSet<String>>,
+        formula_safe: bool,
+    ) -> Result<CsvWriter, QueryError> {
+        let selected: BTreeSet<&str> = query.columns.iter().map(|column| column.name.as_str()).collect();
+        let mut columns = Vec::with_capacity(query.columns.len());
+        let mut header = Vec::new();
+        for column in &query.columns {
+            let format = ColumnFormat::of(query, &column.expr);
+            let Some(field) = unpacked(query, column) else {
+                header.push(column.name.clone());
+                columns.push(CsvColumn { format, parts: None });
+                continue;
+            };
+            let mut parts = HashMap::new();
+            for key in keys.get(field.name).into_iter().flatten() {
+                let name = format!("{}.{key}", field.name);
+                // A selected path of that name is the same column, and appears once.
+                if !selected.contains(name.as_str()) {
+                    parts.insert(key.clone(), parts.len());
+                    header.push(name);
+                }
+            }
+            columns.push(CsvColumn { format, parts: Some(parts) });
+        }
+        if header.len() > MOST_COLUMNS {
+            let message = format!(
+                "the export has {} columns, at most {MOST_COLUMNS} are allowed; select `properties` and `userProperties` \
+                 with mode `json`, or by path",
+                header.len()
+            );
+            return Err(QueryError::Invalid { path: "select".to_owned(), message });
+        }
+        Ok(CsvWriter { columns, header, formula_safe })
+    }
+
+    fn text(&self, text: &str, out: &mut Vec<u8>) {
+        if self.formula_safe && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            return write_text(&format!("'{text}"), out);
+        }
+        write_text(text, out);
+    }
+
+    fn cell(&self, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) {
+        match cells {
+            Cells::Text(strings) | Cells::RawJson(strings) => self.text(strings.value(row), out),
+            Cells::Time(times) => self.text(&time::render(EpochMillis(times.value(row))), out),
+            Cells::TextList(_) | Cells::LargeTextList(_) => {
+                let mut list = Vec::new();
+                cells.write(row, &mut list);
+                self.text(&String::from_utf8_lossy(&list), out);
+            }
+            // Numbers are no formulas, whatever they begin with.
+            _ => cells.write(row, out),
+        }
+    }
+
+    /// The cells of an unpacked column's parts.
+    fn parts(&self, text: Option<&str>, parts: &HashMap<String, usize>, line: &mut Line<'_>) {
+        let mut values: Vec<Option<&str>> = vec![None; parts.len()];
+        if let Some(text) = text {
+            unpack(text, |name, value| {
+                if let Some(slot) = parts.get(name).and_then(|position| values.get_mut(*position)) {
+                    *slot = Some(value);
+                }
+            });
+        }
+        for value in values {
+            line.next_cell();
+            if let Some(text) = value.and_then(raw::value_text) {
+                self.text(&text, line.out);
+            }
+        }
+    }
+}
+
+impl ResultWriter for CsvWriter {
+    const SHOWS_TOTAL: bool = false;
+
+    fn open(&self, out: &mut Vec<u8>) {
+        let mut line = Line::begin(out);
+        for name in &self.header {
+            line.next_cell();
+            self.text(name, line.out);
+        }
+        line.end(self.header.len());
+    }
+
+    fn write_batch(
+        &mut self,
+        batch: &RecordBatch,
+        out: &mut Vec<u8>,
+        rows: Range<usize>,
+        most_bytes: usize,
+    ) -> Result<usize, QueryError> {
+        check_shape(batch, &rows, self.columns.len())?;
+        let columns = self.columns.iter().zip(batch.columns());
+        let cells = columns
+            .map(|(column, array)| Ok((column, Cells::new(column.format, array.as_ref())?)))
+            .collect::<Result<Vec<_>, QueryError>>()?;
+        let end = rows.end;
+        for row in rows {
+            if out.len() > most_bytes {
+                return Ok(row);
+            }
+            let mut line = Line::begin(out);
+            for (column, cells) in &cells {
+                let is_null = cells.is_null(row);
+                match (&column.parts, cells) {
+                    (Some(parts), Cells::Text(strings) | Cells::RawJson(strings)) => {
+                        self.parts((!is_null).then(|| strings.value(row)), parts, &mut line);
+                    }
+                    (Some(parts), _) => self.parts(None, parts, &mut line),
+                    (None, _) => {
+                        line.next_cell();
+                        if !is_null {
+                            self.cell(cells, row, line.out);
+                        }
+                    }
+                }
+            }
+            line.end(self.header.len());
+        }
+        Ok(end)
+    }
+
+    fn close(&self, _out: &mut Vec<u8>, _total: u64, _page_size: usize) {}
+}
+
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    is_first: bool,
+}
+
+impl<'a> Line<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        Line { out, start, is_first: true }
+    }
+
+    fn next_cell(&mut self) {
+        if !std::mem::take(&mut self.is_first) {
+            self.out.push(b',');
+        }
+    }
+
+    fn end(self, cells: usize) {
+        if cells == 1 && self.out.len() == self.start {
+            self.out.extend_from_slice(b"\"\"");
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Quoted where RFC 4180 needs it, where the text is empty (else it would be null), and where a reader might trim it.
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let is_plain = !bytes.is_empty()
+        && !bytes.iter().any(|byte| matches!(byte, b'"' | b',' | b'\r' | b'\n'))
+        && !text.starts_with([' ', '\t'])
+        && !text.ends_with([' ', '\t']);
+    if is_plain {
+        return out.extend_from_slice(bytes);
+    }
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    for run in bytes.split_inclusive(|&byte| byte == b'"') {
+        out.extend_from_slice(run);
+        if run.ends_with(b"\"") {
+            out.push(b'"');
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringViewArray};
+
+    use super::*;
+    use crate::query::check::check_export;
+    use crate::query::view::CONVERSATIONS;
+
+    fn csv(body: &str, keys: &[&str], columns: Vec<ArrayRef>) -> String {
+        let export = check_export(&CONVERSATIONS, body.as_bytes()).expect("valid");
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let keys = BTreeMap::from([("properties", keys)]);
+        let mut writer = CsvWriter::new(&export.query, &keys, export.formula_safe).expect("few columns");
+        let names = (0..columns.len()).map(|index| format!("c{index}"));
+        let batch = RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(n, c)| (n, c, true)));
+        let batch = batch.expect("batch");
+        let mut out = Vec::new();
+        writer.open(&mut out);
+        writer.write_batch(&batch, &mut out, 0..batch.num_rows(), usize::MAX).expect("written");
+        writer.close(&mut out, 0, 0);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn texts(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringViewArray::from_iter(values.iter().copied()))
+    }
+
+    #[test]
+    fn quoting() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("", "\"\""),
+            ("a,b", "\"a,b\""),
+            ("\"", "\"\"\"\""),
+            ("say \"hi\"!", "\"say \"\"hi\"\"!\""),
+            ("two\nlines", "\"two\nlines\""),
+            ("two\r\nlines", "\"two\r\nlines\""),
+            (" edge", "\" edge\""),
+            ("大家 🙂;'", "大家 🙂;'"),
+            ("=1+1", "=1+1"),
+        ] {
+            let mut out = Vec::new();
+            write_text(text, &mut out);
+            assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+        }
+    }
+
+    #[test]
+    fn nulls_and_empty_texts_differ() {
+        let one = r#"{"select":[{"type":"field","field":"id"}]}"#;
+        assert_eq!(csv(one, &[], vec![texts(&[Some("a"), None, Some("")])]), "id\r\na\r\n\"\"\r\n\"\"\r\n");
+        let two = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"type"}]}"#;
+        let columns = vec![texts(&[None, Some("")]), texts(&[Some("x"), None])];
+        assert_eq!(csv(two, &[], columns), "id,type\r\n,x\r\n\"\",\r\n");
+    }
+
+    #[test]
+    fn parts_of_a_json_field() {
+        let rows = [
+            Some(r#"{"s":"a,b","n":1.10,"b":true,"z":null,"o":{"k":[1]},"e":""}"#),
+            None,
+            Some(r#"{"n":1e5,"n":-0,"new":1}"#),
+        ];
+        let request = |mode: &str| format!(r#"{{"select":[{{"type":"field","field":"properties"{mode}}}]}}"#);
+        let keys = ["b", "e", "n", "o", "s", "z"];
+        assert_eq!(
+            csv(&request(""), &keys, vec![texts(&rows)]),
+            "properties.b,properties.e,properties.n,properties.o,properties.s,properties.z\r\n\
+             true,\"\",1.10,\"{\"\"k\"\": [1]}\",\"a,b\",\r\n,,,,,\r\n,,0,,,\r\n"
+        );
+        let json = csv(&request(r#","mode":"json""#), &keys, vec![texts(&[Some(r#"{"a":1.10}"#), None])]);
+        assert_eq!(json, "properties\r\n\"{\"\"a\"\":1.10}\"\r\n\"\"\r\n");
+        let list = texts(&[Some(r#"[{"label":"x"},"y"]"#)]);
+        let header = "properties.0.label,properties.1\r\n";
+        assert_eq!(csv(&request(""), &["0.label", "1"], vec![list]), format!("{header}x,y\r\n"));
+    }
+
+    #[test]
+    fn a_part_that_is_selected_by_path_too_appears_once() {
+        let body =
+            r#"{"select":[{"type":"field","field":"properties","path":["a"]},{"type":"field","field":"properties"}]}"#;
+        let columns = vec![texts(&[Some("1")]), texts(&[Some(r#"{"a":1,"b":2}"#)])];
+        assert_eq!(csv(body, &["a", "b"], columns), "properties.a,properties.b\r\n1,2\r\n");
+    }
+
+    #[test]
+    fn formulas() {
+        let body = |safe: &str| {
+            format!(
+                r#"{{"select":[{{"type":"aggregation","aggregation":"count"}}],"groupBy":[{{"field":"id"}}]{safe}}}"#
+            )
+        };
+        let ids = ["=1", "+1", "-1", "@x", "\tx", "\rx", "a=1", "'"];
+        let columns = || -> Vec<ArrayRef> {
+            let ids: Vec<_> = ids.iter().map(|id| Some(*id)).collect();
+            vec![Arc::new(Int64Array::from(vec![-1; 8])), texts(&ids)]
+        };
+        assert_eq!(
+            csv(&body(r#","csvFormulaSafe":true"#), &[], columns()),
+            "count,id\r\n-1,'=1\r\n-1,'+1\r\n-1,'-1\r\n-1,'@x\r\n-1,'\tx\r\n-1,\"'\rx\"\r\n-1,a=1\r\n-1,'\r\n"
+        );
+        assert!(csv(&body(""), &[], columns()).contains("\r\n-1,=1\r\n"));
+    }
+
+    #[test]
+    fn too_many_columns() {
+        let export = check_export(&CONVERSATIONS, b"{}").expect("valid");
+        let keys = BTreeMap::from([("properties", (0..10_000).map(|key| key.to_string()).collect())]);
+        let error = CsvWriter::new(&export.query, &keys, false).expect_err("too many");
+        assert!(matches!(&error, QueryError::Invalid { path, .. } if path == "select"), "{error}");
+    }
+}
