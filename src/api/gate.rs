@@ -57,6 +57,11 @@ impl Call {
         self.id.as_deref().ok_or_else(Problem::internal)
     }
 
+    /// Whether the request has a body that is not known to be empty.
+    pub fn has_body(&mut self) -> bool {
+        !self.body.get_mut().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
     pub async fn read_json(&mut self) -> Result<Payload, Problem> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.bodies.read_json(&self.headers, body).await

@@ -4,7 +4,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::Services;
-use super::body::sized;
+use super::body::{Payload, sized};
 use super::gate::{Call, json};
 use super::problem::Problem;
 use crate::query::check::{check_property_keys, check_property_values};
@@ -12,14 +12,19 @@ use crate::query::dsl::PropertyQuery;
 
 /// `POST /query/property-keys`
 pub async fn keys(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let query = call.read_json().await?.parse(check_property_keys).await??;
+    let query = read(call).await?.parse(check_property_keys).await??;
     answer(services, call, query).await
 }
 
 /// `POST /query/property-values`
 pub async fn values(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let query = call.read_json().await?.parse(check_property_values).await??;
+    let query = read(call).await?.parse(check_property_values).await??;
     answer(services, call, query).await
+}
+
+/// Without any body: 400, whatever its type would have been.
+async fn read(call: &mut Call) -> Result<Payload, Problem> {
+    if call.has_body() { call.read_json().await } else { Err(Problem::bad_request("a JSON body is needed")) }
 }
 
 async fn answer(services: &Services, call: &Call, query: PropertyQuery) -> Result<Response, Problem> {

@@ -6,7 +6,7 @@ use crate::site::{Site, problem};
 use crate::support::Answer;
 
 const LIMIT: usize = 2_097_152;
-const ROUTES: [&str; 2] = ["/conversations", "/query/conversations"];
+const ROUTES: [&str; 3] = ["/conversations", "/query/conversations", "/query/conversations/export"];
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

@@ -11,7 +11,7 @@ fn document(id: &str, project: Option<&str>, owner: &str) -> String {
     let project = project.map_or(String::new(), |project| format!(r#""projectId":"{project}","#));
     format!(
         r#"{{"id":"{id}","externalId":"ext-{id}","type":"openai","createdAt":"2024-01-01","updatedAt":"2024-01-01",{project}
-        "tags":["{owner}"],"properties":{{"owner":"{owner}","n":1}},
+        "tags":["{owner}"],"properties":{{"owner":"{owner}","n":1,"{owner}_only":0}},
         "messages":[{{"id":"m","role":"user","content":"{owner}"}}]}}"#
     )
 }
@@ -139,6 +139,18 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
     } else {
         crate::site::problem(&answer, 404, &path);
     }
+    for (path, body) in [
+        ("/query/conversations/export", "{}"),
+        ("/query/property-values", r#"{"field":"properties","key":"owner","limit":1000}"#),
+        ("/query/property-keys", r#"{"field":"properties"}"#),
+    ] {
+        let answer = site.send("POST", path, key, Some(body));
+        assert_eq!(answer.status, if context.starts_with("web") { 403 } else { 200 }, "{context}: {path}");
+        let text = answer.text();
+        for of_other in [format!(",{},", other.name), format!("\"{}\"", other.name), format!("{}_only", other.name)] {
+            assert!(!text.contains(&of_other), "{context}: {path}: {text}");
+        }
+    }
     for filter in nosy_queries(other) {
         for request in [
             format!(r#"{{"where":{filter}}}"#),
@@ -152,6 +164,12 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
             }
             assert_eq!(answer.status, 200, "{context}: {request}: {}", answer.text());
             assert_eq!(answer.json()["data"]["total"], 0, "{context}: {request}: {}", answer.text());
+            if context.starts_with("web") {
+                continue;
+            }
+            let csv = site.send("POST", "/query/conversations/export", key, Some(&request));
+            assert_eq!(csv.status, 200, "{context}: {request}: {}", csv.text());
+            assert_eq!(csv.text().matches("\r\n").count(), 1, "{context}: {request}: {}", csv.text());
         }
     }
 }

@@ -12,12 +12,15 @@ use crate::support::{create_key, run};
 const DOCUMENT: &str = r#"{"id":"c","externalId":"e","type":"openai","messages":[{"role":"user","content":"hi"}]}"#;
 
 /// Method, path, body of every route.
-const ROUTES: [(&str, &str, Option<&str>); 6] = [
+const ROUTES: [(&str, &str, Option<&str>); 9] = [
     ("POST", "/conversations", Some(DOCUMENT)),
     ("GET", "/conversations", None),
     ("GET", "/conversations/c", None),
     ("GET", "/conversations/external/e", None),
     ("POST", "/query/conversations", Some("{}")),
+    ("POST", "/query/conversations/export", Some("{}")),
+    ("POST", "/query/property-keys", Some(r#"{"field":"properties"}"#)),
+    ("POST", "/query/property-values", Some(r#"{"field":"properties","key":"a"}"#)),
     ("DELETE", "/conversations/c", None),
 ];
 
@@ -30,10 +33,10 @@ fn kinds_and_scopes() {
     let org = site.key("org", ORGANIZATION, None, &[]);
     let org_document = DOCUMENT.replace(r#""type""#, r#""projectId":"docs","type""#);
     for (name, key, statuses) in [
-        ("web", &web, [200, 403, 200, 403, 403, 200]),
-        ("web with query", &web_query, [200, 403, 200, 403, 200, 200]),
-        ("api", &api, [200; 6]),
-        ("org", &org, [200; 6]),
+        ("web", &web, [200, 403, 200, 403, 403, 403, 403, 403, 200]),
+        ("web with query", &web_query, [200, 403, 200, 403, 200, 403, 403, 403, 200]),
+        ("api", &api, [200; 9]),
+        ("org", &org, [200; 9]),
     ] {
         for ((method, path, body), expected) in ROUTES.into_iter().zip(statuses) {
             let body =
