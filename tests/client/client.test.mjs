@@ -147,6 +147,20 @@ describe("query.conversations", () => {
   });
 });
 
+describe("properties", () => {
+  test("keys", async () => {
+    const { results } = await client.query.queryPropertyKeys({ field: "properties" });
+    assert.deepEqual(results, ["again", "big", "nested", "odd.name €", "plan", "score"]);
+    const chosen = await client.query.queryPropertyKeys({ field: "userProperties", views: ["conversations_view"] });
+    assert.ok(chosen.results.includes("userId"));
+  });
+
+  test("values", async () => {
+    const { results } = await client.query.queryPropertyValues({ field: "properties", key: "plan", limit: 10 });
+    assert.deepEqual(results, ["pro"]);
+  });
+});
+
 describe("errors are the client's own types", () => {
   test("401", async () => {
     const stranger = new InkeepAnalytics({ serverURL: server.serverURL, apiIntegrationKey: "nobody" });
