@@ -6,6 +6,7 @@
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
 //! - [`conversations`], [`queries`], [`exports`], [`properties`]: the handlers, a file per resource.
+//! - [`openapi`]: what is said about each route, as `/openapi.json`; [`docs`]: the same as a page.
 //! - [`listener`]: connections, their time-outs, and draining.
 //!
 //! Order of refusals: 404 unknown route, 405 method (neither needs a key), `OPTIONS` (204), 401, 403, then 415, 413 and
@@ -20,9 +21,11 @@ pub mod access;
 pub mod body;
 mod conversations;
 pub mod cors;
+mod docs;
 mod exports;
 pub mod gate;
 pub mod listener;
+pub mod openapi;
 pub mod parameters;
 pub mod problem;
 mod properties;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
-use super::{Services, conversations, exports, properties, queries};
+use super::{Services, conversations, docs, exports, openapi, properties, queries};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -29,6 +29,8 @@ pub static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/health", Access::Public, |_, _| {
         Box::pin(async { Ok(super::gate::json(r#"{"status":"ok"}"#)) })
     }),
+    route(Method::GET, "/openapi.json", Access::Public, |_, _| Box::pin(openapi::openapi())),
+    route(Method::GET, "/docs", Access::Public, |_, _| Box::pin(docs::page())),
     route(Method::POST, "/conversations", Access::Everyone, |services, call| {
         Box::pin(conversations::log(services, call))
     }),

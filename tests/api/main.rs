@@ -12,6 +12,7 @@ mod export;
 mod isolation;
 mod keys;
 mod limits;
+mod openapi;
 mod properties;
 mod queries;
 mod site;

@@ -46,6 +46,10 @@ const OPERATORS: [(&str, Operator); 17] = [
     ("isNotNull", Operator::Null { negated: true }),
 ];
 
+pub(super) fn operator_names() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(name, _)| *name)
+}
+
 /// The checked filter with constants folded, so that its size is that of its conditions; none if it is always true.
 pub(super) fn filter(view: &'static View, json: &Json, at: &At<'_>) -> Result<Option<Filter>, QueryError> {
     let mut checker = FilterChecker { view, conditions: 0 };

@@ -38,6 +38,33 @@ const REQUEST_KEYS: [&str; 9] =
 const EXPORT_KEYS: [&str; 10] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart", "csvFormulaSafe"];
 
+/// The closed sets of words in a request, for its documentation.
+pub struct Vocabulary {
+    pub operators: Vec<&'static str>,
+    pub aggregations: Vec<&'static str>,
+    pub time_units: Vec<&'static str>,
+    pub weekdays: Vec<&'static str>,
+    /// Of the property lists.
+    pub views: Vec<&'static str>,
+    pub request_keys: Vec<&'static str>,
+    pub export_keys: Vec<&'static str>,
+}
+
+pub fn vocabulary() -> Vocabulary {
+    fn first<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+        words.iter().map(|(word, _)| *word).collect()
+    }
+    Vocabulary {
+        operators: filter::operator_names().collect(),
+        aggregations: first(&names::FUNCTIONS),
+        time_units: first(&names::TIME_UNITS),
+        weekdays: first(&WEEKDAYS),
+        views: first(&properties::VIEWS),
+        request_keys: REQUEST_KEYS.to_vec(),
+        export_keys: EXPORT_KEYS.to_vec(),
+    }
+}
+
 const WEEKDAYS: [(&str, Weekday); 7] = [
     ("monday", Weekday::Monday),
     ("tuesday", Weekday::Tuesday),

@@ -9,7 +9,7 @@ use crate::query::error::QueryError;
 use crate::query::view::{self, FieldKind, View};
 
 /// Every view by its name here. Known names without a view have no rows yet.
-static VIEWS: [(&str, Option<&View>); 4] = [
+pub(super) static VIEWS: [(&str, Option<&View>); 4] = [
     ("conversations_view", Some(&view::CONVERSATIONS)),
     ("events_view", None),
     ("feedback_view", None),

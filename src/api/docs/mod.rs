@@ -1,0 +1,313 @@
+//! `GET /docs`: the API's description as one page. It is made from [`openapi::description`] and asks for nothing else,
+//! so that it works offline; without its script everything but search and theme still does.
+
+mod schema;
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::openapi;
+use super::problem::Problem;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+static PAGE: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(render(openapi::description())));
+/// Only the page's own style and script run, and nothing is loaded.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "default-src 'none'; style-src '{}'; script-src '{}'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+});
+
+pub async fn page() -> Result<Response, Problem> {
+    let mut response = Response::new(Body::from(PAGE.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    if let Ok(policy) = HeaderValue::try_from(POLICY.as_str()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(response)
+}
+
+fn hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
+}
+
+/// Writing to a string does not fail.
+macro_rules! put {
+    ($out:expr, $($argument:tt)*) => {{
+        let _ = write!($out, $($argument)*);
+    }};
+}
+use put;
+
+struct Entry<'a> {
+    id: &'a str,
+    method: &'a str,
+    path: &'a str,
+    operation: &'a Value,
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn members<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    value.get(key).and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
+}
+
+fn elements<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Escaped text in which `code` between backquotes is marked.
+fn inline(text: &str) -> String {
+    let mut html = String::new();
+    for (index, part) in text.split('`').enumerate() {
+        let part = escape(part);
+        if index % 2 == 1 {
+            put!(html, "<code>{part}</code>");
+        } else {
+            html.push_str(&part);
+        }
+    }
+    html
+}
+
+/// Paragraphs and lists.
+fn markdown(text: &str) -> String {
+    let mut html = String::new();
+    for block in text.split("\n\n") {
+        if block.trim_start().starts_with("- ") {
+            let items: Vec<String> = block
+                .lines()
+                .filter_map(|line| line.trim_start().strip_prefix("- "))
+                .map(|item| format!("<li>{}</li>", inline(item)))
+                .collect();
+            put!(html, "<ul>{}</ul>", items.concat());
+        } else if !block.trim().is_empty() {
+            put!(html, "<p>{}</p>", inline(block));
+        }
+    }
+    html
+}
+
+fn render(document: &Value) -> String {
+    let mut entries = Vec::new();
+    for (path, item) in members(document, "paths") {
+        for method in METHODS {
+            if let Some(operation) = item.get(method) {
+                entries.push(Entry { id: text(operation, "operationId"), method, path, operation });
+            }
+        }
+    }
+    let of_tag = |tag: &str| -> Vec<&Entry<'_>> {
+        let has_tag = |entry: &&Entry<'_>| elements(entry.operation, "tags").any(|one| one == tag);
+        entries.iter().filter(has_tag).collect()
+    };
+    let info = document.get("info").unwrap_or(&Value::Null);
+    let (title, version) = (text(info, "title"), text(info, "version"));
+    let (mut menu, mut sections) = (String::new(), String::new());
+    for tag in elements(document, "tags") {
+        let name = text(tag, "name");
+        put!(menu, "<section><h2>{}</h2><ul>", escape(name));
+        put!(sections, "<section class=\"tag\"><h2>{}</h2>{}", escape(name), markdown(text(tag, "description")));
+        for entry in of_tag(name) {
+            put!(
+                menu,
+                "<li data-search=\"{}\"><a href=\"#{}\">{}<span>{}</span></a></li>",
+                search_text(entry),
+                entry.id,
+                badge(entry.method),
+                breakable(entry.path)
+            );
+            operation(document, entry, &mut sections);
+        }
+        menu.push_str("</ul></section>");
+        sections.push_str("</section>");
+    }
+    let mut schemas = String::new();
+    let components = document.get("components").unwrap_or(&Value::Null);
+    for (name, shape) in members(components, "schemas") {
+        put!(
+            schemas,
+            "<article class=\"schema\" id=\"schema-{name}\"><h3><a href=\"#schema-{name}\">{name}</a></h3>{}</article>",
+            schema::body(shape)
+        );
+    }
+    let keys = components.pointer("/securitySchemes/bearer/description").and_then(Value::as_str).unwrap_or_default();
+    format!(
+        r##"<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<title>{title} API reference</title><style>{STYLE}</style></head><body>
+<header><a class="name" href="#top">{title}</a><span class="version">{version}</span>
+<input id="search" type="search" placeholder="Search routes ( / )" aria-label="Search routes" autocomplete="off" spellcheck="false">
+<a class="plain" href="/openapi.json">openapi.json</a><button id="theme" type="button" aria-label="Switch between dark and light">Theme</button></header>
+<nav aria-label="Routes">{menu}<section><h2>More</h2><ul><li><a href="#schemas"><span>Schemas</span></a></li></ul></section></nav>
+<main id="top"><section class="intro"><h1>{title} API</h1><p class="lead">{}</p>{}<h3>Keys</h3>{}</section>
+{sections}<p id="nothing" hidden>No route has these words.</p>
+<section class="tag" id="schemas"><h2>Schemas</h2>{schemas}</section></main>
+<script>{SCRIPT}</script></body></html>"##,
+        inline(text(info, "summary")),
+        markdown(text(info, "description")),
+        markdown(keys),
+    )
+}
+
+fn search_text(entry: &Entry<'_>) -> String {
+    let words =
+        format!("{} {} {} {}", entry.method, entry.path, entry.id, text(entry.operation, "summary")).to_lowercase();
+    escape(&words)
+}
+
+fn badge(method: &str) -> String {
+    let label = if method == "delete" { "DEL" } else { method };
+    format!("<b class=\"method {method}\">{}</b>", label.to_uppercase())
+}
+
+/// A path that may break after its slashes.
+fn breakable(path: &str) -> String {
+    escape(path).replace('/', "/<wbr>")
+}
+
+fn operation(document: &Value, entry: &Entry<'_>, html: &mut String) {
+    let Entry { id, method, path, operation } = *entry;
+    put!(html, "<article class=\"route\" id=\"{id}\" data-search=\"{}\"><div class=\"text\">", search_text(entry));
+    put!(
+        html,
+        "<h3>{}</h3><p class=\"path\">{}<a href=\"#{id}\"><code>{}</code></a></p>",
+        escape(text(operation, "summary")),
+        badge(method),
+        breakable(path)
+    );
+    let keys: Vec<&str> = elements(operation, "x-keys").filter_map(Value::as_str).collect();
+    let keys = if keys.is_empty() { "no key needed".to_owned() } else { format!("keys: {}", keys.join(", ")) };
+    put!(html, "<p class=\"keys\">{}</p>{}", escape(&keys), markdown(text(operation, "description")));
+    parameters(operation, html);
+    let request = operation.pointer("/requestBody/content/application~1json");
+    if let Some(content) = request {
+        let shape = content.get("schema").unwrap_or(&Value::Null);
+        put!(html, "<h4>Body <span class=\"type\">{}</span></h4>", schema::type_of(shape));
+        html.push_str(&schema::body(schema::resolve(document, shape)));
+    }
+    html.push_str("<h4>Answers</h4><dl class=\"answers\">");
+    for (status, response) in members(operation, "responses") {
+        let resolved = schema::resolve(document, response);
+        let shape = resolved.pointer("/content/application~1json/schema");
+        let shape = shape.map_or_else(String::new, |shape| format!(" {}", schema::type_of(shape)));
+        let class = if status == "200" { "good" } else { "bad" };
+        let when = inline(text(resolved, "description"));
+        put!(html, "<dt class=\"{class}\">{status}</dt><dd>{when}<span class=\"type\">{shape}</span></dd>");
+    }
+    html.push_str("</dl></div><div class=\"examples\">");
+    let (body, answer) = openapi::examples(&method.to_uppercase(), path);
+    code("Request", &curl(entry, body), html);
+    if let Some(answer) = answer {
+        code("Answer", &answer.replace('\r', ""), html);
+    }
+    html.push_str("</div></article>");
+}
+
+fn parameters(operation: &Value, html: &mut String) {
+    let mut rows = String::new();
+    for parameter in elements(operation, "parameters") {
+        let needed = if parameter.get("required") == Some(&Value::Bool(true)) { "<em>required</em>" } else { "" };
+        let shape = parameter.get("schema").unwrap_or(&Value::Null);
+        put!(
+            rows,
+            "<div class=\"field\"><code>{}</code> <span class=\"type\">{} · {}</span> {needed}<p>{}</p></div>",
+            escape(text(parameter, "name")),
+            escape(text(parameter, "in")),
+            schema::type_of(shape),
+            inline(text(parameter, "description"))
+        );
+    }
+    if !rows.is_empty() {
+        put!(html, "<h4>Parameters</h4><div class=\"fields\">{rows}</div>");
+    }
+}
+
+fn code(title: &str, text: &str, html: &mut String) {
+    put!(
+        html,
+        "<figure><figcaption>{title}<button type=\"button\" class=\"copy\">Copy</button></figcaption><pre>{}</pre></figure>",
+        escape(text)
+    );
+}
+
+fn curl(entry: &Entry<'_>, body: Option<&str>) -> String {
+    let method = if entry.method == "get" { String::new() } else { format!(" -X {}", entry.method.to_uppercase()) };
+    let mut command = format!("curl{method} \"$HOST{}\"", entry.path);
+    let is_public = entry.operation.get("security").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    if !is_public {
+        command.push_str(" \\\n  -H \"Authorization: Bearer $KEY\"");
+    }
+    if let Some(body) = body {
+        let body = body.replace('\'', r"'\''");
+        put!(command, " \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'");
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped() {
+        assert_eq!(inline("a <b> `c & \"d\"`"), "a &lt;b&gt; <code>c &amp; &quot;d&quot;</code>");
+        assert_eq!(
+            markdown("one\n\n- `a`\n- b\n\ntwo"),
+            "<p>one</p><ul><li><code>a</code></li><li>b</li></ul><p>two</p>"
+        );
+    }
+
+    #[test]
+    fn every_route_has_its_place_and_nothing_is_loaded() {
+        let page = render(openapi::description());
+        for (path, item) in members(openapi::description(), "paths") {
+            for operation in METHODS.iter().filter_map(|method| item.get(method)) {
+                let id = text(operation, "operationId");
+                assert!(page.contains(&format!("id=\"{id}\"")) && page.contains(&format!("href=\"#{id}\"")), "{path}");
+            }
+        }
+        for loaded in ["src=", "@import", "url(", "//cdn", "fetch("] {
+            assert!(!page.contains(loaded), "{loaded}");
+        }
+        // Every link within the page leads somewhere.
+        for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(page.contains(&format!("id=\"{link}\"")), "#{link}");
+        }
+    }
+}

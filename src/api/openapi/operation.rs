@@ -1,0 +1,169 @@
+//! What is said about one route, and how that looks in OpenAPI.
+
+use serde_json::{Map, Value, json};
+
+use super::problems;
+use crate::api::access::Access;
+
+pub struct Operation {
+    pub method: &'static str,
+    /// As in the routes' table.
+    pub path: &'static str,
+    /// `operationId`, unique.
+    pub id: &'static str,
+    pub tag: &'static str,
+    pub summary: &'static str,
+    /// Markdown: paragraphs, lists and code.
+    pub description: &'static str,
+    /// Of the query string; those of the path follow from it.
+    pub parameters: &'static [Parameter],
+    pub request: Option<Content>,
+    pub answer: Answer,
+    /// Beyond 401, 403 and 500, which follow from the route, and 400, 413, 415 and 422, which follow from a body.
+    pub errors: &'static [u16],
+}
+
+pub struct Parameter {
+    pub name: &'static str,
+    pub description: &'static str,
+    /// JSON Schema as text.
+    pub schema: &'static str,
+    pub required: bool,
+}
+
+/// A JSON body: the name of its schema, and an example as text.
+pub struct Content {
+    pub schema: &'static str,
+    pub example: &'static str,
+}
+
+pub enum Answer {
+    Json(Content),
+    Csv {
+        example: &'static str,
+    },
+    Html,
+    /// 200 with an empty body.
+    Empty,
+}
+
+pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
+    super::operations().find(|operation| operation.method == method && operation.path == path)
+}
+
+/// JSON that a test has parsed before.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+pub fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+impl Content {
+    fn to_json(&self) -> Value {
+        json!({"application/json": {"schema": reference(self.schema), "example": parsed(self.example)}})
+    }
+}
+
+impl Operation {
+    #[cfg(test)]
+    pub fn examples(&self) -> Vec<&'static str> {
+        let answer = match &self.answer {
+            Answer::Json(content) => Some(content),
+            _ => None,
+        };
+        let schemas = self.parameters.iter().map(|parameter| parameter.schema);
+        self.request.iter().chain(answer).map(|content| content.example).chain(schemas).collect()
+    }
+
+    pub fn to_json(&self, access: Access) -> Value {
+        let mut responses = Map::new();
+        responses.insert("200".to_owned(), self.success());
+        for status in self.statuses(access) {
+            responses.insert(status.to_string(), problems::reference(status));
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "description": self.description,
+            "x-keys": keys(access),
+            "responses": responses,
+        });
+        let parameters = self.all_parameters();
+        if let Some(members) = operation.as_object_mut() {
+            if !parameters.is_empty() {
+                members.insert("parameters".to_owned(), Value::Array(parameters));
+            }
+            if let Some(request) = &self.request {
+                members.insert("requestBody".to_owned(), json!({"required": true, "content": request.to_json()}));
+            }
+            if access == Access::Public {
+                members.insert("security".to_owned(), json!([]));
+            } else if self.path.starts_with("/webapi/") {
+                members.insert("security".to_owned(), json!([{"bearer": []}, {"apiKey": []}]));
+            }
+        }
+        operation
+    }
+
+    fn success(&self) -> Value {
+        let headers = json!({"x-request-id": {"$ref": "#/components/headers/x-request-id"}});
+        match &self.answer {
+            Answer::Json(content) => json!({"description": "Done.", "headers": headers, "content": content.to_json()}),
+            Answer::Csv { example } => json!({
+                "description": "The rows, streamed.",
+                "headers": headers,
+                "content": {"text/csv": {"schema": {"type": "string"}, "example": example}},
+            }),
+            Answer::Html => json!({
+                "description": "A page.",
+                "headers": headers,
+                "content": {"text/html": {"schema": {"type": "string"}}},
+            }),
+            Answer::Empty => json!({"description": "Done; the body is empty.", "headers": headers}),
+        }
+    }
+
+    fn statuses(&self, access: Access) -> Vec<u16> {
+        let mut statuses = vec![500];
+        if access != Access::Public {
+            statuses.extend([401, 403]);
+        }
+        if self.request.is_some() {
+            statuses.extend([400, 413, 415, 422]);
+        }
+        statuses.extend(self.errors);
+        statuses.sort_unstable();
+        statuses.dedup();
+        statuses
+    }
+
+    fn all_parameters(&self) -> Vec<Value> {
+        let in_path = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let in_path = in_path.map(|name| {
+            json!({
+                "name": name, "in": "path", "required": true, "schema": {"type": "string"},
+                "description": "Percent-encoded.",
+            })
+        });
+        let in_query = self.parameters.iter().map(|parameter| {
+            json!({
+                "name": parameter.name, "in": "query", "required": parameter.required,
+                "schema": parsed(parameter.schema), "description": parameter.description,
+            })
+        });
+        in_path.chain(in_query).collect()
+    }
+}
+
+/// The kinds of keys that may call a route.
+fn keys(access: Access) -> Value {
+    match access {
+        Access::Public => json!([]),
+        Access::Everyone => json!(["web", "api", "org"]),
+        Access::Queriers => json!(["api", "org", "web with scope query"]),
+        Access::Readers => json!(["api", "org"]),
+    }
+}

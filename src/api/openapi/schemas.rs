@@ -1,0 +1,445 @@
+//! The shapes of bodies as JSON Schema (2020-12). Those of queries are made from the views and the words that the
+//! checker knows, so that they cannot lag behind.
+
+use serde_json::{Map, Value, json};
+
+use super::operation::reference;
+use crate::query::check::{Vocabulary, vocabulary};
+use crate::query::view::{self, FieldKind, View};
+
+/// The views that can be queried, by the prefix of their schemas' names.
+static VIEWS: [(&str, &View); 1] = [("Conversations", &view::CONVERSATIONS)];
+
+pub fn all() -> Map<String, Value> {
+    let mut schemas = Map::new();
+    let mut add = |name: &str, schema: Value| {
+        schemas.insert(name.to_owned(), schema);
+    };
+    add("Problem", problem());
+    add("Health", object(json!({"status": {"const": "ok"}}), &["status"]));
+    add(
+        "OpenApi",
+        object(
+            json!({"openapi": text(), "info": {"type": "object"}, "paths": {"type": "object"}}),
+            &["openapi", "info", "paths"],
+        ),
+    );
+    add("Deleted", object(json!({"success": {"const": true}, "message": {"type": "string"}}), &["success", "message"]));
+    add("Properties", properties());
+    add("UserProperties", user_properties());
+    add("Link", link());
+    add("ToolCall", tool_call());
+    add("ContentPart", content_part());
+    add("MessageInput", message_input());
+    add("ConversationInput", conversation_input());
+    add("Message", message());
+    add("OpenAIMessage", openai_message());
+    add("Conversation", conversation());
+    add("ConversationList", conversation_list());
+    let words = vocabulary();
+    for (prefix, view) in VIEWS {
+        add(&format!("{prefix}Query"), query(prefix, view, &words, false));
+        add(&format!("{prefix}Export"), query(prefix, view, &words, true));
+        add(&format!("{prefix}Filter"), filter(prefix, view, &words));
+        add(&format!("{prefix}Rows"), rows(view));
+    }
+    add("PropertyKeysRequest", property_request(&words, false));
+    add("PropertyValuesRequest", property_request(&words, true));
+    add("PropertyResults", object(json!({"results": {"type": "array", "items": {"type": "string"}}}), &["results"]));
+    schemas.extend(super::events::schemas());
+    schemas.extend(super::webapi::schemas());
+    schemas
+}
+
+pub fn object(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+/// An object of an answer: every property is always there.
+pub fn whole(properties: Value) -> Value {
+    let required: Vec<String> = properties.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+pub fn text() -> Value {
+    json!({"type": "string"})
+}
+
+pub fn nullable_text() -> Value {
+    json!({"type": ["string", "null"]})
+}
+
+pub fn time() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
+fn nullable_time() -> Value {
+    json!({"type": ["string", "null"], "format": "date-time", "description": "ISO 8601 with a zone, or a date; kept to the millisecond."})
+}
+
+pub fn nullable(schema: &str) -> Value {
+    json!({"oneOf": [reference(schema), {"type": "null"}]})
+}
+
+pub fn list_of(schema: Value) -> Value {
+    json!({"type": "array", "items": schema})
+}
+
+fn nullable_texts() -> Value {
+    json!({"type": ["array", "null"], "items": {"type": "string"}})
+}
+
+fn problem() -> Value {
+    whole(json!({
+        "title": text(),
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "The place in the request, and what is allowed there."},
+        "instance": {"type": "string", "description": "The request's path."},
+        "requestId": text(),
+        "code": text(),
+        "error": whole(json!({"code": text(), "message": text()})),
+    }))
+}
+
+fn properties() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": true,
+        "description": "Any JSON object of at most 32 levels. Comes back exactly as given, numbers as spelled.",
+    })
+}
+
+fn user_properties() -> Value {
+    let id = json!({"type": ["string", "number", "null"]});
+    json!({
+        "type": "object",
+        "properties": {
+            "id": id,
+            "userId": id,
+            "identificationType": nullable_text(),
+            "supportAgentName": nullable_text(),
+            "supportAgentEmail": nullable_text(),
+            "userType": nullable_text(),
+        },
+        "additionalProperties": true,
+        "description": "Who is talking. Any other key is allowed.",
+    })
+}
+
+fn link() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "label": nullable_text(),
+            "url": text(),
+            "title": nullable_text(),
+            "description": nullable_text(),
+            "type": {"type": ["string", "null"], "examples": ["documentation", "site", "discourse_post", "github_issue",
+                "github_discussion", "stackoverflow_question", "discord_forum_post", "discord_message",
+                "custom_question_answer"]},
+            "breadcrumbs": nullable_texts(),
+        },
+        "required": ["url"],
+    })
+}
+
+fn tool_call() -> Value {
+    let function = json!({"type": "object", "properties": {"name": text(), "arguments": {"type": "string",
+        "description": "JSON text."}}, "required": ["name", "arguments"]});
+    json!({
+        "type": "object",
+        "properties": {"id": text(), "type": {"const": "function"}, "function": function},
+        "required": ["id", "type", "function"],
+    })
+}
+
+fn content_part() -> Value {
+    let url = json!({"type": ["object", "null"], "properties": {"url": text(), "detail": {"type": ["string", "null"],
+        "enum": ["auto", "low", "high", null]}}, "required": ["url"]});
+    json!({
+        "type": "object",
+        "properties": {"type": {"enum": ["text", "image_url"]}, "text": nullable_text(), "image_url": url},
+        "required": ["type"],
+    })
+}
+
+fn content() -> Value {
+    json!({
+        "oneOf": [{"type": "string"}, {"type": "array", "items": reference("ContentPart")}, {"type": "null"}],
+        "description": "`openai`: a string or a list of parts. Support types: a string or null.",
+    })
+}
+
+fn message_input() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "id": {"type": ["string", "null"], "description": "Made when absent; a message that is logged again keeps its own."},
+            "type": {"type": ["string", "null"], "description": "The conversation's, if given."},
+            "externalId": nullable_text(),
+            "externalUrl": nullable_text(),
+            "createdAt": nullable_time(),
+            "updatedAt": nullable_time(),
+            "role": {"type": "string", "description": "`openai`: `system`, `user` or `assistant`. Support types: any."},
+            "content": content(),
+            "name": nullable_text(),
+            "links": {"type": ["array", "null"], "items": reference("Link")},
+            "tool_calls": {"type": ["array", "null"], "items": reference("ToolCall"), "description": "`openai` only."},
+            "properties": nullable("Properties"),
+            "userProperties": nullable("UserProperties"),
+        },
+        "required": ["role"],
+    })
+}
+
+fn conversation_input() -> Value {
+    json!({
+        "type": "object",
+        "description": "Every optional field may also be null, which means absent. Unknown fields are ignored.",
+        "properties": {
+            "id": {"type": ["string", "null"], "description": "At most 512 bytes. Made when absent."},
+            "externalId": {"type": ["string", "null"], "description": "The conversation's id elsewhere; finds it where `id` is absent."},
+            "externalUrl": nullable_text(),
+            "type": {"enum": ["openai", "support_ticket", "support_copilot"]},
+            "supportTicketConversationId": nullable_text(),
+            "createdAt": nullable_time(),
+            "updatedAt": nullable_time(),
+            "projectId": {"type": ["string", "null"], "description": "The key's own; needed with an `org` key."},
+            "integrationId": nullable_text(),
+            "properties": nullable("Properties"),
+            "userProperties": nullable("UserProperties"),
+            "tags": nullable_texts(),
+            "visibility": {"type": ["string", "null"], "enum": ["private", "public", null]},
+            "messages": {"type": "array", "minItems": 1, "items": reference("MessageInput")},
+        },
+        "required": ["type", "messages"],
+    })
+}
+
+fn message() -> Value {
+    let mut message = whole(json!({
+        "id": text(),
+        "type": text(),
+        "externalId": nullable_text(),
+        "externalUrl": nullable_text(),
+        "conversationId": text(),
+        "createdAt": time(),
+        "updatedAt": time(),
+        "role": text(),
+        "content": content(),
+        "name": nullable_text(),
+        "links": {"type": ["array", "null"], "items": reference("Link")},
+        "properties": nullable("Properties"),
+        "userProperties": nullable("UserProperties"),
+        "tool_calls": {"type": ["array", "null"], "items": reference("ToolCall"), "description": "`openai` only."},
+    }));
+    optional(&mut message, "tool_calls");
+    message
+}
+
+/// A property that is left out where it does not apply.
+pub fn optional(schema: &mut Value, property: &str) {
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != property);
+    }
+}
+
+fn openai_message() -> Value {
+    let mut message = whole(json!({
+        "role": text(),
+        "name": nullable_text(),
+        "content": content(),
+        "tool_calls": {"type": ["array", "null"], "items": reference("ToolCall")},
+    }));
+    optional(&mut message, "tool_calls");
+    optional(&mut message, "name");
+    message
+}
+
+fn conversation() -> Value {
+    let mut conversation = whole(json!({
+        "id": text(),
+        "externalId": nullable_text(),
+        "externalUrl": nullable_text(),
+        "type": text(),
+        "supportTicketConversationId": nullable_text(),
+        "createdAt": time(),
+        "updatedAt": time(),
+        "projectId": text(),
+        "integrationId": nullable_text(),
+        "properties": nullable("Properties"),
+        "userProperties": nullable("UserProperties"),
+        "tags": nullable_texts(),
+        "visibility": nullable_text(),
+        "messages": list_of(reference("Message")),
+        "messagesOpenAIFormat": {"type": "array", "items": reference("OpenAIMessage"), "description": "`openai` only."},
+    }));
+    optional(&mut conversation, "messagesOpenAIFormat");
+    conversation
+}
+
+fn conversation_list() -> Value {
+    whole(json!({
+        "conversations": list_of(reference("Conversation")),
+        "total": {"type": "integer", "description": "All there are."},
+        "pageSize": {"type": "integer", "description": "The limit."},
+        "count": {"type": "integer", "description": "Those in this answer."},
+    }))
+}
+
+fn field_names(view: &View) -> Value {
+    json!({"enum": view.fields.iter().map(|field| field.name).collect::<Vec<_>>()})
+}
+
+fn path() -> Value {
+    json!({
+        "type": ["array", "null"], "items": {"type": "string"}, "maxItems": 32,
+        "description": "Into a JSON field: keys, and positions of lists (negative from the end).",
+    })
+}
+
+fn closed(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
+    let field = field_names(view);
+    let times: Vec<_> = view.fields.iter().filter(|field| field.kind == FieldKind::Time).map(|one| one.name).collect();
+    let aggregation = closed(
+        json!({"type": {"const": "aggregation"}, "aggregation": {"enum": words.aggregations}, "field": field, "path": path()}),
+        &["type", "aggregation"],
+    );
+    let bucket = closed(
+        json!({
+            "type": {"const": "time"},
+            "timeUnit": {"enum": words.time_units},
+            "field": {"enum": times, "default": view.default_time_field},
+        }),
+        &["type", "timeUnit"],
+    );
+    let mode = json!({
+        "enum": ["unpack", "json"], "default": "unpack",
+        "description": "In exports, of a whole JSON field: a column for each key, or one with its JSON text. Elsewhere without effect.",
+    });
+    let shown =
+        closed(json!({"type": {"const": "field"}, "field": field, "path": path(), "mode": mode}), &["type", "field"]);
+    let key = closed(
+        json!({"field": field, "path": path(), "includeInSelect": {"type": "boolean", "default": true}}),
+        &["field"],
+    );
+    let order = closed(
+        json!({
+            "field": {"type": "string", "description": "An output column such as `count` or `properties.plan`, or what the query could show."},
+            "direction": {"enum": ["asc", "desc"]},
+        }),
+        &["field", "direction"],
+    );
+    let limit = if export {
+        json!({"type": "integer", "minimum": 1, "maximum": 100_000, "description": "All rows unless given."})
+    } else {
+        json!({"type": "integer", "minimum": 1, "maximum": 100_000, "default": 10_000})
+    };
+    let mut properties = json!({
+        "select": {"type": "array", "maxItems": 100, "items": {"oneOf": [aggregation, bucket, shown]},
+            "description": "The columns. Without `select` and `groupBy`: the published fields of each row."},
+        "groupBy": {"type": "array", "maxItems": 32, "items": key},
+        "where": reference(&format!("{prefix}Filter")),
+        "orderBy": {"type": "array", "maxItems": 32, "items": order,
+            "description": "Nulls are last; ties are broken by the group keys, or the newest first."},
+        "notes": {"type": "string", "maxLength": 80, "description": "Ignored."},
+        "limit": limit,
+        "offset": {"type": "integer", "minimum": 0, "default": 0},
+        "timeZone": {"type": "string", "default": "UTC", "description": "IANA name; time buckets are local to it.", "examples": ["Europe/Berlin"]},
+        "weekStart": {"enum": words.weekdays, "default": "monday"},
+    });
+    if let (true, Some(members)) = (export, properties.as_object_mut()) {
+        let safe = json!({
+            "type": "boolean", "default": false,
+            "description": "Text cells that a spreadsheet would run as a formula (they begin with `=`, `+`, `-`, `@`, tab or carriage return) get a leading apostrophe.",
+        });
+        members.insert("csvFormulaSafe".to_owned(), safe);
+    }
+    closed(properties, &[])
+}
+
+fn filter(prefix: &str, view: &View, words: &Vocabulary) -> Value {
+    let condition = closed(
+        json!({
+            "field": field_names(view),
+            "operator": {"enum": words.operators},
+            "value": {"description": "Of the field's type; a list for `in` and `notIn`. For JSON fields a JSON value, or `{\"path\": [...], \"value\": ...}` to look at a path. Not needed for `isNull` and `isNotNull`."},
+        }),
+        &["field", "operator"],
+    );
+    let parts = json!({"type": "array", "items": reference(&format!("{prefix}Filter"))});
+    json!({
+        "description": "Exactly one of the three, nested at will: at most 64 levels and 1,000 conditions.",
+        "oneOf": [
+            closed(json!({"condition": condition}), &["condition"]),
+            closed(json!({"and": parts}), &["and"]),
+            closed(json!({"or": parts}), &["or"]),
+        ],
+    })
+}
+
+/// Rows hold what was asked for; here are the fields by their plain names.
+fn rows(view: &View) -> Value {
+    let fields: Map<String, Value> = view
+        .fields
+        .iter()
+        .map(|field| {
+            let schema = match field.kind {
+                FieldKind::Text => nullable_text(),
+                FieldKind::Time => json!({"type": ["string", "null"], "format": "date-time"}),
+                FieldKind::Integer => json!({"type": ["integer", "null"]}),
+                FieldKind::Boolean => json!({"type": ["boolean", "null"]}),
+                FieldKind::TextList => nullable_texts(),
+                FieldKind::Json => json!({"type": ["object", "array", "null"]}),
+            };
+            (field.name.to_owned(), schema)
+        })
+        .collect();
+    let row = json!({
+        "type": "object",
+        "properties": fields,
+        "additionalProperties": {"type": ["string", "number", "null"]},
+        "description": "The selected columns: `<field>`, `<field>.<path>`, `<field>_<unit>`, `<aggregation>` or `<aggregation>_<field>[.<path>]`. `sum`, `avg`, `min` and `max` are left out where there was nothing to compute.",
+    });
+    let data = whole(json!({
+        "result": list_of(row),
+        "total": {"type": "integer", "description": "All results that match."},
+        "pageSize": {"type": "integer", "description": "The limit."},
+        "count": {"type": "integer", "description": "The rows in this answer; fewer than `total` if it was cut."},
+    }));
+    whole(json!({"status": {"const": "ok"}, "data": data}))
+}
+
+fn property_request(words: &Vocabulary, values: bool) -> Value {
+    let mut properties = json!({
+        "field": {"enum": ["properties", "userProperties"]},
+        "views": {"type": "array", "items": {"enum": words.views}, "description": "All unless given. One that lacks a field of `where` is left out."},
+        "where": reference("ConversationsFilter"),
+    });
+    if let (true, Some(members)) = (values, properties.as_object_mut()) {
+        members.insert("key".to_owned(), json!({"type": "string", "description": "A top-level key of the field."}));
+        members.insert("limit".to_owned(), json!({"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}));
+    }
+    closed(properties, if values { &["field", "key"] } else { &["field"] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_document_every_key() {
+        let words = vocabulary();
+        for (export, keys) in [(false, &words.request_keys), (true, &words.export_keys)] {
+            let schema = query("Conversations", &view::CONVERSATIONS, &words, export);
+            let documented: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut keys = keys.clone();
+            keys.sort_unstable();
+            assert_eq!(documented, keys);
+        }
+    }
+}
