@@ -17,7 +17,8 @@ pub async fn conversations(services: &Services, call: &mut Call) -> Result<Respo
     export(services, call, &view::CONVERSATIONS).await
 }
 
-async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
+/// `POST /query/<view>/export`
+pub async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let export = call.read_json().await?.parse(|body| check_export(view, body)).await??;
     let scope = call.caller()?.scope();
     let answer = services.engine.export(services.store.snapshot(), scope, export).await?;

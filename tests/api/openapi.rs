@@ -225,6 +225,7 @@ fn the_documented_requests_are_answered_as_documented() {
             .replace("{categoryId}", &category);
         let mut filled = filled;
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolve(&document, parameter);
             let required = parameter["in"] == "query" && parameter["required"] == true;
             if let (true, Some(name), Some(example)) =
                 (required, parameter["name"].as_str(), parameter["schema"]["examples"][0].as_str())

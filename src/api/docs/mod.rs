@@ -214,7 +214,7 @@ fn operation(document: &Value, entry: &Entry<'_>, html: &mut String) {
     let keys: Vec<&str> = elements(operation, "x-keys").filter_map(Value::as_str).collect();
     let keys = if keys.is_empty() { "no key needed".to_owned() } else { format!("keys: {}", keys.join(", ")) };
     put!(html, "<p class=\"keys\">{}</p>{}", escape(&keys), markdown(text(operation, "description")));
-    parameters(operation, html);
+    parameters(document, operation, html);
     let request = operation.pointer("/requestBody/content/application~1json");
     if let Some(content) = request {
         let shape = content.get("schema").unwrap_or(&Value::Null);
@@ -239,9 +239,10 @@ fn operation(document: &Value, entry: &Entry<'_>, html: &mut String) {
     html.push_str("</div></article>");
 }
 
-fn parameters(operation: &Value, html: &mut String) {
+fn parameters(document: &Value, operation: &Value, html: &mut String) {
     let mut rows = String::new();
     for parameter in elements(operation, "parameters") {
+        let parameter = schema::resolve(document, parameter);
         let needed = if parameter.get("required") == Some(&Value::Bool(true)) { "<em>required</em>" } else { "" };
         let shape = parameter.get("schema").unwrap_or(&Value::Null);
         put!(

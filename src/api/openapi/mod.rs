@@ -106,6 +106,7 @@ fn document() -> Value {
         "components": {
             "schemas": schemas,
             "responses": problems::responses(),
+            "parameters": operation::header_parameters(),
             "headers": {
                 "x-request-id": {"description": "Names this request, also in the server's log.", "schema": {"type": "string"}},
                 "Retry-After": {"description": "Whole seconds.", "schema": {"type": "integer", "minimum": 1}},

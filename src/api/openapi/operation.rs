@@ -51,6 +51,24 @@ pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
     super::operations().find(|operation| operation.method == method && operation.path == path)
 }
 
+/// Of every route of the conversation API.
+const HEADERS: [&str; 3] = ["AGENT-EMAIL", "USER-EMAIL", "OWN-USER-ID"];
+
+/// The headers as components, by their names.
+pub fn header_parameters() -> Map<String, Value> {
+    let texts = [
+        "The agent on whose behalf the call is; recorded on what it changes. Non-ASCII as `base64:<base64>`.",
+        "Limits the call to the conversations of the user with this email. Non-ASCII as `base64:<base64>`.",
+        "Limits the call to the conversations of this user. Non-ASCII as `base64:<base64>`.",
+    ];
+    let parameter = |(name, text): (&str, &str)| {
+        let parameter =
+            json!({"name": name, "in": "header", "required": false, "schema": {"type": "string"}, "description": text});
+        (name.to_owned(), parameter)
+    };
+    HEADERS.into_iter().zip(texts).map(parameter).collect()
+}
+
 /// JSON that a test has parsed before.
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
@@ -101,11 +119,15 @@ impl Operation {
             }
             if access == Access::Public {
                 members.insert("security".to_owned(), json!([]));
-            } else if self.path.starts_with("/webapi/") {
+            } else if self.is_conversation_api() {
                 members.insert("security".to_owned(), json!([{"bearer": []}, {"apiKey": []}]));
             }
         }
         operation
+    }
+
+    fn is_conversation_api(&self) -> bool {
+        self.path.starts_with("/webapi/")
     }
 
     fn success(&self) -> Value {
@@ -148,13 +170,15 @@ impl Operation {
                 "description": "Percent-encoded.",
             })
         });
+        let headers: &[&str] = if self.is_conversation_api() { &HEADERS } else { &[] };
+        let in_header = headers.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }));
         let in_query = self.parameters.iter().map(|parameter| {
             json!({
                 "name": parameter.name, "in": "query", "required": parameter.required,
                 "schema": parsed(parameter.schema), "description": parameter.description,
             })
         });
-        in_path.chain(in_query).collect()
+        in_path.chain(in_query).chain(in_header).collect()
     }
 }
 
@@ -164,6 +188,6 @@ fn keys(access: Access) -> Value {
         Access::Public => json!([]),
         Access::Everyone => json!(["web", "api", "org"]),
         Access::Queriers => json!(["api", "org", "web with scope query"]),
-        Access::Readers => json!(["api", "org"]),
+        _ => json!(["api", "org"]),
     }
 }

@@ -97,7 +97,8 @@ impl CsvWriter {
                     header.push(name);
                 }
             }
-            columns.push(CsvColumn { format, parts: Some(parts) });
+            // However the view shows the whole field, its parts are those of its JSON.
+            columns.push(CsvColumn { format: ColumnFormat::RawJson, parts: Some(parts) });
         }
         if header.len() > MOST_COLUMNS {
             let message = format!(
@@ -121,13 +122,13 @@ impl CsvWriter {
         match cells {
             Cells::Text(strings) | Cells::RawJson(strings) => self.text(strings.value(row), out),
             Cells::Time(times) => self.text(&time::render(EpochMillis(times.value(row))), out),
-            Cells::TextList(_) | Cells::LargeTextList(_) => {
-                let mut list = Vec::new();
-                cells.write(row, &mut list);
-                self.text(&String::from_utf8_lossy(&list), out);
-            }
             // Numbers are no formulas, whatever they begin with.
-            _ => cells.write(row, out),
+            Cells::Integer(_) | Cells::Double(_) | Cells::EpochMillis(_) | Cells::Boolean(_) => cells.write(row, out),
+            _ => {
+                let mut json = Vec::new();
+                cells.write(row, &mut json);
+                self.text(&String::from_utf8_lossy(&json), out);
+            }
         }
     }
 
