@@ -18,7 +18,17 @@ pub async fn conversations(services: &Services, call: &mut Call) -> Result<Respo
 }
 
 /// `POST /query/<view>/export`
-pub async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
+pub /// `POST /query/events/export`
+pub async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    export(services, call, &view::EVENTS).await
+}
+
+/// `POST /query/feedback/export`
+pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    export(services, call, &view::FEEDBACK).await
+}
+
+async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let export = call.read_json().await?.parse(|body| check_export(view, body)).await??;
     let scope = call.caller()?.scope();
     let answer = services.engine.export(services.store.snapshot(), scope, export).await?;

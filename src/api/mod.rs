@@ -5,7 +5,8 @@
 //! - [`access`]: which key may call what, and the only place that makes a [`Scope`](crate::query::engine::Scope) or an
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
-//! - [`conversations`], [`queries`], [`exports`], [`properties`]: the handlers, a file per resource.
+//! - [`conversations`], [`events`], [`feedback`], [`queries`], [`exports`], [`properties`]: the handlers, a file per
+//!   resource.
 //! - [`openapi`]: what is said about each route, as `/openapi.json`; [`docs`]: the same as a page.
 //! - [`listener`]: connections, their time-outs, and draining.
 //!
@@ -22,7 +23,9 @@ pub mod body;
 mod conversations;
 pub mod cors;
 mod docs;
+mod events;
 mod exports;
+mod feedback;
 pub mod gate;
 pub mod listener;
 pub mod openapi;

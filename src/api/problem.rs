@@ -154,6 +154,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(detail) => Self::conflict(detail),
+            StoreError::Invalid(detail) => Self::unprocessable(detail),
             StoreError::Busy { retry_after_seconds } => Self {
                 retry_after_seconds: Some(retry_after_seconds.max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "more is being logged than the store takes; try again later")

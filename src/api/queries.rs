@@ -1,4 +1,4 @@
-//! `/query/…` (contract A3).
+//! `/query/…` (contracts A3 and A4).
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,11 +8,25 @@ use super::Services;
 use super::gate::{Call, json};
 use super::problem::Problem;
 use crate::query::check::check;
-use crate::query::view;
+use crate::query::view::{self, View};
 
 /// `POST /query/conversations`
 pub async fn conversations(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let query = call.read_json().await?.parse(|body| check(&view::CONVERSATIONS, body)).await??;
+    answer(services, call, &view::CONVERSATIONS).await
+}
+
+/// `POST /query/events`
+pub async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    answer(services, call, &view::EVENTS).await
+}
+
+/// `POST /query/feedback`
+pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    answer(services, call, &view::FEEDBACK).await
+}
+
+async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
+    let query = call.read_json().await?.parse(move |body| check(view, body)).await??;
     let scope = call.caller()?.scope();
     let answer = services.engine.run(services.store.snapshot(), scope, query).await?;
     // An error from here on breaks the connection off: a cut body must not look like an answer.

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
-use super::{Services, conversations, docs, exports, openapi, properties, queries};
+use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -46,16 +46,33 @@ pub static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/conversations/external/{externalId}", Access::Readers, |services, call| {
         Box::pin(conversations::get_external(services, call))
     }),
+    route(Method::POST, "/events", Access::Everyone, |services, call| Box::pin(events::log(services, call))),
+    route(Method::POST, "/feedback", Access::Everyone, |services, call| Box::pin(feedback::log(services, call))),
+    route(Method::GET, "/feedback", Access::Readers, |services, call| Box::pin(feedback::list(services, call))),
+    route(Method::GET, "/feedback/{id}", Access::Readers, |services, call| Box::pin(feedback::get(services, call))),
+    route(Method::DELETE, "/feedback/{id}", Access::Readers, |services, call| {
+        Box::pin(feedback::delete(services, call))
+    }),
     route(Method::POST, "/query/conversations", Access::Queriers, |services, call| {
         Box::pin(queries::conversations(services, call))
     }),
     route(Method::POST, "/query/conversations/export", Access::Readers, |services, call| {
         Box::pin(exports::conversations(services, call))
     }),
+    route(Method::POST, "/query/events/export", Access::Readers, |services, call| {
+        Box::pin(exports::events(services, call))
+    }),
+    route(Method::POST, "/query/feedback/export", Access::Readers, |services, call| {
+        Box::pin(exports::feedback(services, call))
+    }),
     route(Method::POST, "/query/property-keys", Access::Readers, |services, call| {
         Box::pin(properties::keys(services, call))
     }),
     route(Method::POST, "/query/property-values", Access::Readers, |services, call| {
         Box::pin(properties::values(services, call))
+    }),
+    route(Method::POST, "/query/events", Access::Readers, |services, call| Box::pin(queries::events(services, call))),
+    route(Method::POST, "/query/feedback", Access::Readers, |services, call| {
+        Box::pin(queries::feedback(services, call))
     }),
 ];

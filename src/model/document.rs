@@ -78,7 +78,12 @@ impl std::error::Error for DocumentError {}
 
 /// Parses and validates a body.
 pub fn parse(body: &[u8]) -> Result<Document, DocumentError> {
-    let value = json::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
+    from_json(parse_body(body)?)
+}
+
+/// The JSON of a body within the limits that all documents share.
+pub(super) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
+    json::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
         JsonErrorKind::Syntax(_) => DocumentError { syntax: true, path: String::new(), message: error.to_string() },
         JsonErrorKind::TooDeep => DocumentError {
             syntax: false,
@@ -86,8 +91,7 @@ pub fn parse(body: &[u8]) -> Result<Document, DocumentError> {
             message: format!("nested too deeply; allowed: {MAX_PROPERTY_LEVELS} levels in properties"),
         },
         kind => DocumentError { syntax: false, path: error.path, message: kind.to_string() },
-    })?;
-    from_json(value)
+    })
 }
 
 /// Validates a parsed document.
@@ -348,7 +352,7 @@ fn links(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Documen
     .map(Some)
 }
 
-fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
+pub(super) fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
     let Some(value) = value else { return Ok(None) };
     if !matches!(value, Json::Object(_)) {
         return Err(wrong_kind(path, &value, "an object"));
@@ -360,7 +364,7 @@ fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Do
 }
 
 /// Properties whose well-known keys have fixed types.
-fn user_properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
+pub(super) fn user_properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
     if let Some(Json::Object(members)) = &value {
         for (key, value) in members {
             let needed = match (key.as_str(), value) {
@@ -390,14 +394,14 @@ fn exceeds_levels(value: &Json, levels: usize) -> bool {
 
 /// Where a value stands; made into text only for an error.
 #[derive(Clone, Copy)]
-enum Path<'a> {
+pub(super) enum Path<'a> {
     Root,
     Key(&'a Path<'a>, &'a str),
     Index(&'a Path<'a>, usize),
 }
 
 impl<'a> Path<'a> {
-    fn key(&'a self, key: &'a str) -> Path<'a> {
+    pub fn key(&'a self, key: &'a str) -> Path<'a> {
         Path::Key(self, key)
     }
 
@@ -419,18 +423,18 @@ impl<'a> Path<'a> {
         }
     }
 
-    fn error(&self, message: String) -> DocumentError {
+    pub fn error(&self, message: String) -> DocumentError {
         let mut path = String::new();
         self.write(&mut path);
         DocumentError { syntax: false, path, message }
     }
 }
 
-fn wrong_kind(path: Path<'_>, given: &Json, needed: &str) -> DocumentError {
+pub(super) fn wrong_kind(path: Path<'_>, given: &Json, needed: &str) -> DocumentError {
     path.error(format!("{} given, {needed} is needed", given.kind_name()))
 }
 
-fn not_allowed(path: Path<'_>, given: &str, allowed: &str) -> DocumentError {
+pub(super) fn not_allowed(path: Path<'_>, given: &str, allowed: &str) -> DocumentError {
     path.error(format!("{} given; allowed: {allowed}", shown(given)))
 }
 
@@ -448,7 +452,11 @@ fn shown(text: &str) -> String {
 }
 
 /// The named members of an object, null as absent; others are dropped.
-fn fields<const N: usize>(value: Json, path: Path<'_>, names: [&str; N]) -> Result<[Option<Json>; N], DocumentError> {
+pub(super) fn fields<const N: usize>(
+    value: Json,
+    path: Path<'_>,
+    names: [&str; N],
+) -> Result<[Option<Json>; N], DocumentError> {
     let Json::Object(members) = value else { return Err(wrong_kind(path, &value, "an object")) };
     let mut found = [const { None }; N];
     for (key, value) in members {
@@ -462,22 +470,22 @@ fn fields<const N: usize>(value: Json, path: Path<'_>, names: [&str; N]) -> Resu
 }
 
 /// An object of the members that are present.
-fn object<const N: usize>(members: [(&str, Option<Json>); N]) -> Json {
+pub(super) fn object<const N: usize>(members: [(&str, Option<Json>); N]) -> Json {
     Json::Object(members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
 }
 
-fn required(value: Option<Json>, path: Path<'_>, needed: &str) -> Result<Json, DocumentError> {
+pub(super) fn required(value: Option<Json>, path: Path<'_>, needed: &str) -> Result<Json, DocumentError> {
     value.ok_or_else(|| path.error(format!("null or missing, {needed} is needed")))
 }
 
-fn array(value: Json, path: Path<'_>, needed: &str) -> Result<Vec<Json>, DocumentError> {
+pub(super) fn array(value: Json, path: Path<'_>, needed: &str) -> Result<Vec<Json>, DocumentError> {
     match value {
         Json::Array(elements) => Ok(elements),
         other => Err(wrong_kind(path, &other, needed)),
     }
 }
 
-fn normalised_list(
+pub(super) fn normalised_list(
     elements: Vec<Json>,
     path: Path<'_>,
     normalise: impl Fn(Json, Path<'_>) -> Result<Json, DocumentError>,
@@ -490,7 +498,7 @@ fn normalised_list(
     Ok(to_raw(&Json::Array(normalised)))
 }
 
-fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, DocumentError> {
+pub(super) fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, DocumentError> {
     match value {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
@@ -498,7 +506,7 @@ fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, Documen
     }
 }
 
-fn required_string(value: Option<Json>, path: Path<'_>) -> Result<String, DocumentError> {
+pub(super) fn required_string(value: Option<Json>, path: Path<'_>) -> Result<String, DocumentError> {
     match required(value, path, "a string")? {
         Json::String(text) => Ok(text),
         other => Err(wrong_kind(path, &other, "a string")),
@@ -516,7 +524,7 @@ fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>
 }
 
 /// An id; one that stands in URLs (`in_paths`) can't be empty, `.` or `..`.
-fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option<String>, DocumentError> {
+pub(super) fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option<String>, DocumentError> {
     let Some(text) = string(value, path)? else { return Ok(None) };
     if text.len() > MAX_ID_BYTES {
         return Err(path.error(format!("{} bytes given; allowed: at most {MAX_ID_BYTES}", text.len())));
@@ -527,7 +535,7 @@ fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option
     Ok(Some(text))
 }
 
-fn time(value: Option<Json>, path: Path<'_>) -> Result<Option<EpochMillis>, DocumentError> {
+pub(super) fn time(value: Option<Json>, path: Path<'_>) -> Result<Option<EpochMillis>, DocumentError> {
     string(value, path)?.map(|text| parse_document_time(&text).map_err(|message| path.error(message))).transpose()
 }
 

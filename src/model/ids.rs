@@ -64,13 +64,26 @@ text_id!(
     MessageId
 );
 
-/// Identity of a conversation: (organization, project, id), contract A1.
+text_id!(
+    /// An event's id; unique only within its project.
+    EventId
+);
+text_id!(
+    /// A feedback's id; unique only within its project.
+    FeedbackId
+);
+
+/// Identity of what is stored: (organization, project, id), contract A1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ConversationKey {
+pub struct Key<I> {
     pub organization_id: OrganizationId,
     pub project_id: ProjectId,
-    pub id: ConversationId,
+    pub id: I,
 }
+
+pub type ConversationKey = Key<ConversationId>;
+pub type EventKey = Key<EventId>;
+pub type FeedbackKey = Key<FeedbackId>;
 
 /// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

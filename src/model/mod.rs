@@ -1,8 +1,10 @@
-//! Conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
+//! Conversations, events and feedback, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
 pub mod conversation;
 pub mod decimal;
 pub mod document;
+pub mod event;
+pub mod feedback;
 pub mod ids;
 pub mod json;
 pub mod jsonb;

@@ -119,6 +119,13 @@ pub fn resolve(
     }
 }
 
+/// The ids that a document's messages have once it is stored; `None` for those that get a new one.
+pub fn known_message_ids<'a>(document: &'a Document, previous: Option<&'a Previous>) -> Vec<Option<&'a str>> {
+    let kept = match_messages(&document.messages, previous.map_or(&[], |previous| &previous.messages));
+    let ids = document.messages.iter().zip(kept);
+    ids.map(|(message, kept)| message.id.as_deref().or(kept.map(|kept| kept.id.as_str()))).collect()
+}
+
 /// For each message the stored one it continues. A stored message is matched at most once: explicit ids first, then
 /// externalIds in order, then positions with the same role and content.
 fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage]) -> Vec<Option<&'a PreviousMessage>> {
@@ -163,7 +170,7 @@ fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage
 }
 
 /// Time-ordered (UUIDv7), also among the ids of one millisecond.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 

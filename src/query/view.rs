@@ -1,5 +1,7 @@
 //! A view is data: its fields, their kinds and its default time field. Each names the columns of one table.
 
+use crate::storage::snapshot::Table;
+
 /// What a field holds, and so which operators and aggregations it takes (contract A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FieldKind {
@@ -21,12 +23,19 @@ pub struct Field {
     pub kind: FieldKind,
     /// Whether a request without `select` and `groupBy` shows it.
     pub published: bool,
+    /// Whether it is left out of a row where it is null: the published type is not nullable.
+    pub omit_null: bool,
+    /// Of [`FieldKind::Json`]: whether it is a list, not an object.
+    pub is_list: bool,
 }
 
 #[derive(Debug)]
 pub struct View {
     pub name: &'static str,
+    pub table: Table,
     pub fields: &'static [Field],
+    /// Whether whole JSON fields show each value as text and leave nulls out (contract A4, events).
+    pub shows_texts: bool,
     /// The field of a `time` selection that names none.
     pub default_time_field: &'static str,
 }
@@ -38,11 +47,22 @@ impl View {
 }
 
 const fn field(name: &'static str, kind: FieldKind, published: bool) -> Field {
-    Field { name, kind, published }
+    Field { name, kind, published, omit_null: false, is_list: false }
+}
+
+/// Left out of rows where it is null.
+const fn omitted(name: &'static str, kind: FieldKind) -> Field {
+    Field { name, kind, published: true, omit_null: true, is_list: false }
+}
+
+const fn json_list(name: &'static str) -> Field {
+    Field { name, kind: FieldKind::Json, published: true, omit_null: false, is_list: true }
 }
 
 pub static CONVERSATIONS: View = View {
     name: "conversations",
+    table: Table::Conversations,
+    shows_texts: false,
     fields: &[
         field("id", FieldKind::Text, true),
         field("userMessageCount", FieldKind::Integer, true),
@@ -69,4 +89,48 @@ pub static CONVERSATIONS: View = View {
         field("isEnd", FieldKind::Boolean, false),
     ],
     default_time_field: "firstMessageTime",
+};
+
+pub static EVENTS: View = View {
+    name: "events",
+    table: Table::Events,
+    shows_texts: true,
+    fields: &[
+        field("id", FieldKind::Text, true),
+        field("organizationId", FieldKind::Text, true),
+        omitted("messageId", FieldKind::Text),
+        omitted("conversationId", FieldKind::Text),
+        field("createdAt", FieldKind::Time, true),
+        field("projectId", FieldKind::Text, true),
+        field("integrationId", FieldKind::Text, true),
+        field("eventType", FieldKind::Text, true),
+        field("type", FieldKind::Text, true),
+        omitted("searchQuery", FieldKind::Text),
+        field("properties", FieldKind::Json, true),
+        field("userProperties", FieldKind::Json, true),
+    ],
+    default_time_field: "createdAt",
+};
+
+pub static FEEDBACK: View = View {
+    name: "feedback",
+    table: Table::Feedback,
+    shows_texts: false,
+    fields: &[
+        field("id", FieldKind::Text, true),
+        field("type", FieldKind::Text, true),
+        field("messageId", FieldKind::Text, true),
+        field("createdAt", FieldKind::Time, true),
+        field("updatedAt", FieldKind::Time, true),
+        field("organizationId", FieldKind::Text, true),
+        json_list("reasons"),
+        json_list("sources"),
+        field("details", FieldKind::Text, true),
+        field("properties", FieldKind::Json, true),
+        field("userProperties", FieldKind::Json, true),
+        omitted("conversationId", FieldKind::Text),
+        field("projectId", FieldKind::Text, true),
+        field("integrationId", FieldKind::Text, true),
+    ],
+    default_time_field: "createdAt",
 };

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 
-use super::committer::{Change, Prefetched, Resolved, State, mark_deleted, resolve_change};
+use super::committer::{Change, Prefetched, Resolved, State, resolve_change};
 use super::error::StoreError;
+use super::links::{self, Staged, mark_all_deleted};
 use super::recovery::{self, Opened};
-use super::snapshot::FileSnapshot;
-use super::tables::{Committed, Rows, Tables};
-use super::tail::{Counters, Tail, TailGroup};
+use super::snapshot::{DataFile, FileSnapshot};
+use super::table_row::TableRow;
+use super::tables::{Committed, NewRows, Rows, Tables};
+use super::tail::{Counters, Tail};
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
@@ -57,7 +59,7 @@ impl BulkLoader {
     pub async fn open(url: &str) -> Result<BulkLoader, StoreError> {
         let Opened { object_store, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
         let mut loader = BulkLoader { store: object_store, tables, state, counters, position, _lock: lock };
-        if loader.state.tail.active().operations() > 0 {
+        if loader.state.active().operations > 0 {
             loader.commit_tail().await?;
         }
         Ok(loader)
@@ -67,27 +69,49 @@ impl BulkLoader {
         self.state.files.is_empty()
     }
 
-    /// Loads a batch as one file. It is durable and visible to the next process when this returns.
+    /// Loads a batch as one file (as several, where documents of one conversation in it have feedback to be linked). It
+    /// is durable and visible to the next process when this returns.
     pub async fn load(&mut self, batch: Vec<(Identity, Document)>) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        let batch = batch.into_iter().map(|(identity, document)| (identity, Arc::new(document)));
+        let mut left: Vec<(usize, (Identity, Arc<Document>))> = batch.enumerate().collect();
+        while !left.is_empty() {
+            left = self.load_part(left, &mut loaded).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// Loads documents up to one whose look-up is made out of date by those before it; gives the rest.
+    async fn load_part(
+        &mut self,
+        batch: Vec<(usize, (Identity, Arc<Document>))>,
+        loaded: &mut Loaded,
+    ) -> Result<Vec<(usize, (Identity, Arc<Document>))>, StoreError> {
         let snapshot = self.state.snapshot(&self.store);
         let snapshot = &snapshot;
         let prefetched: Vec<Prefetched> = stream::iter(&batch)
-            .map(|(identity, document)| snapshot.prefetch(identity, document))
+            .map(|(_, (identity, document))| snapshot.prefetch(identity, document))
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
             .await?;
 
-        let mut loaded = Loaded::default();
-        let mut staged = TailGroup::begin(&self.state.tail);
+        let mut staged = Staged::begin(&self.state);
         let mut file_deletions = Vec::new();
-        for (index, ((identity, document), prefetched)) in batch.into_iter().zip(prefetched).enumerate() {
-            let change = Change::Log { identity, document: Arc::new(document), bytes: 0 };
-            match resolve_change(staged.tail(), &change, &prefetched) {
+        let mut documents = batch.into_iter().zip(prefetched);
+        let mut rest = Vec::new();
+        while let Some(((index, (identity, document)), prefetched)) = documents.next() {
+            let change = Change::Log { identity: identity.clone(), document: document.clone(), bytes: 0 };
+            match resolve_change(staged.conversations.tail(), &change, &prefetched) {
                 Err(StoreError::Conflict(reason)) => loaded.rejected.push((index, reason)),
                 Err(error) => return Err(error),
                 Ok(Resolved { unchanged: true, .. }) => loaded.counts.unchanged += 1,
                 Ok(Resolved { operation: None, .. }) => {}
                 Ok(Resolved { operation: Some(operation), replaces, existed, .. }) => {
+                    let Some(following) = links::follow(&staged, &change, &operation, &prefetched) else {
+                        rest.push((index, (identity, document)));
+                        rest.extend(documents.map(|(document, _)| document));
+                        break;
+                    };
                     if existed {
                         loaded.counts.replaced += 1;
                     } else {
@@ -95,35 +119,49 @@ impl BulkLoader {
                     }
                     file_deletions.extend(replaces);
                     staged.stage(&operation, &mut self.counters);
+                    for step in following {
+                        file_deletions.extend(step.replaces);
+                        staged.stage(&step.operation, &mut self.counters);
+                    }
                 }
             }
         }
-        self.state.tail = staged.finish(0, &self.state.columns, &mut self.counters);
-        mark_deleted(&mut self.state.files, &file_deletions);
-        if self.state.tail.active().operations() > 0 {
+        staged.finish(&mut self.state, 0, &mut self.counters);
+        mark_all_deleted(&mut self.state, &file_deletions);
+        if self.state.active().operations > 0 {
             self.commit_tail().await?;
         }
-        Ok(loaded)
+        Ok(rest)
     }
 
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
-        let mut conversations = Vec::new();
-        for entry in self.state.tail.segments() {
-            let rows = entry.segment.conversations.iter().enumerate();
-            conversations.extend(rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, c)| c.clone()));
-        }
-        self.state.tail = Tail::default();
+        let state = &mut self.state;
         let rows = Rows {
-            conversations,
-            source: self.counters.file(),
-            files: self.state.files.clone(),
             position: self.position,
+            conversations: take(&mut state.tail, &state.files, &mut self.counters),
+            events: take(&mut state.events.tail, &state.events.files, &mut self.counters),
+            feedback: take(&mut state.feedback.tail, &state.feedback.files, &mut self.counters),
         };
-        let Committed { file, .. } = self.tables.commit(rows).await?;
-        if let Some(file) = file {
-            self.state.files.push(FileSnapshot { file, deleted: Arc::default() });
-        }
-        self.state.columns = self.tables.layout();
+        let Committed { conversations, events, feedback } = self.tables.commit(rows).await?;
+        let add = |file: Option<Arc<DataFile>>, files: &mut Vec<FileSnapshot>| {
+            files.extend(file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
+        };
+        add(conversations.file, &mut state.files);
+        add(events.file, &mut state.events.files);
+        add(feedback.file, &mut state.feedback.files);
+        state.columns = self.tables.layout();
+        state.events.columns = self.tables.events_layout();
+        state.feedback.columns = self.tables.feedback_layout();
         Ok(())
     }
+}
+
+/// Empties a tail into rows to commit.
+fn take<R: TableRow>(tail: &mut Tail<R>, files: &[FileSnapshot], counters: &mut Counters) -> NewRows<R> {
+    let mut live = Vec::new();
+    for entry in std::mem::take(tail).segments() {
+        let rows = entry.segment.rows.iter().enumerate();
+        live.extend(rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, value)| value.clone()));
+    }
+    NewRows { rows: live, source: counters.file(), files: files.to_vec() }
 }

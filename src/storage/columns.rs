@@ -12,7 +12,7 @@ use super::flatten::trie::{PathTrie, ROOT};
 use super::flatten::walk::{Token, Visitor, walk};
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::schema::conversations_plain_fields;
-use crate::model::conversation::Conversation;
+use super::table_row::TableRow;
 
 /// Property columns per table.
 pub const MAX_COLUMNS: usize = 1_000;
@@ -132,11 +132,10 @@ impl PathCounts {
         Self { documents: 0, fields }
     }
 
-    pub fn add(&mut self, conversation: &Conversation) -> Result<(), FlattenError> {
+    pub fn add<R: TableRow>(&mut self, row: &R) -> Result<(), FlattenError> {
         self.documents += 1;
-        let texts = [&conversation.properties, &conversation.user_properties];
-        for (counts, text) in self.fields.iter_mut().zip(texts) {
-            if let Some(raw) = text {
+        for (counts, field) in self.fields.iter_mut().zip(JsonField::ALL) {
+            if let Some(raw) = row.json(field) {
                 walk(raw.get(), ROOT, counts)?;
                 if counts.trie.len() > MAX_COUNTED_PATHS {
                     counts.forget_rare();

@@ -18,16 +18,20 @@ use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
-use super::flush::{self, FlushJob, Flushed};
+use super::flush::{self, FlushJob, Flushed, FlushedFile, TableJob};
+use super::links::{self, Links, RecordHit, Staged, Step, mark_all_deleted};
 use super::log_writer::{LogObject, LogWriter};
 use super::operation::Operation;
-use super::snapshot::{FileSnapshot, Snapshot, SnapshotVersion};
+use super::snapshot::{FileSnapshot, Snapshot, SnapshotVersion, TableSnapshot};
+use super::table_row::TableRow;
 use super::tables::Tables;
-use super::tail::{Counters, Tail, TailEntry, TailGroup};
+use super::tail::{Counters, Tail, TailEntry};
 use super::wal::WalError;
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
-use crate::model::ids::{ConversationId, ConversationKey, WalPosition};
+use crate::model::event::{Event, EventDocument};
+use crate::model::feedback::{Feedback, FeedbackDocument};
+use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, WalPosition};
 use crate::model::resolve::{self, Identity, Previous};
 use crate::model::time;
 
@@ -52,24 +56,33 @@ pub struct Prefetched {
     pub flush_generation: u64,
     pub by_id: Option<FileHit>,
     pub by_external_id: Option<FileHit>,
+    /// The stored event or feedback of the id.
+    pub event: Option<RecordHit<Event>>,
+    pub feedback: Option<RecordHit<Feedback>>,
+    pub links: Links,
 }
 
 pub enum Change {
     Log { identity: Identity, document: Arc<Document>, bytes: usize },
     Delete { key: ConversationKey },
+    LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
+    LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
+    DeleteFeedback { key: FeedbackKey },
 }
 
 impl Change {
     fn bytes(&self) -> usize {
         match self {
-            Change::Log { bytes, .. } => *bytes,
-            Change::Delete { .. } => 0,
+            Change::Log { bytes, .. } | Change::LogEvent { bytes, .. } | Change::LogFeedback { bytes, .. } => *bytes,
+            Change::Delete { .. } | Change::DeleteFeedback { .. } => 0,
         }
     }
 }
 
 pub enum Outcome {
     Logged(Arc<Conversation>),
+    Event(Arc<Event>),
+    Feedback(Arc<Feedback>),
     Deleted(bool),
     /// A flush came between look-up and commit: look up again.
     Stale,
@@ -129,6 +142,15 @@ pub struct State {
     pub tail: Tail,
     pub files: Vec<FileSnapshot>,
     pub columns: Arc<super::layout::Layout>,
+    pub events: TableState<Event>,
+    pub feedback: TableState<Feedback>,
+}
+
+/// The same of a table beside the conversations.
+pub struct TableState<R: TableRow> {
+    pub tail: Tail<R>,
+    pub files: Vec<FileSnapshot>,
+    pub columns: Arc<super::layout::Layout>,
 }
 
 /// A flush from freeze to swap. A second try runs the same job, so that it commits the same.
@@ -147,14 +169,14 @@ impl Committer {
         let mut stopping: Option<oneshot::Sender<Result<(), StoreError>>> = None;
         loop {
             let now = Instant::now();
-            let active = self.state.tail.active();
-            if active.operations() > 0 && oldest.is_none() {
+            let active = self.state.active();
+            if active.operations > 0 && oldest.is_none() {
                 oldest = Some(now);
             }
-            let due = active.operations() > 0
+            let due = active.operations > 0
                 && (stopping.is_some()
-                    || active.rows() >= self.policy.rows
-                    || active.bytes() >= self.policy.bytes
+                    || active.rows >= self.policy.rows
+                    || active.bytes >= self.policy.bytes
                     || oldest.is_some_and(|since| now >= since + self.policy.age));
             match &mut flush {
                 Some(flush) if !flush.running && flush.retry_at.is_none_or(|at| now >= at) => {
@@ -163,7 +185,7 @@ impl Committer {
                 }
                 Some(_) => {}
                 None if due => {
-                    self.state.tail.freeze();
+                    self.state.freeze();
                     oldest = None;
                     flush = Some(Flush { job: self.flush_job(), running: false, retry_at: None });
                     continue;
@@ -256,8 +278,7 @@ impl Committer {
 
     /// One group: resolve, make durable, apply, publish, acknowledge. In every case the requests of the group are told.
     async fn commit(&mut self, group: Vec<Request>) -> Result<(), End> {
-        let mut staged = TailGroup::begin(&self.state.tail);
-        let mut operations: Vec<Operation> = Vec::with_capacity(group.len());
+        let mut staged = Staged::begin(&self.state);
         let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(group.len());
         let mut file_deletions: Vec<(u32, u32)> = Vec::new();
         let mut replies = Vec::with_capacity(group.len());
@@ -266,28 +287,28 @@ impl Committer {
                 let _ = request.reply.send(Ok(Outcome::Stale));
                 continue;
             }
-            match resolve_change(staged.tail(), &request.change, &request.prefetched) {
+            let decided = decide(&staged, &request.change, &request.prefetched).and_then(|decision| {
+                let texts = decision.steps.iter().map(|step| serde_json::to_vec(&step.operation));
+                let texts: Result<Vec<_>, _> = texts.collect();
+                let texts =
+                    texts.map_err(|error| StoreError::io("an operation could not be written as JSON", error))?;
+                Ok((decision, texts))
+            });
+            match decided {
                 Err(error) => {
                     let _ = request.reply.send(Err(error));
                 }
-                Ok(Resolved { operation: None, outcome, .. }) => replies.push((request.reply, outcome)),
-                Ok(Resolved { operation: Some(operation), outcome, replaces, .. }) => {
-                    match serde_json::to_vec(&operation) {
-                        Ok(text) => encoded.push(text),
-                        Err(error) => {
-                            let error = StoreError::io("an operation could not be written as JSON", error);
-                            let _ = request.reply.send(Err(error));
-                            continue;
-                        }
+                Ok((decision, texts)) => {
+                    for step in &decision.steps {
+                        file_deletions.extend(step.replaces);
+                        staged.stage(&step.operation, &mut self.counters);
                     }
-                    file_deletions.extend(replaces);
-                    staged.stage(&operation, &mut self.counters);
-                    operations.push(operation);
-                    replies.push((request.reply, outcome));
+                    encoded.extend(texts);
+                    replies.push((request.reply, decision.outcome));
                 }
             }
         }
-        if !operations.is_empty() {
+        if !encoded.is_empty() {
             let bytes = encoded.iter().map(Vec::len).sum();
             let position = WalPosition(self.position.0 + 1);
             let object = match self.writer.object(position, &encoded) {
@@ -309,8 +330,8 @@ impl Committer {
                 tracing::info!(position = position.0, "the log object is written; changes are taken again");
             }
             self.position = position;
-            self.state.tail = staged.finish(bytes, &self.state.columns, &mut self.counters);
-            mark_deleted(&mut self.state.files, &file_deletions);
+            staged.finish(&mut self.state, bytes, &mut self.counters);
+            mark_all_deleted(&mut self.state, &file_deletions);
             self.publish();
         }
         for (reply, outcome) in replies {
@@ -359,10 +380,10 @@ impl Committer {
     fn flush_job(&mut self) -> FlushJob {
         FlushJob {
             store: self.store.clone(),
-            segments: self.state.tail.frozen().map(|frozen| frozen.segments().to_vec()).unwrap_or_default(),
-            files: self.state.files.clone(),
             position: self.position,
-            source: self.counters.file(),
+            conversations: table_job(&self.state.tail, &self.state.files, &mut self.counters),
+            events: table_job(&self.state.events.tail, &self.state.events.files, &mut self.counters),
+            feedback: table_job(&self.state.feedback.tail, &self.state.feedback.files, &mut self.counters),
         }
     }
 
@@ -379,12 +400,12 @@ impl Committer {
 
     /// Swaps the frozen rows for their file, in one snapshot.
     fn end_flush(&mut self, flushed: Flushed, job: &FlushJob) {
-        let Some(frozen) = self.state.tail.drop_frozen() else { return };
-        if let Some(new) = flushed.file {
-            let deleted = frozen.deleted_since(&job.segments, &new.rows_by_sequence);
-            self.state.files.push(FileSnapshot { file: new.file, deleted: Arc::new(deleted) });
-        }
-        self.state.columns = flushed.columns;
+        swap(&mut self.state.tail, &mut self.state.files, flushed.conversations.file, &job.conversations);
+        swap(&mut self.state.events.tail, &mut self.state.events.files, flushed.events.file, &job.events);
+        swap(&mut self.state.feedback.tail, &mut self.state.feedback.files, flushed.feedback.file, &job.feedback);
+        self.state.columns = flushed.conversations.columns;
+        self.state.events.columns = flushed.events.columns;
+        self.state.feedback.columns = flushed.feedback.columns;
         self.state.flush_generation += 1;
         self.publish();
     }
@@ -407,7 +428,48 @@ impl Committer {
     }
 }
 
+fn table_job<R: TableRow>(tail: &Tail<R>, files: &[FileSnapshot], counters: &mut Counters) -> TableJob<R> {
+    TableJob {
+        segments: tail.frozen().map(|frozen| frozen.segments().to_vec()).unwrap_or_default(),
+        files: files.to_vec(),
+        source: counters.file(),
+    }
+}
+
+/// Swaps the frozen rows of one table for their file.
+fn swap<R: TableRow>(tail: &mut Tail<R>, files: &mut Vec<FileSnapshot>, new: Option<FlushedFile>, job: &TableJob<R>) {
+    let Some(frozen) = tail.drop_frozen() else { return };
+    if let Some(new) = new {
+        let deleted = frozen.deleted_since(&job.segments, &new.rows_by_sequence);
+        files.push(FileSnapshot { file: new.file, deleted: Arc::new(deleted) });
+    }
+}
+
+/// What the active generations of all tables hold.
+pub struct Active {
+    pub operations: usize,
+    pub rows: usize,
+    pub bytes: usize,
+}
+
 impl State {
+    pub fn active(&self) -> Active {
+        fn of<R: TableRow>(tail: &Tail<R>) -> [usize; 3] {
+            let active = tail.active();
+            [active.operations(), active.rows(), active.bytes()]
+        }
+        let all = [of(&self.tail), of(&self.events.tail), of(&self.feedback.tail)];
+        let [operations, rows, bytes] = std::array::from_fn(|part| all.iter().filter_map(|one| one.get(part)).sum());
+        Active { operations, rows, bytes }
+    }
+
+    /// Starts a flush of all tables.
+    pub fn freeze(&mut self) {
+        self.tail.freeze();
+        self.events.tail.freeze();
+        self.feedback.tail.freeze();
+    }
+
     pub fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
         Snapshot {
             version: self.version,
@@ -416,6 +478,18 @@ impl State {
             segments: Arc::new(self.tail.segments()),
             tail: self.tail.clone(),
             flush_generation: self.flush_generation,
+            events: self.events.snapshot(),
+            feedback: self.feedback.snapshot(),
+        }
+    }
+}
+
+impl<R: TableRow> TableState<R> {
+    fn snapshot(&self) -> TableSnapshot<R> {
+        TableSnapshot {
+            files: Arc::new(self.files.clone()),
+            segments: Arc::new(self.tail.segments()),
+            tail: self.tail.clone(),
         }
     }
 }
@@ -435,6 +509,42 @@ pub fn mark_deleted(files: &mut [FileSnapshot], rows: &[(u32, u32)]) {
     }
 }
 
+/// What a change comes to: its operations, in order, and what its sender is told.
+struct Decision {
+    steps: Vec<Step>,
+    outcome: Outcome,
+}
+
+fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<Decision, StoreError> {
+    match change {
+        Change::LogEvent { identity, document, .. } => {
+            let (step, outcome) = links::resolve_event(staged, identity, document, prefetched);
+            Ok(Decision { steps: vec![step], outcome })
+        }
+        Change::LogFeedback { identity, document, .. } => {
+            let (step, outcome) = links::resolve_feedback(staged, identity, document, prefetched)?;
+            Ok(Decision { steps: vec![step], outcome })
+        }
+        Change::DeleteFeedback { key } => {
+            let step = links::resolve_feedback_deletion(staged, key, prefetched);
+            let outcome = Outcome::Deleted(step.is_some());
+            Ok(Decision { steps: step.into_iter().collect(), outcome })
+        }
+        Change::Log { .. } | Change::Delete { .. } => {
+            let resolved = resolve_change(staged.conversations.tail(), change, prefetched)?;
+            let Some(operation) = resolved.operation else {
+                return Ok(Decision { steps: Vec::new(), outcome: resolved.outcome });
+            };
+            let Some(following) = links::follow(staged, change, &operation, prefetched) else {
+                return Ok(Decision { steps: Vec::new(), outcome: Outcome::Stale });
+            };
+            let mut steps = vec![Step { operation, replaces: resolved.replaces }];
+            steps.extend(following);
+            Ok(Decision { steps, outcome: resolved.outcome })
+        }
+    }
+}
+
 /// A change decided against one state.
 pub struct Resolved {
     /// `None` where nothing is to be done.
@@ -449,13 +559,17 @@ pub struct Resolved {
 }
 
 /// What is stored under a key: from the tail, else from the prefetched file row.
-struct Existing {
-    previous: Previous,
+pub(super) struct Existing {
+    pub previous: Previous,
     row: Option<(u32, u32)>,
 }
 
+/// Of a change of a conversation.
 pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
     match change {
+        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } => {
+            Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
+        }
         Change::Delete { key } => {
             let existing = existing_by_id(tail, key, prefetched.by_id.as_ref());
             let existed = existing.is_some();
@@ -484,7 +598,7 @@ pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> 
 
 fn existing_by_id(tail: &Tail, key: &ConversationKey, hit: Option<&FileHit>) -> Option<Existing> {
     match tail.get(key) {
-        Some(TailEntry::Live(row)) => Some(Existing { previous: Previous::of(&row.conversation), row: None }),
+        Some(TailEntry::Live(row)) => Some(Existing { previous: Previous::of(&row.value), row: None }),
         Some(TailEntry::Deleted) => None,
         None => hit
             .filter(|hit| hit.previous.key == *key)
@@ -493,7 +607,7 @@ fn existing_by_id(tail: &Tail, key: &ConversationKey, hit: Option<&FileHit>) -> 
 }
 
 /// The conversation that a document replaces, by the upsert rules of contract A2.
-fn existing_for(
+pub(super) fn existing_for(
     tail: &Tail,
     identity: &Identity,
     document: &Document,
@@ -506,7 +620,7 @@ fn existing_for(
     };
     let by_external_id = document.external_id.as_deref().and_then(|external_id| {
         if let Some(row) = tail.get_by_external_id(&key_of(""), external_id) {
-            return Some(Existing { previous: Previous::of(&row.conversation), row: None });
+            return Some(Existing { previous: Previous::of(&row.value), row: None });
         }
         let hit = prefetched.by_external_id.as_ref()?;
         // An entry in the tail is newer than the file: it holds another externalId now, or is deleted.

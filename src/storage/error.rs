@@ -5,6 +5,9 @@ pub enum StoreError {
     /// The request contradicts what is stored; the caller has to change it.
     #[error("{0}")]
     Conflict(String),
+    /// The request names something that is not stored.
+    #[error("{0}")]
+    Invalid(String),
     /// The memory tail is full; try again after this time.
     #[error(
         "the server takes no more changes until it has written some to files; try again in {retry_after_seconds} s"

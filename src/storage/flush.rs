@@ -9,22 +9,38 @@ use super::error::StoreError;
 use super::fail_point;
 use super::layout::Layout;
 use super::snapshot::{DataFile, FileSnapshot, SegmentSnapshot};
-use super::tables::{Committed, Rows, Tables};
+use super::tables::{CommittedRows, NewRows, Rows, Tables};
 use super::wal;
+use crate::model::conversation::Conversation;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
 use crate::model::ids::WalPosition;
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]
 pub struct FlushJob {
     pub store: Arc<dyn ObjectStore>,
-    pub segments: Vec<SegmentSnapshot>,
-    pub files: Vec<FileSnapshot>,
     pub position: WalPosition,
+    pub conversations: TableJob<Conversation>,
+    pub events: TableJob<Event>,
+    pub feedback: TableJob<Feedback>,
+}
+
+#[derive(Clone)]
+pub struct TableJob<R> {
+    pub segments: Vec<SegmentSnapshot<R>>,
+    pub files: Vec<FileSnapshot>,
     /// Number of the new file.
     pub source: u32,
 }
 
 pub struct Flushed {
+    pub conversations: FlushedTable,
+    pub events: FlushedTable,
+    pub feedback: FlushedTable,
+}
+
+pub struct FlushedTable {
     pub file: Option<FlushedFile>,
     /// The table's columns after the flush.
     pub columns: Arc<Layout>,
@@ -38,33 +54,47 @@ pub struct FlushedFile {
 
 pub async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
     let mut tables = tables.lock().await;
-    let mut conversations = Vec::new();
-    // By address: the commit gives the same allocations back, in the file's order.
+    let FlushJob { store, position, conversations, events, feedback } = job;
+    let (conversations, conversation_sequences) = live_rows(conversations);
+    let (events, event_sequences) = live_rows(events);
+    let (feedback, feedback_sequences) = live_rows(feedback);
+    let committed = tables.commit(Rows { position, conversations, events, feedback }).await?;
+    let flushed = Flushed {
+        conversations: flushed(committed.conversations, &conversation_sequences, tables.layout()),
+        events: flushed(committed.events, &event_sequences, tables.events_layout()),
+        feedback: flushed(committed.feedback, &feedback_sequences, tables.feedback_layout()),
+    };
+    fail_point::reached("flush:before-log-cleaning");
+    clean_log(store.as_ref(), tables.position()).await;
+    Ok(flushed)
+}
+
+/// The rows to write, and their numbers by address: the commit gives the same allocations back, in the file's order.
+fn live_rows<R>(job: TableJob<R>) -> (NewRows<R>, HashMap<usize, u64>) {
+    let mut rows = Vec::new();
     let mut sequences: HashMap<usize, u64> = HashMap::new();
     for entry in &job.segments {
-        let rows = entry.segment.conversations.iter().zip(&entry.segment.sequences);
-        for (row, (conversation, sequence)) in rows.enumerate() {
+        for (row, (value, sequence)) in entry.segment.rows.iter().zip(&entry.segment.sequences).enumerate() {
             if !entry.deleted.contains(row as u32) {
-                sequences.insert(Arc::as_ptr(conversation) as usize, *sequence);
-                conversations.push(conversation.clone());
+                sequences.insert(Arc::as_ptr(value) as usize, *sequence);
+                rows.push(value.clone());
             }
         }
     }
-    let rows = Rows { conversations, source: job.source, files: job.files, position: job.position };
-    let Committed { file, conversations } = tables.commit(rows).await?;
+    (NewRows { rows, source: job.source, files: job.files }, sequences)
+}
+
+fn flushed<R>(committed: CommittedRows<R>, sequences: &HashMap<usize, u64>, columns: Arc<Layout>) -> FlushedTable {
+    let CommittedRows { file, rows } = committed;
     let file = file.map(|file| FlushedFile {
         file,
-        rows_by_sequence: conversations
+        rows_by_sequence: rows
             .iter()
             .enumerate()
-            .filter_map(|(row, conversation)| {
-                Some((*sequences.get(&(Arc::as_ptr(conversation) as usize))?, row as u32))
-            })
+            .filter_map(|(row, value)| Some((*sequences.get(&(Arc::as_ptr(value) as usize))?, row as u32)))
             .collect(),
     });
-    fail_point::reached("flush:before-log-cleaning");
-    clean_log(job.store.as_ref(), tables.position()).await;
-    Ok(Flushed { file, columns: tables.layout() })
+    FlushedTable { file, columns }
 }
 
 /// Deletes log objects that every table holds. What is left behind only costs space; the next flush tries again.

@@ -1,13 +1,13 @@
 //! The sidecar of a data file: from a conversation's key to its row, and from the row to what a re-log needs.
 //!
 //! ```text
-//! header (56 bytes: magic, counts, checksum of the opening)
-//! opening, read once and kept: for ids and for external ids a Bloom filter and a fence
-//! sorted entries (hash u128, row u32) of ids, then of external ids
+//! header (64 bytes: magic, counts, checksum of the opening)
+//! opening, read once and kept: for ids, external ids and references a Bloom filter and a fence
+//! sorted entries (hash u128, row u32) of ids, of external ids, of references
 //! message offsets (u32, rows + 1)    previous offsets (u64, rows + 1)    previous blobs
 //! ```
-//! Integers are little-endian. Everything after the opening is read by small ranges. About 3.4 bytes per row and key
-//! stay in memory.
+//! Integers are little-endian. Everything after the opening is read by small ranges. About 1.6 bytes per key stay in
+//! memory.
 
 use std::ops::Range;
 
@@ -19,9 +19,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use crate::model::ids::{OrganizationId, ProjectId};
 
 const MAGIC: [u8; 8] = *b"CLIDX\x00\r\n";
-const VERSION: u64 = 1;
-/// magic | version | rows (= ids) | external ids | message rows | bytes of blobs | checksum
-const HEADER_BYTES: usize = 56;
+const VERSION: u64 = 2;
+/// magic | version | rows (= ids) | external ids | references | message rows | bytes of blobs | checksum
+const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: u64 = 20;
 /// Entries from one fence post to the next: a lookup reads 2,560 bytes.
 const FENCE_STEP: usize = 128;
@@ -57,6 +57,7 @@ pub fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) ->
 pub struct IndexBuilder {
     ids: Vec<(u128, u32)>,
     external_ids: Vec<(u128, u32)>,
+    references: Vec<(u128, u32)>,
     message_offsets: Vec<u32>,
     messages: u64,
     previous_offsets: Vec<u64>,
@@ -85,8 +86,18 @@ impl IndexBuilder {
         self.previous.extend_from_slice(previous);
     }
 
+    /// A further key of the row that was pushed last; other rows may have it too.
+    pub fn push_reference(&mut self, hash: u128) {
+        self.references.push((hash, (self.ids.len() as u32).saturating_sub(1)));
+    }
+
     pub fn finish(mut self) -> Result<Bytes, IndexError> {
-        for (what, count) in [("rows", self.ids.len() as u64), ("messages", self.messages)] {
+        let counts = [
+            ("rows", self.ids.len() as u64),
+            ("messages", self.messages),
+            ("references", self.references.len() as u64),
+        ];
+        for (what, count) in counts {
             if count > u64::from(u32::MAX) {
                 return Err(IndexError::TooLarge { what, count });
             }
@@ -95,9 +106,11 @@ impl IndexBuilder {
         self.previous_offsets.push(self.previous.len() as u64);
         self.ids.sort_unstable();
         self.external_ids.sort_unstable();
+        self.references.sort_unstable();
+        self.references.dedup();
 
         let mut opening = Vec::new();
-        for entries in [&self.ids, &self.external_ids] {
+        for entries in [&self.ids, &self.external_ids, &self.references] {
             let mut bloom = Bloom::for_keys(entries.len());
             entries.iter().for_each(|(hash, _)| bloom.insert(*hash));
             bloom.write(&mut opening);
@@ -108,13 +121,14 @@ impl IndexBuilder {
         let header = Header {
             rows: self.ids.len() as u64,
             external_ids: self.external_ids.len() as u64,
+            references: self.references.len() as u64,
             messages: self.messages,
             previous_bytes: self.previous.len() as u64,
         };
         let mut object = Vec::with_capacity(header.places().end as usize);
         header.write(&opening, &mut object);
         object.append(&mut opening);
-        for (hash, row) in self.ids.iter().chain(&self.external_ids) {
+        for (hash, row) in self.ids.iter().chain(&self.external_ids).chain(&self.references) {
             object.extend_from_slice(&hash.to_le_bytes());
             object.extend_from_slice(&row.to_le_bytes());
         }
@@ -134,6 +148,7 @@ fn high(hash: u128) -> u64 {
 struct Header {
     rows: u64,
     external_ids: u64,
+    references: u64,
     messages: u64,
     previous_bytes: u64,
 }
@@ -141,7 +156,7 @@ struct Header {
 /// Where each part of the object starts.
 #[derive(Clone, Copy, Debug)]
 struct Places {
-    entries: [u64; 2],
+    entries: [u64; 3],
     message_offsets: u64,
     previous_offsets: u64,
     previous: u64,
@@ -149,8 +164,8 @@ struct Places {
 }
 
 impl Header {
-    fn keys(&self) -> [u64; 2] {
-        [self.rows, self.external_ids]
+    fn keys(&self) -> [u64; 3] {
+        [self.rows, self.external_ids, self.references]
     }
 
     fn opening_bytes(&self) -> u64 {
@@ -160,15 +175,16 @@ impl Header {
     fn places(&self) -> Places {
         let ids = HEADER_BYTES as u64 + self.opening_bytes();
         let external_ids = ids + self.rows * ENTRY_BYTES;
-        let message_offsets = external_ids + self.external_ids * ENTRY_BYTES;
+        let references = external_ids + self.external_ids * ENTRY_BYTES;
+        let message_offsets = references + self.references * ENTRY_BYTES;
         let previous_offsets = message_offsets + (self.rows + 1) * 4;
         let previous = previous_offsets + (self.rows + 1) * 8;
         let end = previous.saturating_add(self.previous_bytes);
-        Places { entries: [ids, external_ids], message_offsets, previous_offsets, previous, end }
+        Places { entries: [ids, external_ids, references], message_offsets, previous_offsets, previous, end }
     }
 
-    fn numbers(&self) -> [u64; 5] {
-        [VERSION, self.rows, self.external_ids, self.messages, self.previous_bytes]
+    fn numbers(&self) -> [u64; 6] {
+        [VERSION, self.rows, self.external_ids, self.references, self.messages, self.previous_bytes]
     }
 
     fn checksum(&self, opening: &[u8]) -> u64 {
@@ -194,16 +210,24 @@ impl Header {
         if number(0)? != VERSION {
             return Err(format!("version {}, {VERSION} is supported", number(0)?));
         }
-        let header =
-            Header { rows: number(1)?, external_ids: number(2)?, messages: number(3)?, previous_bytes: number(4)? };
-        if [header.rows, header.external_ids, header.messages].iter().any(|&count| count > u64::from(u32::MAX)) {
+        let header = Header {
+            rows: number(1)?,
+            external_ids: number(2)?,
+            references: number(3)?,
+            messages: number(4)?,
+            previous_bytes: number(5)?,
+        };
+        if [header.rows, header.external_ids, header.references, header.messages]
+            .iter()
+            .any(|&count| count > u64::from(u32::MAX))
+        {
             return Err("its header counts more than 4294967295".to_owned());
         }
         let end = header.places().end;
         if end != size {
             return Err(format!("it has {size} bytes, its header declares {end}"));
         }
-        Ok((header, number(5)?))
+        Ok((header, number(6)?))
     }
 }
 
@@ -312,6 +336,7 @@ pub struct FileIndex {
     places: Places,
     ids: Keys,
     external_ids: Keys,
+    references: Keys,
 }
 
 impl FileIndex {
@@ -360,7 +385,8 @@ impl FileIndex {
         };
         let ids = take(header.rows, places.entries[0]);
         let external_ids = take(header.external_ids, places.entries[1]);
-        Ok(Self { path, header, places, ids, external_ids })
+        let references = take(header.references, places.entries[2]);
+        Ok(Self { path, header, places, ids, external_ids, references })
     }
 
     pub fn path(&self) -> &Path {
@@ -378,7 +404,7 @@ impl FileIndex {
 
     /// What it holds in memory.
     pub fn memory_bytes(&self) -> usize {
-        let keys = [&self.ids, &self.external_ids];
+        let keys = [&self.ids, &self.external_ids, &self.references];
         size_of::<Self>() + keys.iter().map(|keys| keys.bloom.blocks.len() * 32 + keys.fence.len() * 8).sum::<usize>()
     }
 
@@ -400,6 +426,11 @@ impl FileIndex {
     /// As [`FileIndex::find_id`].
     pub async fn find_external_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
         self.find(store, &self.external_ids, hash).await
+    }
+
+    /// As [`FileIndex::find_id`].
+    pub async fn find_reference(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
+        self.find(store, &self.references, hash).await
     }
 
     async fn find(&self, store: &dyn ObjectStore, keys: &Keys, hash: u128) -> Result<Vec<u32>, IndexError> {

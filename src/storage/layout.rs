@@ -13,9 +13,14 @@ use serde::{Deserialize, Serialize};
 pub enum JsonField {
     Properties,
     UserProperties,
+    /// A list, of feedback; never spread over columns.
+    Reasons,
+    /// As `Reasons`.
+    Sources,
 }
 
 impl JsonField {
+    /// Those that are spread over property columns.
     pub const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
 
     /// The contract's name, also the name of the raw column.
@@ -23,14 +28,17 @@ impl JsonField {
         match self {
             JsonField::Properties => "properties",
             JsonField::UserProperties => "userProperties",
+            JsonField::Reasons => "reasons",
+            JsonField::Sources => "sources",
         }
     }
 
-    /// The column of what has no column of its own; null where nothing is left.
+    /// The column of what has no column of its own; null where nothing is left. Of a list it is the raw column.
     pub fn remainder_column(self) -> &'static str {
         match self {
             JsonField::Properties => "properties:remainder",
             JsonField::UserProperties => "userProperties:remainder",
+            JsonField::Reasons | JsonField::Sources => self.name(),
         }
     }
 }
@@ -89,6 +97,7 @@ impl Layout {
         match field {
             JsonField::Properties => &self.properties_remainder,
             JsonField::UserProperties => &self.user_properties_remainder,
+            JsonField::Reasons | JsonField::Sources => &RemainderPaths::Any,
         }
     }
 }

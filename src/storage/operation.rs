@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::conversation::Conversation;
-use crate::model::ids::ConversationKey;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
+use crate::model::ids::{ConversationKey, EventKey, FeedbackKey};
 
 /// Externally tagged, because a tagged-inside enum would lose the spelling of raw numbers while it buffers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,13 +17,8 @@ pub enum Operation {
     /// The whole new state; replaces what has its key.
     Upsert(Arc<Conversation>),
     Delete(ConversationKey),
-}
-
-impl Operation {
-    pub fn key(&self) -> ConversationKey {
-        match self {
-            Operation::Upsert(conversation) => conversation.key(),
-            Operation::Delete(key) => key.clone(),
-        }
-    }
+    UpsertEvent(Arc<Event>),
+    DeleteEvent(EventKey),
+    UpsertFeedback(Arc<Feedback>),
+    DeleteFeedback(FeedbackKey),
 }

@@ -28,7 +28,8 @@ use super::flatten::{FlattenError, Flattener, chunks, json_bytes};
 use super::layout::Layout;
 use super::schema::messages_schema;
 use super::snapshot::ColumnStatistics;
-use super::statistics::{conversations_statistics, messages_statistics};
+use super::statistics::{messages_statistics, rows_statistics};
+use super::table_row::TableRow;
 use crate::model::conversation::Conversation;
 
 const MAX_ROW_GROUP_ROWS: usize = 65_536;
@@ -45,7 +46,7 @@ const MAX_DICTIONARY_BYTES: usize = 64 << 10;
 const MAX_STATISTICS_BYTES: usize = 64;
 
 /// Text of which nearly every row has its own: a dictionary would only be in the way.
-const UNIQUE_COLUMNS: [&str; 12] = [
+const UNIQUE_COLUMNS: [&str; 14] = [
     "id",
     "conversationId",
     "externalId",
@@ -58,10 +59,12 @@ const UNIQUE_COLUMNS: [&str; 12] = [
     "contentParts",
     "links",
     "toolCalls",
+    "reasons",
+    "sources",
 ];
 
 /// Statistics of each page pay where rows are sorted by the column.
-const SORTED_COLUMNS: [&str; 3] = ["organizationId", "projectId", "firstMessageTime"];
+const SORTED_COLUMNS: [&str; 4] = ["organizationId", "projectId", "firstMessageTime", "createdAt"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -87,7 +90,7 @@ pub struct WrittenFile {
     pub statistics: BTreeMap<String, ColumnStatistics>,
 }
 
-pub struct WrittenConversations {
+pub struct WrittenRows {
     pub file: WrittenFile,
     pub layout: Layout,
 }
@@ -98,13 +101,13 @@ pub struct WrittenMessages {
     pub ranges: Vec<Range<u32>>,
 }
 
-/// Writes one file of `conversations`, rows in the order given.
-pub struct ConversationsWriter<W: Write + Send> {
-    flattener: Flattener,
+/// Writes one file of a table, rows in the order given.
+pub struct RowsWriter<R, W: Write + Send> {
+    flattener: Flattener<R>,
     writer: ArrowWriter<W>,
 }
 
-impl<W: Write + Send> ConversationsWriter<W> {
+impl<R: TableRow, W: Write + Send> RowsWriter<R, W> {
     /// `columns`: the file's property columns, as [`super::columns::ColumnRegistry::choose`] gives them.
     pub fn new(sink: W, columns: &Layout) -> Result<Self, FileError> {
         let flattener = Flattener::new(columns);
@@ -112,19 +115,19 @@ impl<W: Write + Send> ConversationsWriter<W> {
         Ok(Self { flattener, writer: arrow_writer(sink, schema)? })
     }
 
-    pub fn write(&mut self, conversations: &[Arc<Conversation>]) -> Result<(), FileError> {
-        for chunk in chunks(conversations, |_| 1, json_bytes) {
-            let batch = self.flattener.batch(conversations.get(chunk).unwrap_or_default())?;
+    pub fn write(&mut self, rows: &[Arc<R>]) -> Result<(), FileError> {
+        for chunk in chunks(rows, |_| 1, json_bytes) {
+            let batch = self.flattener.batch(rows.get(chunk).unwrap_or_default())?;
             self.writer.write(&batch)?;
         }
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<WrittenConversations, FileError> {
+    pub fn finish(mut self) -> Result<WrittenRows, FileError> {
         let metadata = self.writer.finish()?;
         let layout = self.flattener.finish();
-        let statistics = conversations_statistics(&metadata, &layout);
-        Ok(WrittenConversations { file: written(&self.writer, metadata, statistics), layout })
+        let statistics = rows_statistics::<R>(&metadata, &layout);
+        Ok(WrittenRows { file: written(&self.writer, metadata, statistics), layout })
     }
 }
 
@@ -177,13 +180,9 @@ pub async fn write_pair(
     messages_path: Path,
     conversations: Arc<Vec<Arc<Conversation>>>,
     columns: Layout,
-) -> Result<(WrittenConversations, WrittenMessages), FileError> {
+) -> Result<(WrittenRows, WrittenMessages), FileError> {
     let rows = conversations.clone();
-    let main = upload(store, conversations_path, move |sink| {
-        let mut writer = ConversationsWriter::new(sink, &columns)?;
-        writer.write(&rows)?;
-        writer.finish()
-    });
+    let main = write_rows(store, conversations_path, rows, columns);
     let messages = upload(store, messages_path, move |sink| {
         let mut writer = MessagesWriter::new(sink)?;
         writer.write(&conversations)?;
@@ -191,6 +190,21 @@ pub async fn write_pair(
     });
     let (main, messages) = futures::join!(main, messages);
     Ok((main?, messages?))
+}
+
+/// The one file of a flush of a table without siblings.
+pub async fn write_rows<R: TableRow>(
+    store: &Arc<dyn ObjectStore>,
+    path: Path,
+    rows: Arc<Vec<Arc<R>>>,
+    columns: Layout,
+) -> Result<WrittenRows, FileError> {
+    upload(store, path, move |sink| {
+        let mut writer = RowsWriter::new(sink, &columns)?;
+        writer.write(&rows)?;
+        writer.finish()
+    })
+    .await
 }
 
 /// Runs `write` on a blocking thread and stores what it writes under `path`, once it has succeeded.

@@ -8,22 +8,30 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::committer::{State, mark_deleted};
+use super::committer::{State, TableState};
 use super::durable;
 use super::error::StoreError;
+use super::links::{self, Staged, mark_all_deleted};
 use super::log_writer::{LogWriter, PATIENCE};
 use super::operation::Operation;
 use super::snapshot::SnapshotVersion;
-use super::store::Lookup;
-use super::tables::Tables;
-use super::tail::{Counters, Tail, TailGroup};
+use super::tables::{OpenedFiles, Tables};
+use super::tail::{Counters, Tail};
 use super::wal::{self, WalError};
 use crate::model::ids::WalPosition;
 use crate::model::time;
 
 const LOCK_FILE: &str = "LOCK";
 /// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
-pub(super) const DATA_FOLDERS: [&str; 3] = ["conversations/data", "conversations/index", "messages/data"];
+pub(super) const DATA_FOLDERS: [&str; 7] = [
+    "conversations/data",
+    "conversations/index",
+    "messages/data",
+    "events/data",
+    "events/index",
+    "feedback/data",
+    "feedback/index",
+];
 
 pub struct Opened {
     pub object_store: Arc<dyn ObjectStore>,
@@ -52,12 +60,15 @@ pub async fn open(url: &str) -> Result<Opened, StoreError> {
 pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened, StoreError> {
     let mut counters = Counters::new();
     let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
+    let OpenedFiles { conversations: files, events, feedback } = files;
     let mut state = State {
         version: SnapshotVersion(1),
         flush_generation: 0,
         tail: Tail::default(),
         files,
         columns: tables.layout(),
+        events: TableState { tail: Tail::default(), files: events, columns: tables.events_layout() },
+        feedback: TableState { tail: Tail::default(), files: feedback, columns: tables.feedback_layout() },
     };
     let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
     // The clock keeps the epochs rising also where old log objects are gone.
@@ -119,22 +130,17 @@ async fn replay(
         let group = wal::read(store.as_ref(), position).await.map_err(|error| damaged(error.to_string()))?;
         epoch = epoch.max(group.header.epoch);
         let snapshot = state.snapshot(store);
-        let mut staged = TailGroup::begin(&state.tail);
+        let mut staged = Staged::begin(state);
         let mut bytes = 0;
         let mut file_deletions = Vec::new();
         for text in &group.operations {
             let operation: Operation = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-            let key = operation.key();
-            if staged.tail().get(&key).is_none()
-                && let Some(hit) = snapshot.find_in_files(&key, Lookup::Id(key.id.as_str())).await?
-            {
-                file_deletions.push((hit.source, hit.row));
-            }
+            file_deletions.extend(links::replaced_rows(&snapshot, &staged, &operation).await?);
             staged.stage(&operation, counters);
             bytes += text.len();
         }
-        state.tail = staged.finish(bytes, &state.columns, counters);
-        mark_deleted(&mut state.files, &file_deletions);
+        staged.finish(state, bytes, counters);
+        mark_all_deleted(state, &file_deletions);
         last = position;
     }
     Ok((last, epoch))

@@ -502,19 +502,19 @@ mod tests {
     use super::*;
     use crate::storage::columns::{ColumnRegistry, PathCounts};
     use crate::storage::flatten::test_support::random_conversation;
-    use crate::storage::parquet_file::{WrittenConversations, WrittenMessages, write_pair};
-    use crate::storage::schema::conversations_schema;
+    use crate::storage::parquet_file::{WrittenMessages, WrittenRows, write_pair};
+    use crate::storage::schema::rows_schema;
 
     struct Pair {
         store: Arc<dyn ObjectStore>,
-        main: WrittenConversations,
+        main: WrittenRows,
         messages: WrittenMessages,
     }
 
     async fn written(conversations: &[Arc<Conversation>]) -> Pair {
         let registry = ColumnRegistry::default();
         let mut counts = PathCounts::new(&registry);
-        conversations.iter().for_each(|conversation| counts.add(conversation).unwrap());
+        conversations.iter().for_each(|conversation| counts.add(conversation.as_ref()).unwrap());
         let (columns, _) = registry.choose(&counts);
         assert!(!columns.columns.is_empty());
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -539,7 +539,7 @@ mod tests {
                 layout: self.main.layout.clone(),
                 statistics: main.statistics.clone(),
                 metadata: known(&main.metadata),
-                messages: MessagesFile { path: "m".into(), size: messages.size, metadata: OnceLock::new() },
+                messages: None,
                 index: crate::storage::index::FileIndex::empty(),
             };
             (file, MessagesFile { path: "m".into(), size: messages.size, metadata: known(&messages.metadata) })
@@ -597,7 +597,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.parquet");
         std::fs::write(&path, pair.store.get(&"c".into()).await.unwrap().bytes().await.unwrap()).unwrap();
-        let schema = conversations_schema(&pair.main.layout);
+        let schema = rows_schema::<Conversation>(&pair.main.layout);
         let options = ParquetReadOptions::default().schema(&schema);
         let frame = SessionContext::new().read_parquet(path.to_str().unwrap(), options).await.unwrap();
         let batches = frame.limit(65_000, Some(1_000)).unwrap().collect().await.unwrap();
@@ -628,11 +628,11 @@ mod tests {
                 Arc::new(conversation)
             })
             .collect();
-        let bytes: usize = stored.iter().map(|c| crate::storage::flatten::json_bytes(c)).sum();
+        let bytes: usize = stored.iter().map(|c| crate::storage::flatten::json_bytes(c.as_ref())).sum();
         let registry = ColumnRegistry::default();
         let start = std::time::Instant::now();
         let mut counts = PathCounts::new(&registry);
-        stored.iter().for_each(|conversation| counts.add(conversation).unwrap());
+        stored.iter().for_each(|conversation| counts.add(conversation.as_ref()).unwrap());
         println!("count: {:?}, {} bytes each", start.elapsed(), bytes / stored.len());
         let (columns, _) = registry.choose(&counts);
         let start = std::time::Instant::now();

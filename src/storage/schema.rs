@@ -1,10 +1,11 @@
-//! Arrow schemas of the tables `conversations` and `messages`; tail batches and Parquet files share them.
+//! Arrow schemas of the tables; tail batches and Parquet files share them.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
+use super::table_row::TableRow;
 
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
 pub const ROW_COLUMN: &str = "_row";
@@ -72,8 +73,57 @@ pub fn conversations_plain_fields() -> Vec<Field> {
     ]
 }
 
-pub fn conversations_schema(layout: &Layout) -> SchemaRef {
-    let mut fields = conversations_plain_fields();
+/// The columns that every file of `events` has, `_row` last.
+pub fn events_plain_fields() -> Vec<Field> {
+    let mut fields = vec![
+        required("organizationId", DataType::Utf8View),
+        required("projectId", DataType::Utf8View),
+        required("id", DataType::Utf8View),
+        required("type", DataType::Utf8View),
+        required("eventType", DataType::Utf8View),
+        optional("integrationId", DataType::Utf8View),
+        optional("messageId", DataType::Utf8View),
+        optional("conversationId", DataType::Utf8View),
+        optional("searchQuery", DataType::Utf8View),
+        required("createdAt", timestamp_type()),
+    ];
+    fields.extend(last_fields());
+    fields
+}
+
+/// The columns that every file of `feedback` has, `_row` last.
+pub fn feedback_plain_fields() -> Vec<Field> {
+    let mut fields = vec![
+        required("organizationId", DataType::Utf8View),
+        required("projectId", DataType::Utf8View),
+        required("id", DataType::Utf8View),
+        required("type", DataType::Utf8View),
+        required("messageId", DataType::Utf8View),
+        optional("integrationId", DataType::Utf8View),
+        optional("conversationId", DataType::Utf8View),
+        optional("details", DataType::Utf8View),
+        required("createdAt", timestamp_type()),
+        required("updatedAt", timestamp_type()),
+        optional(JsonField::Reasons.name(), DataType::Utf8View),
+        optional(JsonField::Sources.name(), DataType::Utf8View),
+    ];
+    fields.extend(last_fields());
+    fields
+}
+
+fn last_fields() -> [Field; 5] {
+    [
+        optional(JsonField::Properties.name(), DataType::Utf8View),
+        optional(JsonField::UserProperties.name(), DataType::Utf8View),
+        optional(JsonField::Properties.remainder_column(), DataType::Utf8View),
+        optional(JsonField::UserProperties.remainder_column(), DataType::Utf8View),
+        required(ROW_COLUMN, DataType::Int32),
+    ]
+}
+
+/// The schema of a file or segment with these property columns.
+pub fn rows_schema<R: TableRow>(layout: &Layout) -> SchemaRef {
+    let mut fields = R::plain_fields();
     fields.extend(layout.columns.iter().map(property_field));
     Arc::new(Schema::new(Fields::from(fields)))
 }

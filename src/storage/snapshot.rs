@@ -10,11 +10,15 @@ use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaData;
 use roaring::RoaringBitmap;
 
+use super::flatten::{FlattenError, flatten};
 use super::index::FileIndex;
 use super::layout::Layout;
 use super::rows::MessagesFile;
+use super::table_row::TableRow;
 use super::tail::Tail;
 use crate::model::conversation::Conversation;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
 
 /// Counts published states; two snapshots of one number are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +28,7 @@ pub struct SnapshotVersion(pub u64);
 pub struct Snapshot {
     pub version: SnapshotVersion,
     pub store: Arc<dyn ObjectStore>,
-    /// Files of the `conversations` table.
+    /// Files of the `conversations` table; the other tables stand below.
     pub files: Arc<Vec<FileSnapshot>>,
     /// What is acknowledged but not in files yet.
     pub segments: Arc<Vec<SegmentSnapshot>>,
@@ -32,6 +36,22 @@ pub struct Snapshot {
     pub tail: Tail,
     /// Counts the flushes that have moved rows from the tail to files.
     pub flush_generation: u64,
+    pub events: TableSnapshot<Event>,
+    pub feedback: TableSnapshot<Feedback>,
+}
+
+/// The same of a table beside the conversations.
+#[derive(Clone)]
+pub struct TableSnapshot<R: TableRow> {
+    pub files: Arc<Vec<FileSnapshot>>,
+    pub segments: Arc<Vec<SegmentSnapshot<R>>>,
+    pub tail: Tail<R>,
+}
+
+impl<R: TableRow> Default for TableSnapshot<R> {
+    fn default() -> Self {
+        TableSnapshot { files: Arc::default(), segments: Arc::default(), tail: Tail::default() }
+    }
 }
 
 #[derive(Clone)]
@@ -41,7 +61,7 @@ pub struct FileSnapshot {
     pub deleted: Arc<RoaringBitmap>,
 }
 
-/// An immutable Parquet file of the `conversations` table.
+/// An immutable Parquet file of `conversations`, `events` or `feedback`.
 pub struct DataFile {
     /// Unique within this process and never reused; with the row number it is a row's address.
     pub number: u32,
@@ -53,9 +73,9 @@ pub struct DataFile {
     pub statistics: BTreeMap<String, ColumnStatistics>,
     /// The footer, read once.
     pub metadata: OnceLock<Arc<ParquetMetaData>>,
-    /// The sibling file of the `messages` table.
-    pub messages: MessagesFile,
-    /// Finds rows by id and externalId, and the messages of a row.
+    /// The sibling file of the `messages` table; conversations have one.
+    pub messages: Option<MessagesFile>,
+    /// Finds rows by id, externalId and reference, and the messages of a row.
     pub index: FileIndex,
 }
 
@@ -68,25 +88,25 @@ pub struct ColumnStatistics {
 }
 
 #[derive(Clone)]
-pub struct SegmentSnapshot {
-    pub segment: Arc<Segment>,
+pub struct SegmentSnapshot<R = Conversation> {
+    pub segment: Arc<Segment<R>>,
     pub deleted: Arc<RoaringBitmap>,
 }
 
-/// Conversations in the order of their log, and, once a query needs them, the same as an Arrow batch with the columns
+/// Rows in the order of their log, and, once a query needs them, the same as an Arrow batch with the columns
 /// and types of a Parquet file of the table.
-pub struct Segment {
+pub struct Segment<R = Conversation> {
     /// Never the number of a [`DataFile`]; used again after 2^31 segments.
     pub number: u32,
-    pub conversations: Vec<Arc<Conversation>>,
-    /// The rows' numbers in the process-wide order of operations, ascending; as long as `conversations`.
+    pub rows: Vec<Arc<R>>,
+    /// The rows' numbers in the process-wide order of operations, ascending; as long as `rows`.
     pub sequences: Vec<u64>,
     pub flat: OnceLock<FlatBatch>,
     /// The layout that `flat` gets: the columns that the table has when the segment is made.
     pub columns: Arc<Layout>,
 }
 
-impl Segment {
+impl<R> Segment<R> {
     pub fn last_sequence(&self) -> u64 {
         self.sequences.last().copied().unwrap_or(0)
     }
@@ -98,7 +118,71 @@ pub struct FlatBatch {
     pub layout: Arc<Layout>,
 }
 
-/// Where a conversation lies in one snapshot.
+/// A tail segment of any table, as a scan sees it.
+pub trait ScannedSegment: Send + Sync {
+    /// [`Segment::number`].
+    fn number(&self) -> u32;
+
+    fn rows(&self) -> usize;
+
+    fn deleted(&self) -> &RoaringBitmap;
+
+    /// The rows as columns, made on first use.
+    fn flat(&self) -> Result<&FlatBatch, FlattenError>;
+}
+
+impl<R: TableRow> ScannedSegment for SegmentSnapshot<R> {
+    fn number(&self) -> u32 {
+        self.segment.number
+    }
+
+    fn rows(&self) -> usize {
+        self.segment.rows.len()
+    }
+
+    fn deleted(&self) -> &RoaringBitmap {
+        &self.deleted
+    }
+
+    fn flat(&self) -> Result<&FlatBatch, FlattenError> {
+        if let Some(flat) = self.segment.flat.get() {
+            return Ok(flat);
+        }
+        let flat = flatten(&self.segment.rows, &self.segment.columns)?;
+        Ok(self.segment.flat.get_or_init(|| flat))
+    }
+}
+
+/// The tables that queries read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    Conversations,
+    Events,
+    Feedback,
+}
+
+impl Snapshot {
+    pub fn files_of(&self, table: Table) -> &[FileSnapshot] {
+        match table {
+            Table::Conversations => &self.files,
+            Table::Events => &self.events.files,
+            Table::Feedback => &self.feedback.files,
+        }
+    }
+
+    pub fn segments_of(&self, table: Table) -> Vec<&dyn ScannedSegment> {
+        fn scanned<R: TableRow>(segments: &[SegmentSnapshot<R>]) -> Vec<&dyn ScannedSegment> {
+            segments.iter().map(|segment| segment as &dyn ScannedSegment).collect()
+        }
+        match table {
+            Table::Conversations => scanned(&self.segments),
+            Table::Events => scanned(&self.events.segments),
+            Table::Feedback => scanned(&self.feedback.segments),
+        }
+    }
+}
+
+/// Where a row lies in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowAddress {
     /// [`DataFile::number`] or [`Segment::number`].

@@ -9,8 +9,9 @@ use parquet::file::statistics::Statistics;
 use serde_json::{Map, Number, Value};
 
 use super::layout::{ColumnKind, Layout};
-use super::schema::{ROW_COLUMN, conversations_plain_fields, kind_type, messages_schema, timestamp_type};
+use super::schema::{ROW_COLUMN, kind_type, messages_schema, timestamp_type};
 use super::snapshot::ColumnStatistics;
+use super::table_row::TableRow;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
 
@@ -18,7 +19,7 @@ use crate::model::time;
 const MAX_PROPERTY_COLUMNS: usize = 32;
 
 /// Columns without an order worth knowing.
-const WITHOUT_STATISTICS: [&str; 11] = [
+const WITHOUT_STATISTICS: [&str; 13] = [
     "properties",
     "userProperties",
     "properties:remainder",
@@ -29,11 +30,13 @@ const WITHOUT_STATISTICS: [&str; 11] = [
     "contentParts",
     "links",
     "toolCalls",
+    "reasons",
+    "sources",
     ROW_COLUMN,
 ];
 
-pub fn conversations_statistics(metadata: &ParquetMetaData, layout: &Layout) -> BTreeMap<String, ColumnStatistics> {
-    let plain = conversations_plain_fields();
+pub fn rows_statistics<R: TableRow>(metadata: &ParquetMetaData, layout: &Layout) -> BTreeMap<String, ColumnStatistics> {
+    let plain = R::plain_fields();
     let mut statistics: BTreeMap<String, ColumnStatistics> = plain
         .iter()
         .filter(|field| !WITHOUT_STATISTICS.contains(&field.name().as_str()))

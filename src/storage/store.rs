@@ -18,7 +18,9 @@ use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
 use super::tables::lookup_hash;
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::document::Document;
-use crate::model::ids::{ConversationId, ConversationKey, OrganizationId, ProjectId};
+use crate::model::event::{Event, EventDocument};
+use crate::model::feedback::{Feedback, FeedbackDocument};
+use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId};
 use crate::model::resolve::{Identity, Previous};
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
@@ -145,9 +147,7 @@ impl Store {
             match self.submit(change, prefetched).await? {
                 Outcome::Logged(conversation) => return Ok(conversation),
                 Outcome::Stale => continue,
-                Outcome::Deleted(_) => {
-                    return Err(StoreError::Unavailable("the committer answered another change".into()));
-                }
+                _ => return Err(other_answer()),
             }
         }
     }
@@ -156,17 +156,72 @@ impl Store {
     pub async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
         loop {
             let snapshot = self.snapshot();
+            let links = snapshot.prefetch_owned(key).await?;
             let mut prefetched =
-                Prefetched { flush_generation: snapshot.flush_generation, by_id: None, by_external_id: None };
+                Prefetched { flush_generation: snapshot.flush_generation, links, ..Prefetched::default() };
             if snapshot.tail.get(key).is_none() {
                 prefetched.by_id = snapshot.find_in_files(key, Lookup::Id(key.id.as_str())).await?;
             }
             match self.submit(Change::Delete { key: key.clone() }, prefetched).await? {
                 Outcome::Deleted(found) => return Ok(found),
                 Outcome::Stale => continue,
-                Outcome::Logged(_) => {
-                    return Err(StoreError::Unavailable("the committer answered another change".into()));
-                }
+                _ => return Err(other_answer()),
+            }
+        }
+    }
+
+    /// Upserts by id (contract A4). Returns once the event is durable and visible.
+    pub async fn log_event(&self, identity: Identity, document: EventDocument) -> Result<Arc<Event>, StoreError> {
+        let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
+        let bytes = 256 + length(&document.properties) + length(&document.user_properties) + document.entity.len();
+        let document = Arc::new(document);
+        loop {
+            let snapshot = self.snapshot();
+            self.check_room(&snapshot)?;
+            let prefetched = snapshot.prefetch_event(&identity, &document).await?;
+            let change = Change::LogEvent { identity: identity.clone(), document: document.clone(), bytes };
+            match self.submit(change, prefetched).await? {
+                Outcome::Event(event) => return Ok(event),
+                Outcome::Stale => continue,
+                _ => return Err(other_answer()),
+            }
+        }
+    }
+
+    /// Upserts by id (contract A4). [`StoreError::Invalid`] where no conversation of the project has the message.
+    pub async fn log_feedback(
+        &self,
+        identity: Identity,
+        document: FeedbackDocument,
+    ) -> Result<Arc<Feedback>, StoreError> {
+        let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
+        let lists = length(&document.reasons) + length(&document.sources);
+        let bytes = 256 + lists + length(&document.properties) + length(&document.user_properties);
+        let document = Arc::new(document);
+        loop {
+            let snapshot = self.snapshot();
+            self.check_room(&snapshot)?;
+            let prefetched = snapshot.prefetch_feedback(&identity, &document).await?;
+            let change = Change::LogFeedback { identity: identity.clone(), document: document.clone(), bytes };
+            match self.submit(change, prefetched).await? {
+                Outcome::Feedback(feedback) => return Ok(feedback),
+                Outcome::Stale => continue,
+                _ => return Err(other_answer()),
+            }
+        }
+    }
+
+    /// Whether it was there; feedback whose message is dropped counts as not there.
+    pub async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
+        loop {
+            let snapshot = self.snapshot();
+            let feedback = snapshot.feedback.find_in_files(&snapshot.store, key).await?;
+            let prefetched =
+                Prefetched { flush_generation: snapshot.flush_generation, feedback, ..Prefetched::default() };
+            match self.submit(Change::DeleteFeedback { key: key.clone() }, prefetched).await? {
+                Outcome::Deleted(found) => return Ok(found),
+                Outcome::Stale => continue,
+                _ => return Err(other_answer()),
             }
         }
     }
@@ -220,6 +275,10 @@ impl Store {
     }
 }
 
+fn other_answer() -> StoreError {
+    StoreError::Unavailable("the committer answered another change".into())
+}
+
 /// About what a document needs in the log.
 fn document_bytes(document: &Document) -> usize {
     let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
@@ -235,7 +294,7 @@ impl Snapshot {
             project_id: identity.project_id.clone(),
             id: ConversationId::new(id),
         };
-        let mut prefetched = Prefetched { flush_generation: self.flush_generation, by_id: None, by_external_id: None };
+        let mut prefetched = Prefetched { flush_generation: self.flush_generation, ..Prefetched::default() };
         if let Some(id) = &document.id
             && self.tail.get(&key_of(id)).is_none()
         {
@@ -250,6 +309,7 @@ impl Snapshot {
                 _ => self.find_in_files(&key_of(""), Lookup::ExternalId(external_id)).await?,
             };
         }
+        prefetched.links = self.prefetch_links(identity, document, &prefetched).await?;
         Ok(prefetched)
     }
 
@@ -333,7 +393,7 @@ impl Snapshot {
         for entry in self.segments.iter() {
             for (slot, address) in found.iter_mut().zip(addresses) {
                 if address.source == entry.segment.number {
-                    let row = entry.segment.conversations.get(address.row as usize).ok_or_else(missing)?;
+                    let row = entry.segment.rows.get(address.row as usize).ok_or_else(missing)?;
                     *slot = Some(row.clone());
                 }
             }
@@ -385,7 +445,9 @@ impl FileSnapshot {
             let range = range.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
             wanted.push((*row, range));
         }
-        let read = rows::read_conversations(store, &self.file, &self.file.messages, &wanted).await;
+        let messages = self.file.messages.as_ref();
+        let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path)))?;
+        let read = rows::read_conversations(store, &self.file, messages, &wanted).await;
         read.map_err(|error| StoreError::io("conversations could not be read", error))
     }
 }

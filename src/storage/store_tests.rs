@@ -93,10 +93,8 @@ async fn log(store: &Store, id: &str, version: u64) -> Result<Arc<Conversation>,
 async fn scan(store: &Store) -> BTreeMap<String, (u64, Option<String>)> {
     let snapshot = store.snapshot();
     let files = snapshot.files.iter().map(|entry| (entry.file.number, entry.file.rows, &entry.deleted));
-    let segments = snapshot
-        .segments
-        .iter()
-        .map(|entry| (entry.segment.number, entry.segment.conversations.len() as u32, &entry.deleted));
+    let segments =
+        snapshot.segments.iter().map(|entry| (entry.segment.number, entry.segment.rows.len() as u32, &entry.deleted));
     let mut addresses = Vec::new();
     for (source, rows, deleted) in files.chain(segments) {
         addresses.extend((0..rows).filter(|row| !deleted.contains(*row)).map(|row| RowAddress { source, row }));
@@ -223,7 +221,8 @@ async fn a_flush_that_fails_leaves_no_files() {
     objects.fail(None);
     until("the flush has ended", || store.snapshot().files.len() == 1).await;
     for folder in super::recovery::DATA_FOLDERS {
-        assert_eq!(names(&disk, folder).await.len(), 1, "{folder}");
+        let written = !folder.starts_with("events") && !folder.starts_with("feedback");
+        assert_eq!(names(&disk, folder).await.len(), usize::from(written), "{folder}");
     }
 }
 

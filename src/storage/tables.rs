@@ -6,6 +6,7 @@
 //! intent says, so no table is ever ahead of another when replay begins. Each commit carries the number of its intent:
 //! a version number alone would not tell it from a commit of another program (a VACUUM makes some).
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -23,23 +24,27 @@ use super::error::StoreError;
 use super::fail_point;
 use super::index::{self, FileIndex, IndexBuilder};
 use super::layout::Layout;
-use super::parquet_file::{WrittenConversations, WrittenMessages, write_pair};
+use super::parquet_file::{WrittenMessages, WrittenRows, write_pair, write_rows};
 use super::rows::MessagesFile;
 use super::schema::{self, ROW_COLUMN};
 use super::snapshot::{ColumnStatistics, DataFile, FileSnapshot};
 use super::statistics::DeltaStatistics;
 use super::table_log::{Action, Add, DeltaType, FileStatistics, TableColumn, TableLog, Txn};
+use super::table_row::TableRow;
 use crate::model::conversation::Conversation;
-use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
-use crate::model::resolve::Previous;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
+use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId, WalPosition};
 use crate::model::time;
 
 const CONVERSATIONS: &str = "conversations";
 const MESSAGES: &str = "messages";
+const EVENTS: &str = "events";
+const FEEDBACK: &str = "feedback";
 const INTENTS: &str = "intents";
 const OPENED_AT_ONCE: usize = 16;
 
-/// Tags of an `add` action of `conversations`: what only this server needs of a file.
+/// Tags of an `add` action: what only this server needs of a file.
 const LAYOUT_TAG: &str = "convolake.layout";
 const MESSAGES_TAG: &str = "convolake.messages";
 const MESSAGES_SIZE_TAG: &str = "convolake.messagesSize";
@@ -51,29 +56,58 @@ pub struct Tables {
     conversations: TableLog,
     messages: TableLog,
     columns: ColumnRegistry,
+    events: RecordTable,
+    feedback: RecordTable,
     /// Deleted rows as the table logs have them, by [`DataFile::number`].
     committed: BTreeMap<u32, Arc<RoaringBitmap>>,
     /// A commit that may have begun: it is finished before anything else.
     pending: Option<Pending>,
 }
 
+/// A table without a sibling.
+struct RecordTable {
+    log: TableLog,
+    columns: ColumnRegistry,
+}
+
 /// What one commit brings.
 pub struct Rows {
+    pub position: WalPosition,
+    pub conversations: NewRows<Conversation>,
+    pub events: NewRows<Event>,
+    pub feedback: NewRows<Feedback>,
+}
+
+/// What it brings to one table.
+pub struct NewRows<R> {
     /// New rows; any order.
-    pub conversations: Vec<Arc<Conversation>>,
+    pub rows: Vec<Arc<R>>,
     /// [`DataFile::number`] of the new file.
     pub source: u32,
-    /// The files with their deleted rows as of `position`.
+    /// The table's files with their deleted rows as of the commit's position.
     pub files: Vec<FileSnapshot>,
-    pub position: WalPosition,
 }
 
 /// What a commit made.
 #[derive(Clone)]
 pub struct Committed {
+    pub conversations: CommittedRows<Conversation>,
+    pub events: CommittedRows<Event>,
+    pub feedback: CommittedRows<Feedback>,
+}
+
+#[derive(Clone)]
+pub struct CommittedRows<R> {
     pub file: Option<Arc<DataFile>>,
     /// The new file's rows, in order.
-    pub conversations: Arc<Vec<Arc<Conversation>>>,
+    pub rows: Arc<Vec<Arc<R>>>,
+}
+
+/// The files of a store that is opened.
+pub struct OpenedFiles {
+    pub conversations: Vec<FileSnapshot>,
+    pub events: Vec<FileSnapshot>,
+    pub feedback: Vec<FileSnapshot>,
 }
 
 #[derive(Clone)]
@@ -82,6 +116,8 @@ struct Pending {
     intent: Intent,
     committed: BTreeMap<u32, Arc<RoaringBitmap>>,
     columns: ColumnRegistry,
+    events_columns: ColumnRegistry,
+    feedback_columns: ColumnRegistry,
     result: Committed,
 }
 
@@ -103,38 +139,56 @@ impl Tables {
     pub async fn open(
         store: Arc<dyn ObjectStore>,
         mut next_source: impl FnMut() -> u32,
-    ) -> Result<(Tables, Vec<FileSnapshot>), StoreError> {
-        let conversations = open_or_create(&store, CONVERSATIONS, conversations_columns()).await?;
+    ) -> Result<(Tables, OpenedFiles), StoreError> {
+        let conversations = open_or_create(&store, CONVERSATIONS, plain_columns::<Conversation>()).await?;
         let messages = open_or_create(&store, MESSAGES, messages_columns()).await?;
+        let events = RecordTable::open::<Event>(&store, EVENTS).await?;
+        let feedback = RecordTable::open::<Feedback>(&store, FEEDBACK).await?;
         let mut tables = Tables {
             store,
             conversations,
             messages,
             columns: ColumnRegistry::default(),
+            events,
+            feedback,
             committed: BTreeMap::new(),
             pending: None,
         };
         tables.finish_intents().await?;
-        let columns = tables.conversations.state().columns();
-        let columns =
-            columns.map_err(|reason| StoreError::Corrupt(format!("the schema of {CONVERSATIONS}: {reason}")))?;
-        tables.columns = ColumnRegistry::new(columns.iter().filter_map(TableColumn::property));
+        let position = tables.conversations.state().wal_position();
+        tables.events.start_at(position).await?;
+        tables.feedback.start_at(position).await?;
+        tables.columns = property_columns(&tables.conversations)?;
+        tables.events.columns = property_columns(&tables.events.log)?;
+        tables.feedback.columns = property_columns(&tables.feedback.log)?;
 
-        let adds: Vec<(u32, Arc<Add>)> =
-            tables.conversations.state().files.values().map(|add| (next_source(), add.clone())).collect();
-        let files: Vec<FileSnapshot> = stream::iter(adds)
-            .map(|(number, add)| tables.open_file(number, add))
-            .buffered(OPENED_AT_ONCE)
-            .try_collect()
-            .await?;
-        tables.committed = files.iter().map(|entry| (entry.file.number, entry.deleted.clone())).collect();
+        let files = OpenedFiles {
+            conversations: tables.open_files::<Conversation>(&tables.conversations, &mut next_source).await?,
+            events: tables.open_files::<Event>(&tables.events.log, &mut next_source).await?,
+            feedback: tables.open_files::<Feedback>(&tables.feedback.log, &mut next_source).await?,
+        };
+        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback);
+        tables.committed = all.map(|entry| (entry.file.number, entry.deleted.clone())).collect();
         Ok((tables, files))
+    }
+
+    async fn open_files<R: TableRow>(
+        &self,
+        log: &TableLog,
+        next_source: &mut impl FnMut() -> u32,
+    ) -> Result<Vec<FileSnapshot>, StoreError> {
+        let adds: Vec<(u32, Arc<Add>)> = log.state().files.values().map(|add| (next_source(), add.clone())).collect();
+        let files = stream::iter(adds).map(|(number, add)| self.open_file::<R>(log, number, add));
+        files.buffered(OPENED_AT_ONCE).try_collect().await
+    }
+
+    fn logs(&self) -> [&TableLog; 4] {
+        [&self.conversations, &self.messages, &self.events.log, &self.feedback.log]
     }
 
     /// The position up to which all tables hold every operation.
     pub fn position(&self) -> WalPosition {
-        let (conversations, messages) = (self.conversations.state(), self.messages.state());
-        conversations.wal_position().min(messages.wal_position())
+        self.logs().iter().map(|log| log.state().wal_position()).min().unwrap_or_default()
     }
 
     /// The table's columns, as the layout that tail segments get.
@@ -142,15 +196,23 @@ impl Tables {
         Arc::new(self.columns.layout())
     }
 
+    pub fn events_layout(&self) -> Arc<Layout> {
+        Arc::new(self.events.columns.layout())
+    }
+
+    pub fn feedback_layout(&self) -> Arc<Layout> {
+        Arc::new(self.feedback.columns.layout())
+    }
+
     /// Paths of everything that the tables refer to.
     pub fn referenced(&self) -> Vec<Path> {
         let mut paths = Vec::new();
-        for add in self.conversations.state().files.values() {
-            paths.push(self.conversations.file_path(&add.path));
-            paths.extend(add.tag(MESSAGES_TAG).map(Path::from));
-            paths.extend(add.tag(INDEX_TAG).map(Path::from));
-        }
-        for log in [&self.conversations, &self.messages] {
+        for log in self.logs() {
+            for add in log.state().files.values() {
+                paths.push(log.file_path(&add.path));
+                paths.extend(add.tag(MESSAGES_TAG).map(Path::from));
+                paths.extend(add.tag(INDEX_TAG).map(Path::from));
+            }
             let vectors = log.state().files.values().filter_map(|add| add.deletion_vector.as_ref());
             paths.extend(vectors.filter_map(|vector| vector.file(log.root()).ok().flatten()));
         }
@@ -186,14 +248,16 @@ impl Tables {
     /// Everything but the commits. `written` gets the paths of new files before they are written.
     async fn prepare(&self, rows: Rows, written: &mut Vec<Path>) -> Result<Pending, StoreError> {
         let now = time::now();
-        let Rows { conversations: mut sorted, source, files, position } = rows;
+        let Rows { position, conversations, events, feedback } = rows;
+        let NewRows { rows: mut sorted, source, files } = conversations;
         sort_rows(&mut sorted);
         let sorted = Arc::new(sorted);
         let mut columns = self.columns.clone();
-        let intent_number = self.conversations.state().intent().max(self.messages.state().intent()) + 1;
+        let intent_number = self.logs().iter().map(|log| log.state().intent()).max().unwrap_or(0) + 1;
         let mut of_conversations =
             vec![Action::Txn(Txn::new(position, now)), Action::Txn(Txn::intent(intent_number, now))];
         let mut of_messages = of_conversations.clone();
+        let both = of_conversations.clone();
         let mut committed = self.committed.clone();
 
         fail_point::reached("flush:before-files");
@@ -203,21 +267,17 @@ impl Tables {
             let new = self.write_files(sorted.clone(), layout, source, written).await?;
             if registry != self.columns {
                 columns = registry;
-                let meta_data = self
-                    .conversations
-                    .state()
-                    .meta_data
-                    .as_ref()
-                    .ok_or_else(|| StoreError::Corrupt(format!("the table {CONVERSATIONS} has no metadata")))?;
-                let mut all = conversations_columns();
-                all.extend(columns.columns().map(|column| TableColumn::of_property(&column)));
-                of_conversations.push(Action::MetaData(meta_data.with_columns(&all)));
+                of_conversations.push(new_columns::<Conversation>(&self.conversations, &columns)?);
             }
             of_conversations.push(Action::Add(new.conversations));
             of_messages.push(Action::Add(new.messages));
             committed.insert(source, Arc::new(RoaringBitmap::new()));
             file = Some(Arc::new(new.file));
         }
+        let (of_events, events, events_columns) =
+            self.prepare_records(&self.events, events, both.clone(), &mut committed, written, now).await?;
+        let (of_feedback, feedback, feedback_columns) =
+            self.prepare_records(&self.feedback, feedback, both, &mut committed, written, now).await?;
         fail_point::reached("flush:after-files");
 
         for entry in &files {
@@ -226,9 +286,12 @@ impl Tables {
                 continue;
             }
             let message_rows = deleted_messages(&self.store, entry).await?;
+            let messages = entry.file.messages.as_ref();
+            let messages =
+                messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path)))?;
             let replaced = [
                 (&self.conversations, &entry.file.path, &*entry.deleted, &mut of_conversations),
-                (&self.messages, &entry.file.messages.path, &message_rows, &mut of_messages),
+                (&self.messages, &messages.path, &message_rows, &mut of_messages),
             ];
             for (log, file, deleted, actions) in replaced {
                 actions.extend(self.replace_deletions(log, file, deleted, written, now).await?);
@@ -239,11 +302,51 @@ impl Tables {
             number: intent_number,
             tables: vec![
                 TableIntent { table: MESSAGES.into(), actions: of_messages },
+                TableIntent { table: EVENTS.into(), actions: of_events },
+                TableIntent { table: FEEDBACK.into(), actions: of_feedback },
                 TableIntent { table: CONVERSATIONS.into(), actions: of_conversations },
             ],
         };
         let path = Path::from_iter([INTENTS, &format!("{:020}-{}.json", position.0, Uuid::new_v4())]);
-        Ok(Pending { path, intent, committed, columns, result: Committed { file, conversations: sorted } })
+        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback };
+        Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, result })
+    }
+
+    /// The actions of a table without a sibling: after `actions`, its new file and changed deletion vectors.
+    async fn prepare_records<R: TableRow>(
+        &self,
+        table: &RecordTable,
+        new: NewRows<R>,
+        mut actions: Vec<Action>,
+        committed: &mut BTreeMap<u32, Arc<RoaringBitmap>>,
+        written: &mut Vec<Path>,
+        now: EpochMillis,
+    ) -> Result<(Vec<Action>, CommittedRows<R>, ColumnRegistry), StoreError> {
+        let NewRows { rows: mut sorted, source, files } = new;
+        sort_rows(&mut sorted);
+        let rows = Arc::new(sorted);
+        let mut columns = table.columns.clone();
+        let mut file = None;
+        if !rows.is_empty() {
+            let (layout, registry) = choose_columns(&table.columns, rows.clone()).await?;
+            let (add, new_file) = self.write_records(&table.log, rows.clone(), layout, source, written).await?;
+            if registry != table.columns {
+                columns = registry;
+                actions.push(new_columns::<R>(&table.log, &columns)?);
+            }
+            actions.push(Action::Add(add));
+            committed.insert(source, Arc::new(RoaringBitmap::new()));
+            file = Some(Arc::new(new_file));
+        }
+        for entry in &files {
+            let number = entry.file.number;
+            if committed.get(&number).is_none_or(|deleted| **deleted != *entry.deleted) {
+                let path = &entry.file.path;
+                actions.extend(self.replace_deletions(&table.log, path, &entry.deleted, written, now).await?);
+                committed.insert(number, entry.deleted.clone());
+            }
+        }
+        Ok((actions, CommittedRows { file, rows }, columns))
     }
 
     async fn finish_pending(&mut self) -> Result<Committed, StoreError> {
@@ -259,6 +362,8 @@ impl Tables {
         self.forget_intent(&pending.path).await?;
         self.committed = pending.committed;
         self.columns = pending.columns;
+        self.events.columns = pending.events_columns;
+        self.feedback.columns = pending.feedback_columns;
         self.pending = None;
         Ok(pending.result)
     }
@@ -269,6 +374,8 @@ impl Tables {
             let log = match part.table.as_str() {
                 CONVERSATIONS => &mut self.conversations,
                 MESSAGES => &mut self.messages,
+                EVENTS => &mut self.events.log,
+                FEEDBACK => &mut self.feedback.log,
                 other => return Err(StoreError::Corrupt(format!("an intent names the unknown table {other:?}"))),
             };
             // An earlier try may have ended in doubt.
@@ -336,14 +443,7 @@ impl Tables {
         let messages_path = self.messages.file_path(&messages_name);
         let index_path = self.conversations.file_path(&format!("index/{stem}.idx"));
         written.extend([main_path.clone(), messages_path.clone(), index_path.clone()]);
-        let index = async {
-            let of_rows = rows.clone();
-            let built = tokio::task::spawn_blocking(move || build_index(&of_rows)).await;
-            let bytes = built.map_err(|error| StoreError::io("building an index", error))??;
-            let put = self.store.put(&index_path, PutPayload::from(bytes.clone())).await;
-            put.map_err(|error| StoreError::io("an index could not be written", error))?;
-            Ok(bytes)
-        };
+        let index = self.write_index(&index_path, rows.clone());
         let pair = async {
             write_pair(&self.store, main_path.clone(), messages_path.clone(), rows.clone(), layout)
                 .await
@@ -351,7 +451,7 @@ impl Tables {
         };
         // Both to their end: what is still being written could not be deleted.
         let (index, pair): (Result<Bytes, StoreError>, Result<_, StoreError>) = futures::join!(index, pair);
-        let (index_bytes, (main, messages)): (Bytes, (WrittenConversations, WrittenMessages)) = (index?, pair?);
+        let (index_bytes, (main, messages)): (Bytes, (WrittenRows, WrittenMessages)) = (index?, pair?);
         let index = FileIndex::from_bytes(index_path.clone(), &index_bytes)
             .map_err(|error| StoreError::io("an index just written", error))?;
         let now = time::now();
@@ -374,22 +474,77 @@ impl Tables {
             layout: main.layout,
             statistics: main.file.statistics,
             metadata: OnceLock::from(main.file.metadata),
-            messages: MessagesFile {
+            messages: Some(MessagesFile {
                 path: messages_path,
                 size: messages.file.size,
                 metadata: OnceLock::from(messages.file.metadata),
-            },
+            }),
             index,
         };
         Ok(NewFile {
             conversations: Add::new(main_name, file.size, &main_statistics, tags, now),
-            messages: Add::new(messages_name, file.messages.size, &messages_statistics, BTreeMap::new(), now),
+            messages: Add::new(messages_name, messages.file.size, &messages_statistics, BTreeMap::new(), now),
             file,
         })
     }
 
-    async fn open_file(&self, number: u32, add: Arc<Add>) -> Result<FileSnapshot, StoreError> {
-        let path = self.conversations.file_path(&add.path);
+    async fn write_index<R: TableRow>(&self, path: &Path, rows: Arc<Vec<Arc<R>>>) -> Result<Bytes, StoreError> {
+        let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
+        let bytes = built.map_err(|error| StoreError::io("building an index", error))??;
+        let put = self.store.put(path, PutPayload::from(bytes.clone())).await;
+        put.map_err(|error| StoreError::io("an index could not be written", error))?;
+        Ok(bytes)
+    }
+
+    async fn write_records<R: TableRow>(
+        &self,
+        log: &TableLog,
+        rows: Arc<Vec<Arc<R>>>,
+        layout: Layout,
+        source: u32,
+        written: &mut Vec<Path>,
+    ) -> Result<(Add, DataFile), StoreError> {
+        let stem = Uuid::new_v4().to_string();
+        let name = format!("data/{stem}.parquet");
+        let (path, index_path) = (log.file_path(&name), log.file_path(&format!("index/{stem}.idx")));
+        written.extend([path.clone(), index_path.clone()]);
+        let index = self.write_index(&index_path, rows.clone());
+        let data = write_rows(&self.store, path.clone(), rows, layout);
+        // Both to their end: what is still being written could not be deleted.
+        let (index, data) = futures::join!(index, data);
+        let (index, data) = (index?, data.map_err(|error| StoreError::io("a data file could not be written", error))?);
+        let layout_text =
+            serde_json::to_string(&data.layout).map_err(|error| StoreError::io("a file's layout", error))?;
+        let tags = BTreeMap::from([
+            (LAYOUT_TAG.to_owned(), Some(layout_text)),
+            (INDEX_TAG.to_owned(), Some(index_path.to_string())),
+            (INDEX_SIZE_TAG.to_owned(), Some(index.len().to_string())),
+        ]);
+        let index = FileIndex::from_bytes(index_path, &index)
+            .map_err(|error| StoreError::io("an index just written", error))?;
+        let statistics = log_statistics(data.file.rows, &data.file.statistics);
+        let add = Add::new(name, data.file.size, &statistics, tags, time::now());
+        let file = DataFile {
+            number: source,
+            path,
+            size: data.file.size,
+            rows: data.file.rows,
+            layout: data.layout,
+            statistics: data.file.statistics,
+            metadata: OnceLock::from(data.file.metadata),
+            messages: None,
+            index,
+        };
+        Ok((add, file))
+    }
+
+    async fn open_file<R: TableRow>(
+        &self,
+        log: &TableLog,
+        number: u32,
+        add: Arc<Add>,
+    ) -> Result<FileSnapshot, StoreError> {
+        let path = log.file_path(&add.path);
         let damaged = |what: &str| StoreError::Corrupt(format!("the log entry of {path} lacks {what}"));
         let size_tag = |name: &str| add.tag(name).and_then(|size| size.parse::<u64>().ok());
         let layout: Layout = add
@@ -403,7 +558,7 @@ impl Tables {
             max_values: statistics.max_values,
             null_count: statistics.null_count.into_iter().map(|(name, count)| (name, count.into())).collect(),
         };
-        let schema = schema::conversations_schema(&layout);
+        let schema = schema::rows_schema::<R>(&layout);
         let statistics = delta.read(schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())));
         let index_path = add.tag(INDEX_TAG).map(Path::from).ok_or_else(|| damaged("its index"))?;
         let index_size = size_tag(INDEX_SIZE_TAG).ok_or_else(|| damaged("its index's size"))?;
@@ -411,14 +566,17 @@ impl Tables {
         let index = index.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let deleted = match &add.deletion_vector {
             None => RoaringBitmap::new(),
-            Some(vector) => deletion_vector::read(self.store.as_ref(), self.conversations.root(), vector)
+            Some(vector) => deletion_vector::read(self.store.as_ref(), log.root(), vector)
                 .await
                 .map_err(|error| StoreError::Corrupt(format!("the deletion vector of {path}: {error}")))?,
         };
-        let messages = MessagesFile {
-            path: add.tag(MESSAGES_TAG).map(Path::from).ok_or_else(|| damaged("its messages"))?,
-            size: size_tag(MESSAGES_SIZE_TAG).ok_or_else(|| damaged("its messages' size"))?,
-            metadata: OnceLock::new(),
+        let messages = match add.tag(MESSAGES_TAG).map(Path::from) {
+            Some(path) => Some(MessagesFile {
+                path,
+                size: size_tag(MESSAGES_SIZE_TAG).ok_or_else(|| damaged("its messages' size"))?,
+                metadata: OnceLock::new(),
+            }),
+            None => None,
         };
         let size = u64::try_from(add.size).map_err(|_| damaged("a possible size"))?;
         let file = DataFile {
@@ -443,21 +601,22 @@ struct NewFile {
 }
 
 /// The order of rows in a file: what is asked together lies together.
-fn sort_rows(rows: &mut [Arc<Conversation>]) {
+fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
     rows.sort_by_cached_key(|row| {
-        (row.organization_id.clone(), row.project_id.clone(), row.first_message_time(), row.id.clone())
+        let Key { organization_id, project_id, id } = row.key();
+        (organization_id, project_id, row.sort_time(), Arc::<str>::from(id.borrow()))
     });
 }
 
-async fn choose_columns(
+async fn choose_columns<R: TableRow>(
     registry: &ColumnRegistry,
-    rows: Arc<Vec<Arc<Conversation>>>,
+    rows: Arc<Vec<Arc<R>>>,
 ) -> Result<(Layout, ColumnRegistry), StoreError> {
     let registry = registry.clone();
     let chosen = tokio::task::spawn_blocking(move || {
         let mut counts = PathCounts::new(&registry);
         for row in rows.iter() {
-            counts.add(row)?;
+            counts.add(row.as_ref())?;
         }
         Ok(registry.choose(&counts))
     });
@@ -466,13 +625,17 @@ async fn choose_columns(
     chosen.map_err(|error| StoreError::io("counting property paths", error))
 }
 
-fn build_index(rows: &[Arc<Conversation>]) -> Result<Bytes, StoreError> {
+fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
     let mut builder = IndexBuilder::new();
     for row in rows {
-        let id = lookup_hash(&row.organization_id, row.id.as_str());
-        let external_id = row.external_id.as_deref().map(|text| lookup_hash(&row.organization_id, text));
-        let previous = serde_json::to_vec(&Previous::of(row)).map_err(|error| StoreError::io("an index row", error))?;
-        builder.push(id, external_id, row.messages.len() as u32, &previous);
+        let Key { organization_id, project_id, id } = row.key();
+        let id = lookup_hash(&organization_id, id.borrow());
+        let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
+        let entry = row.index_entry().map_err(|error| StoreError::io("an index row", error))?;
+        builder.push(id, external_id, row.message_count(), &entry);
+        for reference in row.references() {
+            builder.push_reference(reference.hash(&organization_id, &project_id));
+        }
     }
     builder.finish().map_err(|error| StoreError::io("an index could not be built", error))
 }
@@ -520,8 +683,42 @@ async fn open_or_create(
     }
 }
 
-fn conversations_columns() -> Vec<TableColumn> {
-    let fields = schema::conversations_plain_fields();
+impl RecordTable {
+    async fn open<R: TableRow>(store: &Arc<dyn ObjectStore>, name: &str) -> Result<RecordTable, StoreError> {
+        let log = open_or_create(store, name, plain_columns::<R>()).await?;
+        Ok(RecordTable { log, columns: ColumnRegistry::default() })
+    }
+
+    /// A store that had no such table yet holds nothing for it up to where its other tables are.
+    async fn start_at(&mut self, position: WalPosition) -> Result<(), StoreError> {
+        if self.log.version() > 0 || self.log.state().wal_position() >= position {
+            return Ok(());
+        }
+        let now = time::now();
+        let committed = self.log.commit(vec![Action::Txn(Txn::new(position, now))], now).await;
+        committed.map_err(|error| StoreError::io("a new table's position could not be written", error))?;
+        Ok(())
+    }
+}
+
+fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreError> {
+    let columns = log.state().columns();
+    let columns = columns.map_err(|reason| StoreError::Corrupt(format!("the schema of {}: {reason}", log.root())))?;
+    Ok(ColumnRegistry::new(columns.iter().filter_map(TableColumn::property)))
+}
+
+/// The schema of a table that gets property columns.
+fn new_columns<R: TableRow>(log: &TableLog, columns: &ColumnRegistry) -> Result<Action, StoreError> {
+    let meta_data = log.state().meta_data.as_ref();
+    let meta_data =
+        meta_data.ok_or_else(|| StoreError::Corrupt(format!("the table {} has no metadata", log.root())))?;
+    let mut all = plain_columns::<R>();
+    all.extend(columns.columns().map(|column| TableColumn::of_property(&column)));
+    Ok(Action::MetaData(meta_data.with_columns(&all)))
+}
+
+fn plain_columns<R: TableRow>() -> Vec<TableColumn> {
+    let fields = R::plain_fields();
     fields.iter().filter(|field| field.name() != ROW_COLUMN).map(table_column).collect()
 }
 

@@ -4,17 +4,19 @@
 //! once its rows are in a file. A row is found by key in `active` first, then in `frozen`, then in the files; a
 //! tombstone in `active` hides what lies below. All parts are persistent or copy-on-write, so a snapshot is a clone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use roaring::RoaringBitmap;
 
 use super::layout::Layout;
 use super::operation::Operation;
 use super::snapshot::{Segment, SegmentSnapshot};
+use super::table_row::{Reference, TableRow};
 use crate::model::conversation::Conversation;
-use crate::model::ids::{ConversationId, ConversationKey, OrganizationId, ProjectId};
+use crate::model::ids::{Key, OrganizationId, ProjectId};
 
 /// Ordered so that the same id in all projects of an organization is one range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,15 +28,15 @@ struct TailKey {
 }
 
 impl TailKey {
-    fn of_id(key: &ConversationKey) -> TailKey {
+    fn of_id<I: Borrow<str>>(key: &Key<I>) -> TailKey {
         TailKey {
             organization_id: key.organization_id.clone(),
-            text: Arc::from(key.id.as_str()),
+            text: Arc::from(key.id.borrow()),
             project_id: key.project_id.clone(),
         }
     }
 
-    fn of_external_id(key: &ConversationKey, external_id: &str) -> TailKey {
+    fn of_external_id<I>(key: &Key<I>, external_id: &str) -> TailKey {
         TailKey {
             organization_id: key.organization_id.clone(),
             text: Arc::from(external_id),
@@ -44,27 +46,29 @@ impl TailKey {
 }
 
 #[derive(Clone)]
-pub enum TailEntry {
-    Live(TailRow),
+pub enum TailEntry<R = Conversation> {
+    Live(TailRow<R>),
     /// Deleted in this generation; what older generations and files hold under the key is gone.
     Deleted,
 }
 
 /// A row of the tail. `sequence` orders all rows of the process and finds the row's segment.
 #[derive(Clone)]
-pub struct TailRow {
+pub struct TailRow<R = Conversation> {
     pub sequence: u64,
-    pub conversation: Arc<Conversation>,
+    pub value: Arc<R>,
 }
 
 /// Rows of one generation. Invariants: segments are ordered by sequence; a live entry's row is in exactly one segment
 /// and its deletion bit is not set.
-#[derive(Clone, Default)]
-pub struct Generation {
-    by_id: OrdMap<TailKey, TailEntry>,
-    /// May be stale: the conversation found must still have the externalId.
-    by_external_id: OrdMap<TailKey, ConversationId>,
-    segments: Vec<SegmentSnapshot>,
+#[derive(Clone)]
+pub struct Generation<R: TableRow = Conversation> {
+    by_id: OrdMap<TailKey, TailEntry<R>>,
+    /// May be stale: the row found must still have the externalId.
+    by_external_id: OrdMap<TailKey, R::Id>,
+    /// Hashes of references and the ids of rows that have them. May be stale as well.
+    by_reference: OrdSet<(u128, Arc<str>)>,
+    segments: Vec<SegmentSnapshot<R>>,
     /// Rows in segments, deleted ones included.
     rows: usize,
     /// Bytes of the operations taken in, about what the rows need in memory.
@@ -73,8 +77,22 @@ pub struct Generation {
     operations: usize,
 }
 
-impl Generation {
-    pub fn segments(&self) -> &[SegmentSnapshot] {
+impl<R: TableRow> Default for Generation<R> {
+    fn default() -> Self {
+        Generation {
+            by_id: OrdMap::new(),
+            by_external_id: OrdMap::new(),
+            by_reference: OrdSet::new(),
+            segments: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            operations: 0,
+        }
+    }
+}
+
+impl<R: TableRow> Generation<R> {
+    pub fn segments(&self) -> &[SegmentSnapshot<R>] {
         &self.segments
     }
 
@@ -92,7 +110,7 @@ impl Generation {
 
     /// Rows of the file that the generation became which were replaced or deleted while it was written. `before` are
     /// this generation's segments as of the freeze.
-    pub fn deleted_since(&self, before: &[SegmentSnapshot], rows_by_sequence: &HashMap<u64, u32>) -> RoaringBitmap {
+    pub fn deleted_since(&self, before: &[SegmentSnapshot<R>], rows_by_sequence: &HashMap<u64, u32>) -> RoaringBitmap {
         let mut deleted = RoaringBitmap::new();
         for (entry, before) in self.segments.iter().zip(before) {
             debug_assert_eq!(entry.segment.number, before.segment.number, "frozen segments stay as they are");
@@ -112,10 +130,17 @@ impl Generation {
     }
 }
 
-#[derive(Clone, Default)]
-pub struct Tail {
-    active: Generation,
-    frozen: Option<Generation>,
+/// The tail of one table.
+#[derive(Clone)]
+pub struct Tail<R: TableRow = Conversation> {
+    active: Generation<R>,
+    frozen: Option<Generation<R>>,
+}
+
+impl<R: TableRow> Default for Tail<R> {
+    fn default() -> Self {
+        Tail { active: Generation::default(), frozen: None }
+    }
 }
 
 /// Numbers for rows and for data sources; one of each per process.
@@ -160,17 +185,17 @@ impl Default for Counters {
     }
 }
 
-impl Tail {
-    pub fn active(&self) -> &Generation {
+impl<R: TableRow> Tail<R> {
+    pub fn active(&self) -> &Generation<R> {
         &self.active
     }
 
-    pub fn frozen(&self) -> Option<&Generation> {
+    pub fn frozen(&self) -> Option<&Generation<R>> {
         self.frozen.as_ref()
     }
 
     /// Frozen segments first: the order of the log.
-    pub fn segments(&self) -> Vec<SegmentSnapshot> {
+    pub fn segments(&self) -> Vec<SegmentSnapshot<R>> {
         let frozen = self.frozen.iter().flat_map(|generation| generation.segments.iter());
         frozen.chain(self.active.segments.iter()).cloned().collect()
     }
@@ -180,43 +205,64 @@ impl Tail {
     }
 
     /// The newest entry of a key, or `None` if the tail knows nothing of it.
-    pub fn get(&self, key: &ConversationKey) -> Option<&TailEntry> {
+    pub fn get(&self, key: &Key<R::Id>) -> Option<&TailEntry<R>> {
         let key = TailKey::of_id(key);
         self.generations().find_map(|generation| generation.by_id.get(&key))
     }
 
-    /// The live conversation that holds an externalId in a project.
-    pub fn get_by_external_id(&self, owner: &ConversationKey, external_id: &str) -> Option<&TailRow> {
+    /// The live row that holds an externalId in a project.
+    pub fn get_by_external_id(&self, owner: &Key<R::Id>, external_id: &str) -> Option<&TailRow<R>> {
         let key = TailKey::of_external_id(owner, external_id);
         let found = self.generations().filter_map(|generation| generation.by_external_id.get(&key));
         found
             .filter_map(|id| {
-                self.live(&ConversationKey {
+                self.live(&Key {
                     organization_id: key.organization_id.clone(),
                     project_id: key.project_id.clone(),
                     id: id.clone(),
                 })
             })
-            .find(|row| row.conversation.external_id.as_deref() == Some(external_id))
+            .find(|row| row.value.external_id() == Some(external_id))
     }
 
-    pub fn live(&self, key: &ConversationKey) -> Option<&TailRow> {
+    pub fn live(&self, key: &Key<R::Id>) -> Option<&TailRow<R>> {
         match self.get(key) {
             Some(TailEntry::Live(row)) => Some(row),
             _ => None,
         }
     }
 
-    /// Live conversations with this id, in all projects of the organization.
-    pub fn find_id(&self, organization_id: &OrganizationId, id: &str) -> Vec<Arc<Conversation>> {
-        let mut projects: BTreeMap<ProjectId, Option<Arc<Conversation>>> = BTreeMap::new();
+    /// Live rows of a project with a reference.
+    pub fn find_reference(
+        &self,
+        organization_id: &OrganizationId,
+        project_id: &ProjectId,
+        reference: Reference<'_>,
+    ) -> Vec<Arc<R>> {
+        let hash = reference.hash(organization_id, project_id);
+        let mut ids = BTreeSet::new();
+        for generation in self.generations() {
+            let from = (hash, Arc::from(""));
+            ids.extend(generation.by_reference.range(from..).take_while(|one| one.0 == hash).map(|one| &one.1));
+        }
+        let rows = ids.into_iter().filter_map(|id| {
+            let key =
+                Key { organization_id: organization_id.clone(), project_id: project_id.clone(), id: R::make_id(id) };
+            self.live(&key).map(|row| row.value.clone())
+        });
+        rows.filter(|row| row.references().contains(&reference)).collect()
+    }
+
+    /// Live rows with this id, in all projects of the organization.
+    pub fn find_id(&self, organization_id: &OrganizationId, id: &str) -> Vec<Arc<R>> {
+        let mut projects: BTreeMap<ProjectId, Option<Arc<R>>> = BTreeMap::new();
         for generation in self.generations() {
             for (key, entry) in generation.by_id.range(first_key(organization_id, id)..) {
                 if key.organization_id != *organization_id || &*key.text != id {
                     break;
                 }
                 projects.entry(key.project_id.clone()).or_insert_with(|| match entry {
-                    TailEntry::Live(row) => Some(row.conversation.clone()),
+                    TailEntry::Live(row) => Some(row.value.clone()),
                     TailEntry::Deleted => None,
                 });
             }
@@ -224,30 +270,30 @@ impl Tail {
         projects.into_values().flatten().collect()
     }
 
-    /// Live conversations with this externalId, in all projects of the organization.
-    pub fn find_external_id(&self, organization_id: &OrganizationId, external_id: &str) -> Vec<Arc<Conversation>> {
-        let mut found: BTreeMap<ProjectId, Arc<Conversation>> = BTreeMap::new();
+    /// Live rows with this externalId, in all projects of the organization.
+    pub fn find_external_id(&self, organization_id: &OrganizationId, external_id: &str) -> Vec<Arc<R>> {
+        let mut found: BTreeMap<ProjectId, Arc<R>> = BTreeMap::new();
         for generation in self.generations() {
             for (key, id) in generation.by_external_id.range(first_key(organization_id, external_id)..) {
                 if key.organization_id != *organization_id || &*key.text != external_id {
                     break;
                 }
-                let key = ConversationKey {
+                let key = Key {
                     organization_id: key.organization_id.clone(),
                     project_id: key.project_id.clone(),
                     id: id.clone(),
                 };
                 if let Some(row) = self.live(&key)
-                    && row.conversation.external_id.as_deref() == Some(external_id)
+                    && row.value.external_id() == Some(external_id)
                 {
-                    found.entry(key.project_id).or_insert_with(|| row.conversation.clone());
+                    found.entry(key.project_id).or_insert_with(|| row.value.clone());
                 }
             }
         }
         found.into_values().collect()
     }
 
-    fn generations(&self) -> impl Iterator<Item = &Generation> {
+    fn generations(&self) -> impl Iterator<Item = &Generation<R>> {
         std::iter::once(&self.active).chain(self.frozen.iter())
     }
 
@@ -261,31 +307,29 @@ impl Tail {
     fn merge_segments(&mut self, columns: &Arc<Layout>, counters: &mut Counters) {
         let segments = &mut self.active.segments;
         while let [.., older, newer] = segments.as_slice()
-            && older.segment.conversations.len() <= 2 * newer.segment.conversations.len()
+            && older.segment.rows.len() <= 2 * newer.segment.rows.len()
         {
             let (older, newer) = (older.clone(), newer.clone());
-            let mut conversations = Vec::new();
+            let mut rows = Vec::new();
             let mut sequences = Vec::new();
             for part in [&older, &newer] {
-                for (row, (conversation, sequence)) in
-                    part.segment.conversations.iter().zip(&part.segment.sequences).enumerate()
-                {
+                for (row, (value, sequence)) in part.segment.rows.iter().zip(&part.segment.sequences).enumerate() {
                     if !part.deleted.contains(row as u32) {
-                        conversations.push(conversation.clone());
+                        rows.push(value.clone());
                         sequences.push(*sequence);
                     }
                 }
             }
-            let before = older.segment.conversations.len() + newer.segment.conversations.len();
-            self.active.rows -= before - conversations.len();
+            let before = older.segment.rows.len() + newer.segment.rows.len();
+            self.active.rows -= before - rows.len();
             segments.truncate(segments.len() - 2);
-            if conversations.is_empty() {
+            if rows.is_empty() {
                 break;
             }
             segments.push(SegmentSnapshot {
                 segment: Arc::new(Segment {
                     number: counters.segment(),
-                    conversations,
+                    rows,
                     sequences,
                     flat: OnceLock::new(),
                     columns: columns.clone(),
@@ -302,38 +346,33 @@ impl Tail {
     }
 
     /// Ends a flush: the frozen rows are in files now.
-    pub fn drop_frozen(&mut self) -> Option<Generation> {
+    pub fn drop_frozen(&mut self) -> Option<Generation<R>> {
         self.frozen.take()
     }
 }
 
 /// One group of operations being taken in. It works on a clone, so that a group whose log write fails leaves no trace.
-pub struct TailGroup {
-    tail: Tail,
-    conversations: Vec<Arc<Conversation>>,
+pub struct TailGroup<R: TableRow = Conversation> {
+    tail: Tail<R>,
+    rows: Vec<Arc<R>>,
     sequences: Vec<u64>,
     /// Rows of this group that a later operation of the same group replaced or deleted.
     deleted: RoaringBitmap,
 }
 
-impl TailGroup {
-    pub fn begin(tail: &Tail) -> TailGroup {
-        TailGroup {
-            tail: tail.clone(),
-            conversations: Vec::new(),
-            sequences: Vec::new(),
-            deleted: RoaringBitmap::new(),
-        }
+impl<R: TableRow> TailGroup<R> {
+    pub fn begin(tail: &Tail<R>) -> TailGroup<R> {
+        TailGroup { tail: tail.clone(), rows: Vec::new(), sequences: Vec::new(), deleted: RoaringBitmap::new() }
     }
 
     /// The state after the operations staged so far; their rows are not in segments yet.
-    pub fn tail(&self) -> &Tail {
+    pub fn tail(&self) -> &Tail<R> {
         &self.tail
     }
 
-    pub fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
-        let key = operation.key();
-        if let Some(sequence) = self.tail.live(&key).map(|row| row.sequence) {
+    /// Puts a row under its key, or takes away what is there.
+    pub fn stage_row(&mut self, key: &Key<R::Id>, value: Option<&Arc<R>>, counters: &mut Counters) {
+        if let Some(sequence) = self.tail.live(key).map(|row| row.sequence) {
             match self.sequences.binary_search(&sequence) {
                 Ok(row) => {
                     self.deleted.insert(row as u32);
@@ -342,33 +381,37 @@ impl TailGroup {
             }
         }
         let active = &mut self.tail.active;
-        let entry = match operation {
-            Operation::Upsert(conversation) => {
+        let tail_key = TailKey::of_id(key);
+        let entry = match value {
+            Some(value) => {
                 let sequence = counters.sequence();
-                if let Some(external_id) = &conversation.external_id {
-                    let external_key = TailKey::of_external_id(&key, external_id);
-                    active.by_external_id.insert(external_key, conversation.id.clone());
+                if let Some(external_id) = value.external_id() {
+                    active.by_external_id.insert(TailKey::of_external_id(key, external_id), key.id.clone());
                 }
-                self.conversations.push(conversation.clone());
+                for reference in value.references() {
+                    let hash = reference.hash(&key.organization_id, &key.project_id);
+                    active.by_reference.insert((hash, tail_key.text.clone()));
+                }
+                self.rows.push(value.clone());
                 self.sequences.push(sequence);
-                TailEntry::Live(TailRow { sequence, conversation: conversation.clone() })
+                TailEntry::Live(TailRow { sequence, value: value.clone() })
             }
-            Operation::Delete(_) => TailEntry::Deleted,
+            None => TailEntry::Deleted,
         };
-        active.by_id.insert(TailKey::of_id(&key), entry);
+        active.by_id.insert(tail_key, entry);
         active.operations += 1;
     }
 
     /// The tail with the group's rows as a new segment. `bytes` is the group's size in the log.
-    pub fn finish(self, bytes: usize, columns: &Arc<Layout>, counters: &mut Counters) -> Tail {
-        let TailGroup { mut tail, conversations, sequences, deleted } = self;
+    pub fn finish(self, bytes: usize, columns: &Arc<Layout>, counters: &mut Counters) -> Tail<R> {
+        let TailGroup { mut tail, rows, sequences, deleted } = self;
         tail.active.bytes += bytes;
-        if !conversations.is_empty() {
-            tail.active.rows += conversations.len();
+        if !rows.is_empty() {
+            tail.active.rows += rows.len();
             tail.active.segments.push(SegmentSnapshot {
                 segment: Arc::new(Segment {
                     number: counters.segment(),
-                    conversations,
+                    rows,
                     sequences,
                     flat: OnceLock::new(),
                     columns: columns.clone(),
@@ -378,6 +421,20 @@ impl TailGroup {
             tail.merge_segments(columns, counters);
         }
         tail
+    }
+}
+
+impl TailGroup {
+    /// Takes in an operation if it is one on conversations.
+    pub fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
+        match operation {
+            Operation::Upsert(conversation) => self.stage_row(&conversation.key(), Some(conversation), counters),
+            Operation::Delete(key) => self.stage_row(key, None, counters),
+            Operation::UpsertEvent(_)
+            | Operation::DeleteEvent(_)
+            | Operation::UpsertFeedback(_)
+            | Operation::DeleteFeedback(_) => {}
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::model::document;
-use crate::model::ids::EpochMillis;
+use crate::model::ids::{ConversationKey, EpochMillis};
 use crate::model::resolve::{Identity, resolve};
 
 #[test]
@@ -79,7 +79,7 @@ impl World {
             group.stage(&operation, &mut self.counters);
             match operation {
                 Operation::Upsert(conversation) => model.insert(key, conversation),
-                Operation::Delete(_) => model.remove(&key),
+                _ => model.remove(&key),
             };
         }
         if random.random_bool(0.1) {
@@ -115,7 +115,7 @@ impl World {
         let rows = order.iter().map(|wanted| {
             let found = before.iter().find_map(|entry| {
                 let row = entry.segment.sequences.binary_search(wanted).ok()?;
-                Some(entry.segment.conversations[row].clone())
+                Some(entry.segment.rows[row].clone())
             });
             found.unwrap()
         });
@@ -156,10 +156,7 @@ impl World {
             for project in ["p0", "p1"] {
                 let key = conversation(project, &id, None, 0).key();
                 let known = self.model.get(&key).filter(|_| !in_files(&key));
-                assert_eq!(
-                    self.tail.live(&key).map(|row| version_of(&row.conversation)),
-                    known.map(|row| version_of(row))
-                );
+                assert_eq!(self.tail.live(&key).map(|row| version_of(&row.value)), known.map(|row| version_of(row)));
                 if in_files(&key) {
                     assert!(self.tail.get(&key).is_none(), "the tail knows a key whose row in a file is live");
                 }
@@ -178,7 +175,7 @@ impl World {
                         && !in_files(&row.key())
                 });
                 let found = self.tail.get_by_external_id(&owner, &external_id);
-                assert_eq!(found.map(|row| row.conversation.key()), holder.map(|row| row.key()));
+                assert_eq!(found.map(|row| row.value.key()), holder.map(|row| row.key()));
                 all.extend(holder.map(|row| row.key()));
             }
             let found = self.tail.find_external_id(&organization, &external_id);
@@ -191,7 +188,7 @@ impl World {
         let sequences: Vec<u64> = segments.iter().flat_map(|entry| entry.segment.sequences.iter().copied()).collect();
         assert!(sequences.is_sorted_by(|a, b| a < b), "segments are not in the order of the log");
         for generation in self.tail.generations() {
-            let rows: usize = generation.segments.iter().map(|entry| entry.segment.conversations.len()).sum();
+            let rows: usize = generation.segments.iter().map(|entry| entry.segment.rows.len()).sum();
             assert_eq!(generation.rows(), rows);
         }
         let active = self.tail.active();
@@ -203,7 +200,7 @@ impl World {
 fn contents(tail: &Tail) -> Vec<(ConversationKey, u64)> {
     let mut live = Vec::new();
     for entry in tail.segments() {
-        let rows = entry.segment.conversations.iter().enumerate();
+        let rows = entry.segment.rows.iter().enumerate();
         live.extend(
             rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, row)| (row.key(), version_of(row))),
         );

@@ -1,4 +1,4 @@
-//! The API contract, rule by rule (sections A1 to A3), against the real binary over HTTP.
+//! The API contract, rule by rule (sections A1 to A4), against the real binary over HTTP.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,7 +8,9 @@ mod bad_input;
 mod bad_queries;
 mod conversations;
 mod cors;
+mod events;
 mod export;
+mod feedback;
 mod isolation;
 mod keys;
 mod limits;

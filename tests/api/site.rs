@@ -79,7 +79,12 @@ impl Site {
 
     /// The data of a query's answer: `result`, `total`, `pageSize`, `count`.
     pub fn query(&self, key: &str, request: &str) -> Value {
-        let answer = self.ok("POST", "/query/conversations", key, Some(request)).json();
+        self.query_view("conversations", key, request)
+    }
+
+    /// The same of another view.
+    pub fn query_view(&self, view: &str, key: &str, request: &str) -> Value {
+        let answer = self.ok("POST", &format!("/query/{view}"), key, Some(request)).json();
         assert_eq!(answer["status"], "ok", "{request}");
         assert_eq!(answer.as_object().map(serde_json::Map::len), Some(2), "{answer}");
         let data = answer["data"].clone();

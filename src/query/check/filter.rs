@@ -161,7 +161,7 @@ impl Operand<'_> {
             (Operator::Compare(_), FieldKind::Json) if self.is_whole_json() => {
                 format!("`{name}` does not take the whole JSON field `{field}`; give `{{path, value}}` as value")
             }
-            (Operator::ArrayContains, FieldKind::Json) if self.is_whole_json() => {
+            (Operator::ArrayContains, FieldKind::Json) if self.is_whole_json() && !self.target.field.is_list => {
                 format!("`{name}` does not take the whole JSON field `{field}`; give `{{path, value}}` as value")
             }
             (Operator::ArrayContains, FieldKind::Text | FieldKind::Time | FieldKind::Integer | FieldKind::Boolean) => {
@@ -260,10 +260,14 @@ impl Operand<'_> {
     }
 
     fn containment(&self, value: &Json) -> Result<Json, QueryError> {
-        if self.is_whole_json() && !matches!(value, Json::Object(_)) {
-            return Err(self.at.wrong_kind(value, "an object or `{path, value}`"));
+        if !self.is_whole_json() {
+            return Ok(value.clone());
         }
-        Ok(value.clone())
+        match (self.target.field.is_list, value) {
+            (false, Json::Object(_)) | (true, Json::Array(_)) => Ok(value.clone()),
+            (false, other) => Err(self.at.wrong_kind(other, "an object or `{path, value}`")),
+            (true, other) => Err(self.at.wrong_kind(other, "a list or `{path, value}`")),
+        }
     }
 }
 
@@ -285,7 +289,8 @@ fn literal(target: &FieldRef, value: &Json, at: &At<'_>) -> Result<Literal, Quer
             strings(value, at)?;
             Literal::Json(value.clone())
         }
-        (FieldKind::Json, Json::Object(_)) => Literal::Json(value.clone()),
+        (FieldKind::Json, Json::Object(_)) if !target.field.is_list => Literal::Json(value.clone()),
+        (FieldKind::Json, Json::Array(_)) if target.field.is_list => Literal::Json(value.clone()),
         (FieldKind::Json, _) if !target.path.is_empty() => Literal::Json(value.clone()),
         (FieldKind::Text, other) => return Err(at.wrong_kind(other, "a string")),
         (FieldKind::Integer, other) => return Err(at.wrong_kind(other, "a number")),
@@ -294,6 +299,9 @@ fn literal(target: &FieldRef, value: &Json, at: &At<'_>) -> Result<Literal, Quer
             return Err(at.wrong_kind(other, "an ISO 8601 time or a number of epoch milliseconds"));
         }
         (FieldKind::TextList, other) => return Err(at.wrong_kind(other, "a list of strings")),
+        (FieldKind::Json, other) if target.field.is_list => {
+            return Err(at.wrong_kind(other, "a list or `{path, value}`"));
+        }
         (FieldKind::Json, other) => return Err(at.wrong_kind(other, "an object or `{path, value}`")),
     })
 }

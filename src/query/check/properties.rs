@@ -11,8 +11,8 @@ use crate::query::view::{self, FieldKind, View};
 /// Every view by its name here. Known names without a view have no rows yet.
 pub(super) static VIEWS: [(&str, Option<&View>); 4] = [
     ("conversations_view", Some(&view::CONVERSATIONS)),
-    ("events_view", None),
-    ("feedback_view", None),
+    ("events_view", Some(&view::EVENTS)),
+    ("feedback_view", Some(&view::FEEDBACK)),
     ("semantic_threads_view", None),
 ];
 
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_asked() {
         let keys = check_property_keys(br#"{"field":"properties"}"#).expect("valid");
-        assert_eq!((keys.rows.len(), keys.field, keys.key), (1, "properties", None));
+        assert_eq!((keys.rows.len(), keys.field, keys.key), (3, "properties", None));
         let values = check_property_values(
             br#"{"field":"userProperties","key":"","limit":1000,"views":[],"where":{"condition":{"field":"type","operator":"eq","value":"openai"}}}"#,
         );

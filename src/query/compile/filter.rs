@@ -40,7 +40,8 @@ fn target_of(reference: &FieldRef) -> Target {
 
 /// The stored JSON field of the contract's name.
 pub fn json_field(name: &str) -> Option<JsonField> {
-    JsonField::ALL.into_iter().find(|field| field.name() == name)
+    let all = [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
+    all.into_iter().find(|field| field.name() == name)
 }
 
 pub fn compile(filter: &Filter, columns: &mut Columns) -> Expr {
@@ -303,7 +304,8 @@ fn compare(target: &Target, comparison: Comparison, value: &Literal, columns: &m
 
 fn has_keys(target: &Target, keys: &[String], all: bool, columns: &mut Columns) -> Expr {
     match target {
-        Target::Whole(field) if !keys.is_empty() => {
+        // Of a list a key is one of its strings, not a path.
+        Target::Whole(field) if !keys.is_empty() && JsonField::ALL.contains(field) => {
             let exist = keys.iter().map(|key| columns.path(*field, std::slice::from_ref(key), Form::Exists)).collect();
             if all { all_of(exist) } else { any_of(exist) }
         }

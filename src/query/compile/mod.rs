@@ -22,10 +22,10 @@ pub use texts::texts;
 
 use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query};
 use super::functions;
-use super::scan::{self, ConversationsProvider, Form, ScanColumn, ScanOptions, Scope};
+use super::scan::{self, Form, ScanColumn, ScanOptions, Scope, SnapshotProvider};
 use super::view::FieldKind;
 use crate::storage::layout::JsonField;
-use crate::storage::snapshot::Snapshot;
+use crate::storage::snapshot::{Snapshot, Table};
 
 /// Conjunction as a balanced tree: recursion over it stays shallow. Of nothing: true.
 pub fn all_of(parts: Vec<Expr>) -> Expr {
@@ -87,6 +87,7 @@ fn is_whole_json(reference: &FieldRef) -> bool {
 #[derive(Clone)]
 pub struct Source {
     pub snapshot: Arc<Snapshot>,
+    pub table: Table,
     pub scope: Scope,
 }
 
@@ -95,14 +96,15 @@ const BATCH_ROWS: usize = 8192;
 
 impl Source {
     fn scan(&self, columns: Columns, pushdown_filters: bool) -> Result<(LogicalPlanBuilder, usize)> {
-        let batch_size = scan::batch_size(&self.snapshot, &columns.0, BATCH_ROWS);
-        let provider = ConversationsProvider::new(
+        let batch_size = scan::batch_size(&self.snapshot, self.table, &columns.0, BATCH_ROWS);
+        let provider = SnapshotProvider::new(
             Arc::clone(&self.snapshot),
+            self.table,
             self.scope.clone(),
             columns.0,
             ScanOptions { pushdown_filters, batch_size },
         );
-        let builder = LogicalPlanBuilder::scan("conversations", provider_as_source(Arc::new(provider)), None)?;
+        let builder = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(provider)), None)?;
         Ok((builder, batch_size))
     }
 }
@@ -343,7 +345,7 @@ pub fn page(query: &Query, source: &Source) -> Result<PagePlan> {
             push_key(&mut keys, key, order.descending);
         }
     }
-    push_key(&mut keys, columns.add(ScanColumn::Plain("firstMessageTime")), true);
+    push_key(&mut keys, columns.add(ScanColumn::Plain(query.view.default_time_field)), true);
     push_key(&mut keys, columns.add(ScanColumn::Plain("id")), false);
     // A scope has one organization, so that the last tie-breaker never decides.
     if source.scope.project_id.is_none() {
@@ -373,6 +375,30 @@ pub fn matches(query: &Query, source: &Source) -> Result<SizedPlan> {
 
 /// Addresses of the newest rows: by `createdAt`, then id, both descending, then project (contract A2).
 pub fn latest(source: &Source) -> Result<PagePlan> {
+    newest(source, None)
+}
+
+/// The same of feedback of a type whose message is there (contract A4, `GET /feedback`).
+pub fn latest_feedback(source: &Source, feedback_type: &str) -> Result<PagePlan> {
+    newest(source, Some(feedback_type))
+}
+
+/// The number of all feedback of a type whose message is there.
+pub fn feedback_count(source: &Source, feedback_type: &str) -> Result<SizedPlan> {
+    let mut columns = Columns::default();
+    let predicate = visible_feedback(&mut columns, feedback_type);
+    let (builder, batch_size) = source.scan(columns, false)?;
+    let plan = builder.filter(predicate)?.aggregate(Vec::<Expr>::new(), [count(lit(1_i64))])?.build()?;
+    Ok(SizedPlan { plan, batch_size })
+}
+
+fn visible_feedback(columns: &mut Columns, feedback_type: &str) -> Expr {
+    let wanted = lit(datafusion::scalar::ScalarValue::Utf8View(Some(feedback_type.to_owned())));
+    let has_message = columns.add(ScanColumn::Plain("conversationId")).is_not_null();
+    columns.add(ScanColumn::Plain("type")).eq(wanted).and(has_message)
+}
+
+fn newest(source: &Source, feedback_type: Option<&str>) -> Result<PagePlan> {
     let mut columns = Columns::default();
     let mut output = Output::default();
     let address = (output.position(columns.add(ScanColumn::Source)), output.position(columns.add(ScanColumn::Row)));
@@ -380,7 +406,11 @@ pub fn latest(source: &Source) -> Result<PagePlan> {
     for (name, descending) in [("createdAt", true), ("id", true), ("projectId", false)] {
         order.push(output.sort_column(columns.add(ScanColumn::Plain(name)), descending));
     }
-    let (builder, batch_size) = source.scan(columns, true)?;
+    let predicate = feedback_type.map(|feedback_type| visible_feedback(&mut columns, feedback_type));
+    let (mut builder, batch_size) = source.scan(columns, true)?;
+    if let Some(predicate) = predicate {
+        builder = builder.filter(predicate)?;
+    }
     let plan = builder.project(output.into_exprs())?.build()?;
     Ok(PagePlan { plan: SizedPlan { plan, batch_size }, order, columns: Vec::new(), address: Some(address) })
 }

@@ -35,7 +35,7 @@ use super::dsl::{Export, PropertyQuery, Query};
 use super::error::QueryError;
 use super::render::{self, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
-use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::snapshot::{RowAddress, Snapshot, Table};
 
 /// Plans of a thousand nested conditions are walked recursively.
 const STACK_BYTES: usize = 32 << 20;
@@ -133,7 +133,8 @@ impl QueryEngine {
         let (sender, receiver) = mpsc::channel(4);
         let task = self.handle.spawn(async move {
             let mut output = Output { sender: sender.clone(), chunk: Vec::new() };
-            let execution = Execution { source: Source { snapshot, scope }, limits };
+            let table = request.query().view.table;
+            let execution = Execution { source: Source { snapshot, table, scope }, limits };
             let answered = match &request {
                 Request::Query(query) => deadline.limit(execution.answer(query, &mut output)).await,
                 Request::Export(export) => deadline.limit(execution.export(export, &mut output)).await,
@@ -169,7 +170,8 @@ impl QueryEngine {
         let limits = Arc::clone(&self.limits);
         let task = self.handle.spawn(async move {
             let _slot: OwnedSemaphorePermit = slot;
-            let execution = Execution { source: Source { snapshot, scope }, limits };
+            let source = Source { snapshot, table: Table::Conversations, scope };
+            let execution = Execution { source, limits };
             deadline.limit(execution.properties(&query)).await
         });
         let _abort = AbortOnDrop(task.abort_handle());
@@ -184,16 +186,46 @@ impl QueryEngine {
         limit: usize,
         offset: usize,
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let source = Source { snapshot, table: Table::Conversations, scope };
+        let (page, count) = (compile::latest(&source), compile::row_count(&source));
+        self.newest(source, page, count, limit, offset).await
+    }
+
+    /// The addresses of a page plan's rows, and what a count plan says.
+    async fn newest(
+        &self,
+        source: Source,
+        page: Result<PagePlan, DataFusionError>,
+        count: Result<SizedPlan, DataFusionError>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<(Vec<RowAddress>, u64), QueryError> {
         let slot = self.slot().await?;
         let deadline = Deadline::after(self.deadline);
         let limits = Arc::clone(&self.limits);
         let task = self.handle.spawn(async move {
             let _slot: OwnedSemaphorePermit = slot;
-            let execution = Execution { source: Source { snapshot, scope }, limits };
-            deadline.limit(execution.latest(limit, offset)).await
+            let execution = Execution { source, limits };
+            deadline.limit(execution.newest(page, count, limit, offset)).await
         });
         let _abort = AbortOnDrop(task.abort_handle());
         task.await.unwrap_or_else(|error| Err(QueryError::Internal(format!("the query's task ended: {error}"))))
+    }
+
+    /// The addresses of the newest feedback of a type whose message is there, and the number of all (contract A4,
+    /// `GET /feedback`).
+    pub async fn latest_feedback(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        feedback_type: &'static str,
+        limit: usize,
+        offset: usize,
+    ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let source = Source { snapshot, table: Table::Feedback, scope };
+        let page = compile::latest_feedback(&source, feedback_type);
+        let count = compile::feedback_count(&source, feedback_type);
+        self.newest(source, page, count, limit, offset).await
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -216,6 +248,15 @@ impl Drop for QueryEngine {
 enum Request {
     Query(Query),
     Export(Export),
+}
+
+impl Request {
+    fn query(&self) -> &Query {
+        match self {
+            Request::Query(query) => query,
+            Request::Export(export) => &export.query,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -441,7 +482,7 @@ impl Execution {
             PageColumn::Stored(name) => Some(*name),
             PageColumn::Page(_) => None,
         });
-        RowReader::new(Arc::clone(&self.source.snapshot), stored.collect())
+        RowReader::new(Arc::clone(&self.source.snapshot), self.source.table, stored.collect())
     }
 
     /// Writes rows of a page, with the stored columns that the sort did not carry.
@@ -505,14 +546,20 @@ impl Execution {
         execute_stream(plan, session.task()).map_err(|error| self.error(error))
     }
 
-    async fn latest(&self, limit: usize, offset: usize) -> Result<(Vec<RowAddress>, u64), QueryError> {
-        let plan = compile::row_count(&self.source).map_err(|error| self.error(error))?;
+    async fn newest(
+        &self,
+        page: Result<PagePlan, DataFusionError>,
+        count: Result<SizedPlan, DataFusionError>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let plan = count.map_err(|error| self.error(error))?;
         let total = self.single_count(&plan).await?;
         let mut found = Vec::new();
         if limit == 0 || offset as u64 >= total {
             return Ok((found, total));
         }
-        let page = compile::latest(&self.source).map_err(|error| self.error(error))?;
+        let page = page.map_err(|error| self.error(error))?;
         let Some((source, row)) = page.address else { return Ok((found, total)) };
         let fetch = offset.checked_add(limit).filter(|&rows| rows <= MAX_TOP_ROWS);
         let mut stream = self.page_stream(&page, fetch).await?;

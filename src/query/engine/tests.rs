@@ -18,9 +18,10 @@ use crate::storage::columns::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::flatten::test_support::conversation;
 use crate::storage::index::FileIndex;
 use crate::storage::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
-use crate::storage::parquet_file::ConversationsWriter;
-use crate::storage::rows::MessagesFile;
-use crate::storage::snapshot::{DataFile, FileSnapshot, Segment, SegmentSnapshot, SnapshotVersion};
+use crate::storage::parquet_file::RowsWriter;
+use crate::storage::snapshot::{
+    DataFile, FileSnapshot, Segment, SegmentSnapshot, SnapshotVersion, Table, TableSnapshot,
+};
 use crate::storage::tail::Tail;
 
 type Rows = Vec<Arc<Conversation>>;
@@ -60,6 +61,8 @@ impl Builder {
             files: Arc::default(),
             segments: Arc::default(),
             tail: Tail::default(),
+            events: TableSnapshot::default(),
+            feedback: TableSnapshot::default(),
             flush_generation: 0,
         };
         Builder { snapshot, number: 0 }
@@ -74,7 +77,7 @@ impl Builder {
         let deleted: RoaringBitmap = deleted.map(|(new, _)| new as u32).collect();
         rows.sort_by_key(|row| key(row));
         let mut bytes = Vec::new();
-        let mut writer = ConversationsWriter::new(&mut bytes, columns).unwrap();
+        let mut writer = RowsWriter::new(&mut bytes, columns).unwrap();
         writer.write(&rows).unwrap();
         let mut written = writer.finish().unwrap();
         if any {
@@ -92,7 +95,7 @@ impl Builder {
             layout: written.layout,
             statistics: written.file.statistics,
             metadata: OnceLock::new(),
-            messages: MessagesFile { path: Path::from("none"), size: 0, metadata: OnceLock::new() },
+            messages: None,
             index: FileIndex::empty(),
         };
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
@@ -103,7 +106,7 @@ impl Builder {
         self.number += 1;
         let segment = Segment {
             number: self.number,
-            conversations: rows.to_vec(),
+            rows: rows.to_vec(),
             sequences: (1..=rows.len() as u64).collect(),
             flat: OnceLock::new(),
             columns: Arc::new(columns.clone()),
@@ -121,7 +124,7 @@ fn chosen(rows: &[Arc<Conversation>]) -> Layout {
     let registry = ColumnRegistry::default();
     let mut counts = PathCounts::new(&registry);
     for row in rows {
-        counts.add(row).unwrap();
+        counts.add(row.as_ref()).unwrap();
     }
     registry.choose(&counts).0
 }
@@ -471,7 +474,7 @@ async fn counts_agree_with_a_count_by_hand() {
         let mut expected: Vec<_> = rows.iter().filter(in_scope).collect();
         expected.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.id.clone())));
         let times = expected.iter().skip(1).take(5).map(|row| row.id.as_str()).collect::<Vec<_>>();
-        let mut reader = RowReader::new(Arc::clone(snapshot), vec!["id"]);
+        let mut reader = RowReader::new(Arc::clone(snapshot), Table::Conversations, vec!["id"]);
         let ids = reader.next_chunk(&newest).await.unwrap();
         let ids = ids.column(0).as_any().downcast_ref::<arrow::array::StringArray>().unwrap();
         assert_eq!(ids.iter().flatten().collect::<Vec<_>>(), times, "{name}");

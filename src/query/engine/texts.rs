@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::session::query_error;
 use super::{Execution, Limits, Output};
-use crate::query::compile::{self, json_field};
+use crate::query::compile::{self, Source, json_field};
 use crate::query::dsl::{Export, PropertyQuery, Query};
 use crate::query::error::QueryError;
 use crate::query::render::csv::{CsvWriter, unpack, unpacked};
@@ -40,7 +40,7 @@ impl Execution {
             Vec::new()
         } else {
             let columns = fields.iter().map(|(_, field)| ScanColumn::Whole(*field)).collect();
-            self.distinct(query, columns, Gather::Keys).await?
+            self.distinct(query, &self.source, columns, Gather::Keys).await?
         };
         let keys = fields.into_iter().map(|(name, _)| name).zip(keys).collect();
         let mut writer = CsvWriter::new(query, &keys, export.formula_safe)?;
@@ -57,7 +57,8 @@ impl Execution {
                     (ScanColumn::Path { field, path: vec![key.clone()], form: Form::Text }, Gather::First(query.limit))
                 }
             };
-            let texts = self.distinct(rows, vec![column], gather).await?;
+            let source = Source { table: rows.view.table, ..self.source.clone() };
+            let texts = self.distinct(rows, &source, vec![column], gather).await?;
             found.extend(texts.into_iter().flatten());
         }
         Ok(found.into_iter().take(query.limit).collect())
@@ -68,11 +69,12 @@ impl Execution {
     async fn distinct(
         &self,
         query: &Query,
+        source: &Source,
         columns: Vec<ScanColumn>,
         gather: Gather,
     ) -> Result<Vec<BTreeSet<String>>, QueryError> {
         let width = columns.len();
-        let plan = compile::texts(query, columns, &self.source).map_err(|error| self.error(error))?;
+        let plan = compile::texts(query, columns, source).map_err(|error| self.error(error))?;
         let session = self.session(plan.batch_size)?;
         let physical = session.plan(&plan.plan).await.map_err(|error| self.error(error))?;
         let streams = execute_stream_partitioned(physical, session.task()).map_err(|error| self.error(error))?;

@@ -10,6 +10,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::ColumnFormat;
 use super::text::{write_double, write_integer, write_string};
 use crate::model::ids::EpochMillis;
+use crate::model::json::{self, Json};
+use crate::model::jsonb;
 use crate::model::time;
 use crate::query::error::QueryError;
 
@@ -18,6 +20,7 @@ pub(super) enum Cells<'a> {
     Null,
     Text(Strings<'a>),
     RawJson(Strings<'a>),
+    JsonTexts(Strings<'a>),
     Time(Times<'a>),
     EpochMillis(Times<'a>),
     Integer(Integers<'a>),
@@ -57,6 +60,7 @@ impl<'a> Cells<'a> {
         let cells = match format {
             ColumnFormat::Text => Strings::new(array).map(Cells::Text),
             ColumnFormat::RawJson => Strings::new(array).map(Cells::RawJson),
+            ColumnFormat::JsonTexts => Strings::new(array).map(Cells::JsonTexts),
             ColumnFormat::Time => Times::new(array).map(Cells::Time),
             ColumnFormat::EpochMillis => match Times::new(array) {
                 Some(millis) => Some(Cells::EpochMillis(millis)),
@@ -86,7 +90,7 @@ impl<'a> Cells<'a> {
     pub fn is_null(&self, row: usize) -> bool {
         match self {
             Cells::Null => true,
-            Cells::Text(strings) | Cells::RawJson(strings) => strings.array().is_null(row),
+            Cells::Text(strings) | Cells::RawJson(strings) | Cells::JsonTexts(strings) => strings.array().is_null(row),
             Cells::Time(millis) | Cells::EpochMillis(millis) => millis.array().is_null(row),
             Cells::Integer(integers) => integers.array().is_null(row),
             Cells::Double(array) => array.is_null(row) || !array.value(row).is_finite(),
@@ -102,6 +106,7 @@ impl<'a> Cells<'a> {
             Cells::Null => out.extend_from_slice(b"null"),
             Cells::Text(strings) => write_string(strings.value(row), out),
             Cells::RawJson(strings) => out.extend_from_slice(strings.value(row).as_bytes()),
+            Cells::JsonTexts(strings) => write_texts(strings.value(row), out),
             Cells::Time(millis) => {
                 out.push(b'"');
                 out.extend_from_slice(time::render(EpochMillis(millis.value(row))).as_bytes());
@@ -120,6 +125,27 @@ impl<'a> Cells<'a> {
         }
     }
 }
+
+/// An object's values as the text at their keys, nulls left out.
+fn write_texts(object: &str, out: &mut Vec<u8>) {
+    let Ok(Json::Object(members)) = json::parse(object.as_bytes(), MAX_LEVELS) else {
+        return out.extend_from_slice(object.as_bytes());
+    };
+    out.push(b'{');
+    let texts = members.iter().filter_map(|(key, value)| Some((key, jsonb::text(value)?)));
+    for (index, (key, text)) in texts.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_string(key, out);
+        out.push(b':');
+        write_string(&text, out);
+    }
+    out.push(b'}');
+}
+
+/// Deeper than any stored JSON field.
+const MAX_LEVELS: usize = 256;
 
 fn write_list(values: &ArrayRef, out: &mut Vec<u8>) {
     let strings = Strings::new(values);

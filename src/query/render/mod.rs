@@ -12,7 +12,7 @@ use self::cells::Cells;
 use self::text::write_string;
 use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query};
 use super::error::QueryError;
-use super::view::FieldKind;
+use super::view::{FieldKind, View};
 
 /// How the cells of a column are written, and which Arrow types it takes. A null cell is `null` in every format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum ColumnFormat {
     Boolean,
     /// Strings that are JSON already.
     RawJson,
+    /// JSON objects, each value shown as text, nulls left out (contract A4, events).
+    JsonTexts,
     /// Lists of strings.
     TextList,
 }
@@ -36,9 +38,9 @@ pub enum ColumnFormat {
 impl ColumnFormat {
     pub fn of(query: &Query, expr: &ColumnExpr) -> ColumnFormat {
         match expr {
-            ColumnExpr::Field(reference) => Self::of_field(reference),
+            ColumnExpr::Field(reference) => Self::of_field(query.view, reference),
             ColumnExpr::Group(index) => match query.groups.get(*index) {
-                Some(KeyExpr::Field(reference)) => Self::of_field(reference),
+                Some(KeyExpr::Field(reference)) => Self::of_field(query.view, reference),
                 Some(KeyExpr::Bucket { .. }) => ColumnFormat::Time,
                 None => ColumnFormat::Text,
             },
@@ -48,9 +50,10 @@ impl ColumnFormat {
         }
     }
 
-    fn of_field(reference: &FieldRef) -> ColumnFormat {
+    fn of_field(view: &View, reference: &FieldRef) -> ColumnFormat {
         match reference.field.kind {
             FieldKind::Json if !reference.path.is_empty() => ColumnFormat::Text,
+            FieldKind::Json if view.shows_texts => ColumnFormat::JsonTexts,
             FieldKind::Json => ColumnFormat::RawJson,
             FieldKind::Text => ColumnFormat::Text,
             FieldKind::Time => ColumnFormat::Time,
@@ -76,15 +79,20 @@ impl ColumnFormat {
 pub struct Column {
     pub name: String,
     pub format: ColumnFormat,
-    /// Left out of the rows where it is null: the published types of `sum avg min max` are not nullable.
+    /// Left out of the rows where it is null: the published types of `sum avg min max` and of some fields are not
+    /// nullable.
     pub omit_null: bool,
 }
 
 /// The output columns of a query, in order.
 pub fn formats(query: &Query) -> Vec<Column> {
     let omits_null = |expr: &ColumnExpr| match expr {
+        ColumnExpr::Field(reference) => reference.field.omit_null,
+        ColumnExpr::Group(index) => match query.groups.get(*index) {
+            Some(KeyExpr::Field(reference)) => reference.field.omit_null,
+            _ => false,
+        },
         ColumnExpr::Aggregation(index) => query.aggregations.get(*index).is_some_and(|one| one.function.is_numeric()),
-        _ => false,
     };
     let column = |column: &super::dsl::OutputColumn| Column {
         name: column.name.clone(),

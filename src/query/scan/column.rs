@@ -32,7 +32,7 @@ pub enum Form {
     Array,
 }
 
-/// A column of [`super::ConversationsProvider`].
+/// A column of [`super::SnapshotProvider`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ScanColumn {
     /// A plain field of the view, by the contract's name.

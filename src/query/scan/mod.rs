@@ -1,4 +1,4 @@
-//! The `conversations` table of one snapshot as a query sees it: live rows of the key's organization and project, and
+//! A table of one snapshot as a query sees it: live rows of the key's organization and project, and
 //! only the columns that the query names, values at paths among them as virtual columns.
 //!
 //! Files and segments that answer these columns from the same places ([`resolve`]) are one scan whose projection
@@ -42,9 +42,8 @@ pub use column::{Form, ScanColumn};
 use resolve::Places;
 
 use crate::model::ids::{OrganizationId, ProjectId};
-use crate::storage::flatten::flatten;
 use crate::storage::layout::Layout;
-use crate::storage::snapshot::{DataFile, FileSnapshot, FlatBatch, SegmentSnapshot, Snapshot};
+use crate::storage::snapshot::{DataFile, FileSnapshot, FlatBatch, ScannedSegment, Snapshot, Table};
 
 /// Whose rows a key may read. Only this module applies it, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,17 +64,18 @@ pub struct ScanOptions {
 
 pub const OBJECT_STORE_URL: &str = "convolake://snapshot/";
 
-pub struct ConversationsProvider {
+pub struct SnapshotProvider {
     snapshot: Arc<Snapshot>,
+    table: Table,
     scope: Scope,
     columns: Vec<ScanColumn>,
     schema: SchemaRef,
     options: ScanOptions,
 }
 
-impl std::fmt::Debug for ConversationsProvider {
+impl std::fmt::Debug for SnapshotProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConversationsProvider").field("columns", &self.columns).finish_non_exhaustive()
+        f.debug_struct("SnapshotProvider").field("columns", &self.columns).finish_non_exhaustive()
     }
 }
 
@@ -85,13 +85,19 @@ type GroupKey = (Vec<Places>, bool);
 #[derive(Default)]
 struct Group<'a> {
     files: Vec<&'a FileSnapshot>,
-    segments: Vec<(&'a SegmentSnapshot, RecordBatch)>,
+    segments: Vec<(&'a dyn ScannedSegment, RecordBatch)>,
 }
 
-impl ConversationsProvider {
-    pub fn new(snapshot: Arc<Snapshot>, scope: Scope, columns: Vec<ScanColumn>, options: ScanOptions) -> Self {
+impl SnapshotProvider {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        table: Table,
+        scope: Scope,
+        columns: Vec<ScanColumn>,
+        options: ScanOptions,
+    ) -> Self {
         let fields: Vec<FieldRef> = columns.iter().map(ScanColumn::arrow_field).collect();
-        Self { snapshot, scope, columns, schema: Arc::new(Schema::new(fields)), options }
+        Self { snapshot, table, scope, columns, schema: Arc::new(Schema::new(fields)), options }
     }
 
     fn scope_columns(&self) -> Vec<(ScanColumn, String)> {
@@ -124,7 +130,7 @@ impl ConversationsProvider {
     fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
         let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
         let places = |layout: &Layout| wanted.iter().map(|column| resolve::resolve(layout, column)).collect::<Vec<_>>();
-        for file in self.snapshot.files.iter() {
+        for file in self.snapshot.files_of(self.table) {
             let live = u64::from(file.file.rows).saturating_sub(file.deleted.len());
             let in_scope = self.in_scope(&file.file);
             if live > 0 && in_scope != Some(false) {
@@ -132,8 +138,8 @@ impl ConversationsProvider {
                 groups.entry(key).or_default().files.push(file);
             }
         }
-        for segment in self.snapshot.segments.iter() {
-            if segment.segment.conversations.len() as u64 <= segment.deleted.len() {
+        for segment in self.snapshot.segments_of(self.table) {
+            if segment.rows() as u64 <= segment.deleted().len() {
                 continue;
             }
             let flat = flat_batch(segment)?;
@@ -253,19 +259,13 @@ impl ConversationsProvider {
 }
 
 /// The segment's rows as columns, made on first use.
-fn flat_batch(segment: &SegmentSnapshot) -> Result<&FlatBatch> {
-    let segment = &segment.segment;
-    if let Some(flat) = segment.flat.get() {
-        return Ok(flat);
-    }
-    let flat = flatten(&segment.conversations, &segment.columns)
-        .map_err(|error| DataFusionError::External(Box::new(error)))?;
-    Ok(segment.flat.get_or_init(|| flat))
+fn flat_batch(segment: &dyn ScannedSegment) -> Result<&FlatBatch> {
+    segment.flat().map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// Rows per batch of a plan that reads these columns: fewer where files answer them from JSON text, so that a batch of
 /// the longest texts stays within [`BATCH_JSON_BYTES`]. DataFusion's memory pool does not count what streams through.
-pub fn batch_size(snapshot: &Snapshot, columns: &[ScanColumn], most: usize) -> usize {
+pub fn batch_size(snapshot: &Snapshot, table: Table, columns: &[ScanColumn], most: usize) -> usize {
     let longest = |layout: &Layout| {
         let reads_json = columns
             .iter()
@@ -273,7 +273,7 @@ pub fn batch_size(snapshot: &Snapshot, columns: &[ScanColumn], most: usize) -> u
         if reads_json { layout.max_json_bytes } else { 0 }
     };
     // Segments are in memory as they are.
-    let longest = snapshot.files.iter().map(|file| longest(&file.file.layout)).max().unwrap_or(0).max(1);
+    let longest = snapshot.files_of(table).iter().map(|file| longest(&file.file.layout)).max().unwrap_or(0).max(1);
     usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
 }
 
@@ -281,7 +281,7 @@ const BATCH_JSON_BYTES: u64 = 64 << 20;
 const LEAST_BATCH_ROWS: usize = 16;
 
 #[async_trait]
-impl TableProvider for ConversationsProvider {
+impl TableProvider for SnapshotProvider {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -327,7 +327,7 @@ fn typed(expr: Arc<dyn PhysicalExpr>, data_type: &DataType, input: &Schema) -> R
 fn scan_segments(
     input_schema: &SchemaRef,
     projection: Vec<ProjectionExpr>,
-    segments: &[(&SegmentSnapshot, RecordBatch)],
+    segments: &[(&dyn ScannedSegment, RecordBatch)],
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut batches = vec![Vec::new(); partitions.clamp(1, segments.len().max(1))];
@@ -335,7 +335,7 @@ fn scan_segments(
     for (position, (segment, flat)) in segments.iter().enumerate() {
         let columns = input_schema.fields().iter().map(|field| {
             if field.name() == column::SOURCE_COLUMN {
-                return Ok(Arc::new(UInt32Array::from_value(segment.segment.number, flat.num_rows())) as _);
+                return Ok(Arc::new(UInt32Array::from_value(segment.number(), flat.num_rows())) as _);
             }
             match flat.column_by_name(field.name()) {
                 Some(column) => Ok(Arc::clone(column)),
@@ -345,9 +345,9 @@ fn scan_segments(
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(flat.num_rows()));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let mut batch = RecordBatch::try_new_with_options(Arc::clone(input_schema), columns, &options)?;
-        if !segment.deleted.is_empty() {
+        if !segment.deleted().is_empty() {
             let mut live = vec![true; flat.num_rows()];
-            for row in segment.deleted.iter() {
+            for row in segment.deleted().iter() {
                 if let Some(slot) = live.get_mut(row as usize) {
                     *slot = false;
                 }

@@ -13,10 +13,10 @@ use arrow::datatypes::DataType;
 
 use super::trie::{PathTrie, ROOT};
 use super::walk::{Token, Visitor, unescape, walk};
-use super::{FlattenError, number, raw_text, text_column_of};
-use crate::model::conversation::Conversation;
+use super::{FlattenError, longest_json, number, text_column_of};
 use crate::model::jsonb;
 use crate::storage::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
+use crate::storage::table_row::TableRow;
 
 /// Paths of a remainder that a layout lists.
 const MAX_REMAINDER_PATHS: usize = 1_000;
@@ -64,18 +64,18 @@ impl PropertyFiller {
         filler
     }
 
-    pub fn fill(&mut self, conversations: &[Arc<Conversation>]) -> Result<PropertyArrays, FlattenError> {
+    pub fn fill<R: TableRow>(&mut self, rows: &[Arc<R>]) -> Result<PropertyArrays, FlattenError> {
         let mut builders: Vec<Builder> = self.slots.iter().map(Builder::new).collect();
         let mut remainders = [StringViewBuilder::new(), StringViewBuilder::new()];
         let mut buffer = String::new();
-        for (row, conversation) in conversations.iter().enumerate() {
+        for (row, filled) in rows.iter().enumerate() {
+            self.max_json_bytes = self.max_json_bytes.max(longest_json(filled.as_ref()));
             for field in JsonField::ALL {
                 let remainder = &mut remainders[field as usize];
-                let Some(text) = raw_text(conversation, field) else {
+                let Some(text) = filled.json(field).map(|raw| raw.get()) else {
                     remainder.append_null();
                     continue;
                 };
-                self.max_json_bytes = self.max_json_bytes.max(text.len() as u64);
                 buffer.clear();
                 let mut filling = Filling {
                     state: &mut self.fields[field as usize],
@@ -93,7 +93,7 @@ impl PropertyFiller {
         }
         let mut columns = Vec::new();
         for (slot, builder) in self.slots.iter().zip(builders) {
-            let (values, texts) = builder.finish(conversations.len())?;
+            let (values, texts) = builder.finish(rows.len())?;
             columns.push((slot.column.clone(), values));
             columns.extend(slot.text.clone().zip(texts));
         }

@@ -12,6 +12,7 @@ pub(crate) mod test_support;
 pub(crate) mod trie;
 pub(crate) mod walk;
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,9 +23,10 @@ use arrow::record_batch::RecordBatch;
 
 use self::fields::PropertyFiller;
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
-use super::schema::conversations_schema;
+use super::schema::rows_schema;
 use super::snapshot::FlatBatch;
-use crate::model::conversation::{Conversation, RawJson};
+use super::table_row::TableRow;
+use crate::model::conversation::Conversation;
 
 /// Rows of one batch of a file.
 const MAX_BATCH_ROWS: usize = 4_096;
@@ -43,9 +45,9 @@ pub enum FlattenError {
 
 /// A tail segment as one batch: of the columns of `wanted` those that hold something. A number that needs its text gets
 /// a text column even where `wanted` has none.
-pub fn flatten(conversations: &[Arc<Conversation>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
+pub fn flatten<R: TableRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
     let mut filler = PropertyFiller::new(wanted, true);
-    let parts = filler.fill(conversations)?;
+    let parts = filler.fill(rows)?;
     let mut layout = filler.into_layout();
     let mut values = Vec::new();
     for (column, array) in parts.columns {
@@ -54,20 +56,21 @@ pub fn flatten(conversations: &[Arc<Conversation>], wanted: &Layout) -> Result<F
             values.push(array);
         }
     }
-    let schema = conversations_schema(&layout);
-    let batch = assemble(schema, conversations, parts.remainders, 0, values)?;
+    let schema = rows_schema::<R>(&layout);
+    let batch = assemble(schema, rows, parts.remainders, 0, values)?;
     Ok(FlatBatch { batch, layout: Arc::new(layout) })
 }
 
 /// Makes the batches of one file.
-pub struct Flattener {
+pub struct Flattener<R = Conversation> {
     filler: PropertyFiller,
     columns: Vec<PropertyColumn>,
     schema: SchemaRef,
     next_row: usize,
+    rows: PhantomData<fn(&R)>,
 }
 
-impl Flattener {
+impl<R: TableRow> Flattener<R> {
     /// The file's columns are exactly those of `chosen`.
     pub fn new(chosen: &Layout) -> Self {
         let mut columns = chosen.columns.clone();
@@ -75,9 +78,10 @@ impl Flattener {
         let layout = Layout { columns, ..Layout::default() };
         Self {
             filler: PropertyFiller::new(&layout, false),
-            schema: conversations_schema(&layout),
+            schema: rows_schema::<R>(&layout),
             columns: layout.columns,
             next_row: 0,
+            rows: PhantomData,
         }
     }
 
@@ -86,11 +90,11 @@ impl Flattener {
     }
 
     /// The next rows of the file as one batch.
-    pub fn batch(&mut self, conversations: &[Arc<Conversation>]) -> Result<RecordBatch, FlattenError> {
-        let parts = self.filler.fill(conversations)?;
+    pub fn batch(&mut self, rows: &[Arc<R>]) -> Result<RecordBatch, FlattenError> {
+        let parts = self.filler.fill(rows)?;
         let values = parts.columns.into_iter().map(|(_, array)| array).collect();
-        let batch = assemble(self.schema.clone(), conversations, parts.remainders, self.next_row, values)?;
-        self.next_row += conversations.len();
+        let batch = assemble(self.schema.clone(), rows, parts.remainders, self.next_row, values)?;
+        self.next_row += rows.len();
         Ok(batch)
     }
 
@@ -100,32 +104,28 @@ impl Flattener {
     }
 }
 
-fn assemble(
+fn assemble<R: TableRow>(
     schema: SchemaRef,
-    conversations: &[Arc<Conversation>],
+    rows: &[Arc<R>],
     remainders: [ArrayRef; 2],
     first_row: usize,
     values: Vec<ArrayRef>,
 ) -> Result<RecordBatch, FlattenError> {
-    let end = first_row + conversations.len();
+    let end = first_row + rows.len();
     let end_row = i32::try_from(end).map_err(|_| FlattenError::TooManyRows { row: end })?;
-    let mut arrays = plain::conversation_arrays(conversations);
+    let mut arrays = R::plain_arrays(rows);
     arrays.extend(remainders);
     arrays.push(Arc::new(Int32Array::from_iter_values(first_row as i32..end_row)));
     arrays.extend(values);
     Ok(RecordBatch::try_new(schema, arrays)?)
 }
 
-/// Cuts conversations into runs whose batches stay within the limits of rows and bytes.
-pub fn chunks(
-    conversations: &[Arc<Conversation>],
-    rows: impl Fn(&Conversation) -> usize,
-    bytes: impl Fn(&Conversation) -> usize,
-) -> Vec<Range<usize>> {
+/// Cuts rows into runs whose batches stay within the limits of rows and bytes.
+pub fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -> usize) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut start, mut chunk_rows, mut chunk_bytes) = (0, 0, 0);
-    for (index, conversation) in conversations.iter().enumerate() {
-        let (r, b) = (rows(conversation), bytes(conversation));
+    for (index, row) in of.iter().enumerate() {
+        let (r, b) = (rows(row), bytes(row));
         if index > start && (chunk_rows + r > MAX_BATCH_ROWS || chunk_bytes + b > MAX_BATCH_BYTES) {
             chunks.push(start..index);
             (start, chunk_rows, chunk_bytes) = (index, 0, 0);
@@ -133,24 +133,23 @@ pub fn chunks(
         chunk_rows += r;
         chunk_bytes += b;
     }
-    if start < conversations.len() {
-        chunks.push(start..conversations.len());
+    if start < of.len() {
+        chunks.push(start..of.len());
     }
     chunks
 }
 
-/// Bytes of the two JSON fields.
-pub fn json_bytes(conversation: &Conversation) -> usize {
-    let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
-    length(&conversation.properties) + length(&conversation.user_properties)
+/// Bytes of the JSON fields.
+pub fn json_bytes<R: TableRow>(row: &R) -> usize {
+    JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len()).sum()
 }
 
-fn raw_text(conversation: &Conversation, field: JsonField) -> Option<&str> {
-    match field {
-        JsonField::Properties => conversation.properties.as_deref(),
-        JsonField::UserProperties => conversation.user_properties.as_deref(),
-    }
-    .map(|raw| raw.get())
+const JSON_FIELDS: [JsonField; 4] =
+    [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
+
+/// Bytes of the longest JSON field.
+fn longest_json<R: TableRow>(row: &R) -> u64 {
+    JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len() as u64).max().unwrap_or(0)
 }
 
 /// The name of the text column beside a number column; differs from every other name if the number column's does.
@@ -223,7 +222,7 @@ mod tests {
         assert_eq!(flat.layout.properties_remainder, RemainderPaths::Known(paths));
         assert_eq!(flat.layout.columns.len(), 4);
         assert!(flat.layout.columns.is_sorted());
-        assert_eq!(flat.batch.schema(), conversations_schema(&flat.layout));
+        assert_eq!(flat.batch.schema(), rows_schema::<Conversation>(&flat.layout));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The columns of `conversations` that every document has, up to the raw JSON.
+//! The columns of each table that every row has, up to the raw JSON.
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use arrow::array::{
 };
 
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
 use crate::model::ids::EpochMillis;
 use crate::storage::schema::list_element;
 
@@ -74,21 +76,61 @@ pub fn times(times: impl Iterator<Item = Option<EpochMillis>>) -> ArrayRef {
     Arc::new(array.with_timezone("UTC"))
 }
 
-struct Rows<'a>(&'a [Arc<Conversation>]);
+/// In the order of the schema: `organizationId` to `userProperties`.
+pub fn event_arrays(events: &[Arc<Event>]) -> Vec<ArrayRef> {
+    let rows = Rows(events);
+    vec![
+        rows.text(|e| e.organization_id.as_str()),
+        rows.text(|e| e.project_id.as_str()),
+        rows.text(|e| e.id.as_str()),
+        rows.text(|e| &e.event_type),
+        rows.text(|e| e.entity_type.as_str()),
+        rows.nullable_text(|e| e.integration_id.as_ref().map(|id| id.as_str())),
+        rows.nullable_text(Event::message_id),
+        rows.nullable_text(Event::conversation_id),
+        rows.nullable_text(Event::search_query),
+        times(events.iter().map(|e| Some(e.created_at))),
+        rows.nullable_text(|e| e.properties.as_ref().map(|raw| raw.get())),
+        rows.nullable_text(|e| e.user_properties.as_ref().map(|raw| raw.get())),
+    ]
+}
 
-impl<'a> Rows<'a> {
-    fn text(&self, value: impl Fn(&'a Conversation) -> &'a str) -> ArrayRef {
+/// In the order of the schema: `organizationId` to `userProperties`.
+pub fn feedback_arrays(feedback: &[Arc<Feedback>]) -> Vec<ArrayRef> {
+    let rows = Rows(feedback);
+    vec![
+        rows.text(|f| f.organization_id.as_str()),
+        rows.text(|f| f.project_id.as_str()),
+        rows.text(|f| f.id.as_str()),
+        rows.text(|f| f.feedback_type.as_str()),
+        rows.text(|f| &f.message_id),
+        rows.nullable_text(|f| f.integration_id.as_ref().map(|id| id.as_str())),
+        rows.nullable_text(Feedback::conversation_id),
+        rows.nullable_text(|f| f.details.as_deref()),
+        times(feedback.iter().map(|f| Some(f.created_at))),
+        times(feedback.iter().map(|f| Some(f.updated_at))),
+        rows.nullable_text(|f| f.reasons.as_ref().map(|raw| raw.get())),
+        rows.nullable_text(|f| f.sources.as_ref().map(|raw| raw.get())),
+        rows.nullable_text(|f| f.properties.as_ref().map(|raw| raw.get())),
+        rows.nullable_text(|f| f.user_properties.as_ref().map(|raw| raw.get())),
+    ]
+}
+
+struct Rows<'a, R>(&'a [Arc<R>]);
+
+impl<'a, R> Rows<'a, R> {
+    fn text(&self, value: impl Fn(&'a R) -> &'a str) -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(self.0.iter().map(|c| value(c))))
     }
 
-    fn nullable_text(&self, value: impl Fn(&'a Conversation) -> Option<&'a str>) -> ArrayRef {
+    fn nullable_text(&self, value: impl Fn(&'a R) -> Option<&'a str>) -> ArrayRef {
         Arc::new(self.0.iter().map(|c| value(c)).collect::<StringViewArray>())
     }
 
-    fn lists(&self, value: impl Fn(&'a Conversation) -> Option<&'a [String]>) -> ArrayRef {
+    fn lists(&self, value: impl Fn(&'a R) -> Option<&'a [String]>) -> ArrayRef {
         let mut lists = ListBuilder::new(StringViewBuilder::new()).with_field(list_element());
-        for conversation in self.0 {
-            match value(conversation) {
+        for row in self.0 {
+            match value(row) {
                 Some(elements) => {
                     elements.iter().for_each(|element| lists.values().append_value(element));
                     lists.append(true);

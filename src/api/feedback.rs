@@ -1,0 +1,162 @@
+//! `/feedback` (contract A4).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+
+use super::Services;
+use super::access::Reach;
+use super::gate::{Call, json};
+use super::problem::Problem;
+use crate::model::conversation::{Conversation, Message};
+use crate::model::feedback::{self, Feedback, FeedbackType};
+use crate::model::output;
+use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::store::Lookup;
+
+const DEFAULT_LIMIT: usize = 10;
+const MAX_LIMIT: usize = 100;
+
+/// `POST /feedback`
+pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let document = call.read_json().await?.parse(feedback::parse).await??;
+    let identity = call.caller()?.identity(document.project_id.as_deref(), None)?;
+    let feedback = services.store.log_feedback(identity, document).await?;
+    let mut text = String::new();
+    feedback.write_open(&mut text);
+    text.push('}');
+    Ok(json(text))
+}
+
+/// `GET /feedback`
+pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
+    let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
+    let scope = call.caller()?.scope();
+    let snapshot = services.store.snapshot();
+    let page = |kind: FeedbackType| {
+        services.engine.latest_feedback(Arc::clone(&snapshot), scope.clone(), kind.as_str(), limit, offset)
+    };
+    let (positive, positive_count) = page(FeedbackType::Positive).await?;
+    let (negative, negative_count) = page(FeedbackType::Negative).await?;
+    let head = format!(
+        "{{\"positiveFeedbackCount\":{positive_count},\"negativeFeedbackCount\":{negative_count},\"positiveFeedback\":["
+    );
+    let pages = Pages { snapshot, head: Some(head), lists: VecDeque::from([positive.into(), negative.into()]) };
+    // The first piece before the headers, so that a store that cannot read still answers 500.
+    let Some((first, pages)) = pages.next().await? else { return Err(Problem::internal()) };
+    let rest = futures::stream::try_unfold(pages, |pages| async {
+        pages.next().await.map_err(|problem| std::io::Error::other(format!("{problem:?}")))
+    });
+    let first = futures::stream::iter([Ok::<_, std::io::Error>(first)]);
+    Ok(json(Body::from_stream(futures::StreamExt::chain(first, rest))))
+}
+
+/// `GET /feedback/{id}`
+pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let snapshot = services.store.snapshot();
+    let found = find(&snapshot, call).await?;
+    let feedback = found.first().ok_or_else(unknown)?;
+    let mut text = String::new();
+    write_with_conversation(&snapshot, feedback, &mut text).await?;
+    Ok(json(text))
+}
+
+/// `DELETE /feedback/{id}`
+pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let found = find(&services.store.snapshot(), call).await?;
+    let feedback = match found.as_slice() {
+        [] => return Err(unknown()),
+        [feedback] => feedback,
+        several => {
+            let projects: Vec<&str> = several.iter().map(|feedback| feedback.project_id.as_str()).collect();
+            return Err(Problem::conflict(format!(
+                "several projects have this feedback, name one with ?projectId=: {}",
+                projects.join(", ")
+            )));
+        }
+    };
+    if !services.store.delete_feedback(&feedback.key()).await? {
+        return Err(unknown());
+    }
+    Ok(json(r#"{"success":true,"message":"Feedback deleted"}"#))
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no such feedback")
+}
+
+/// Newest first, of the projects that the caller reaches; feedback whose message is dropped is not found.
+async fn find(snapshot: &Snapshot, call: &Call) -> Result<Vec<Arc<Feedback>>, Problem> {
+    let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
+        return Ok(Vec::new());
+    };
+    let mut found = snapshot.feedback.find(&snapshot.store, &organization, project.as_ref(), call.id()?).await?;
+    found.retain(|feedback| !feedback.detached);
+    found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.project_id.cmp(&b.project_id)));
+    Ok(found)
+}
+
+/// The feedback with its whole conversation and message.
+async fn write_with_conversation(snapshot: &Snapshot, feedback: &Feedback, text: &mut String) -> Result<(), Problem> {
+    let lookup = Lookup::Id(&feedback.owner_id);
+    let found = snapshot.find(&feedback.organization_id, Some(&feedback.project_id), lookup).await?;
+    let held = found.first().and_then(|conversation| Some((conversation, message_of(conversation, feedback)?)));
+    // The link and the conversation are of one snapshot.
+    let Some((conversation, message)) = held else { return Err(Problem::internal()) };
+    feedback.write_open(text);
+    let mut whole = Vec::new();
+    output::write_conversation(conversation, &mut whole);
+    text.push_str(",\"conversation\":");
+    text.push_str(&String::from_utf8_lossy(&whole));
+    text.push_str(",\"message\":");
+    output::write_message(conversation, message, text);
+    text.push('}');
+    Ok(())
+}
+
+fn message_of<'a>(conversation: &'a Conversation, feedback: &Feedback) -> Option<&'a Message> {
+    conversation.messages.iter().find(|message| message.id.as_str() == feedback.message_id)
+}
+
+/// The rest of a list's body, made feedback by feedback from one snapshot: each brings a whole conversation along.
+struct Pages {
+    snapshot: Arc<Snapshot>,
+    head: Option<String>,
+    /// What is left of the positive list and of the negative one; the negative alone once the positive is closed.
+    lists: VecDeque<VecDeque<RowAddress>>,
+}
+
+impl Pages {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {
+        let mut text = String::new();
+        let mut first = self.head.is_some();
+        text.push_str(&self.head.take().unwrap_or_default());
+        while let Some(list) = self.lists.front_mut() {
+            let Some(address) = list.pop_front() else {
+                self.lists.pop_front();
+                // Closes a list and opens the next one, or ends the body.
+                text.push_str(if self.lists.is_empty() { "]}" } else { "],\"negativeFeedback\":[" });
+                first = true;
+                if self.lists.is_empty() { break } else { continue }
+            };
+            let rows = self.snapshot.feedback.read_rows(&self.snapshot.store, &[address]).await?;
+            for feedback in &rows {
+                if !std::mem::take(&mut first) {
+                    text.push(',');
+                }
+                write_with_conversation(&self.snapshot, feedback, &mut text).await?;
+            }
+            if text.len() > PIECE_BYTES {
+                break;
+            }
+        }
+        if text.is_empty() { Ok(None) } else { Ok(Some((text.into(), self))) }
+    }
+}
+
+/// A piece of a list's body is sent once it has this many bytes.
+const PIECE_BYTES: usize = 256 << 10;

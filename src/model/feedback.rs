@@ -1,0 +1,256 @@
+//! Feedback on messages (contract A4, `POST /feedback`).
+
+use serde::{Deserialize, Serialize};
+
+use super::conversation::RawJson;
+use super::document::{self, DocumentError, Path};
+use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
+use super::json::Json;
+use super::output::{write_field, write_raw, write_time};
+use super::resolve::{self, Identity};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackType {
+    Positive,
+    Negative,
+}
+
+impl FeedbackType {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Positive => "positive",
+            Self::Negative => "negative",
+        }
+    }
+}
+
+/// A validated document.
+#[derive(Clone, Debug)]
+pub struct FeedbackDocument {
+    pub id: Option<String>,
+    pub feedback_type: FeedbackType,
+    pub message_id: String,
+    pub created_at: Option<EpochMillis>,
+    pub updated_at: Option<EpochMillis>,
+    /// For an organization's key, which has no project of its own.
+    pub project_id: Option<String>,
+    /// `[{"label","details"}]`, both strings.
+    pub reasons: Option<RawJson>,
+    pub details: Option<String>,
+    pub properties: Option<RawJson>,
+    pub user_properties: Option<RawJson>,
+    /// `[{"type","title"?,"url"?}]`, `type` always there, also as null.
+    pub sources: Option<RawJson>,
+}
+
+/// Stored feedback. Optional fields are absent, never null.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Feedback {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+    pub id: FeedbackId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<IntegrationId>,
+    #[serde(rename = "type")]
+    pub feedback_type: FeedbackType,
+    pub message_id: String,
+    /// The conversation that has the message, or had it last.
+    pub owner_id: String,
+    /// Whether the owner has the message no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
+    pub created_at: EpochMillis,
+    pub updated_at: EpochMillis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<RawJson>,
+}
+
+/// Parses and validates a body.
+pub fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
+    let root = Path::Root;
+    let [
+        id,
+        feedback_type,
+        message_id,
+        created_at,
+        updated_at,
+        project_id,
+        reasons,
+        details,
+        properties,
+        user_properties,
+        sources,
+    ] = document::fields(
+        document::parse_body(body)?,
+        root,
+        [
+            "id",
+            "type",
+            "messageId",
+            "createdAt",
+            "updatedAt",
+            "projectId",
+            "reasons",
+            "details",
+            "properties",
+            "userProperties",
+            "sources",
+        ],
+    )?;
+    let type_path = root.key("type");
+    let feedback_type = match document::required_string(feedback_type, type_path)?.as_str() {
+        "positive" => FeedbackType::Positive,
+        "negative" => FeedbackType::Negative,
+        other => return Err(document::not_allowed(type_path, other, "positive, negative")),
+    };
+    let message_path = root.key("messageId");
+    let message_id = Some(document::required(message_id, message_path, "a string")?);
+    let message_id = document::id_text(message_id, message_path, true)?
+        .ok_or_else(|| message_path.error("missing, a string is needed".to_owned()))?;
+    Ok(FeedbackDocument {
+        id: document::id_text(id, root.key("id"), true)?,
+        feedback_type,
+        message_id,
+        created_at: document::time(created_at, root.key("createdAt"))?,
+        updated_at: document::time(updated_at, root.key("updatedAt"))?,
+        project_id: document::id_text(project_id, root.key("projectId"), false)?,
+        reasons: objects(reasons, root.key("reasons"), reason)?,
+        details: document::string(details, root.key("details"))?,
+        properties: document::properties(properties, root.key("properties"))?,
+        user_properties: document::user_properties(user_properties, root.key("userProperties"))?,
+        sources: objects(sources, root.key("sources"), source)?,
+    })
+}
+
+fn objects(
+    value: Option<Json>,
+    path: Path<'_>,
+    normalise: impl Fn(Json, Path<'_>) -> Result<Json, DocumentError>,
+) -> Result<Option<RawJson>, DocumentError> {
+    let Some(value) = value else { return Ok(None) };
+    let elements = document::array(value, path, "an array")?;
+    document::normalised_list(elements, path, normalise).map(Some)
+}
+
+fn reason(value: Json, path: Path<'_>) -> Result<Json, DocumentError> {
+    let [label, details] = document::fields(value, path, ["label", "details"])?;
+    let label = document::required_string(label, path.key("label"))?;
+    let details = document::required_string(details, path.key("details"))?;
+    Ok(document::object([("label", Some(Json::String(label))), ("details", Some(Json::String(details)))]))
+}
+
+/// `type` is stored also as null, as every answer must show it; `title` and `url` are left out when not given.
+fn source(value: Json, path: Path<'_>) -> Result<Json, DocumentError> {
+    let [source_type, title, url] = document::fields(value, path, ["type", "title", "url"])?;
+    let type_path = path.key("type");
+    let source_type = document::string(source_type, type_path)?;
+    if let Some(other) = source_type.as_deref().filter(|one| !matches!(*one, "positive" | "negative" | "new")) {
+        return Err(document::not_allowed(type_path, other, "positive, negative, new, null"));
+    }
+    Ok(document::object([
+        ("type", Some(source_type.map_or(Json::Null, Json::String))),
+        ("title", document::string(title, path.key("title"))?.map(Json::String)),
+        ("url", document::string(url, path.key("url"))?.map(Json::String)),
+    ]))
+}
+
+impl Feedback {
+    pub fn key(&self) -> FeedbackKey {
+        FeedbackKey {
+            organization_id: self.organization_id.clone(),
+            project_id: self.project_id.clone(),
+            id: self.id.clone(),
+        }
+    }
+
+    /// The feedback to store, on a message of the conversation `owner_id`. `previous` is the stored one of the id: an
+    /// upsert that names no `createdAt` keeps its.
+    pub fn resolve(
+        document: &FeedbackDocument,
+        identity: &Identity,
+        owner_id: &str,
+        previous: Option<&Feedback>,
+        now: EpochMillis,
+    ) -> Feedback {
+        Feedback {
+            organization_id: identity.organization_id.clone(),
+            project_id: identity.project_id.clone(),
+            id: FeedbackId::new(document.id.clone().unwrap_or_else(resolve::new_id)),
+            integration_id: identity.integration_id.clone(),
+            feedback_type: document.feedback_type,
+            message_id: document.message_id.clone(),
+            owner_id: owner_id.to_owned(),
+            detached: false,
+            created_at: document.created_at.or(previous.map(|previous| previous.created_at)).unwrap_or(now),
+            updated_at: document.updated_at.unwrap_or(now),
+            reasons: document.reasons.clone(),
+            details: document.details.clone(),
+            properties: document.properties.clone(),
+            user_properties: document.user_properties.clone(),
+            sources: document.sources.clone(),
+        }
+    }
+
+    /// What a query shows: none where the conversation has the message no more.
+    pub fn conversation_id(&self) -> Option<&str> {
+        (!self.detached).then_some(&self.owner_id)
+    }
+
+    /// Appends the stored feedback's JSON object without its closing brace, so that more members can follow.
+    pub fn write_open(&self, text: &mut String) {
+        text.push('{');
+        write_field("id", Some(self.id.as_str()), text);
+        write_field("type", Some(self.feedback_type.as_str()), text);
+        write_field("messageId", Some(&self.message_id), text);
+        write_time("createdAt", self.created_at, text);
+        write_time("updatedAt", self.updated_at, text);
+        write_raw("reasons", self.reasons.as_ref(), text);
+        write_field("details", self.details.as_deref(), text);
+        write_raw("properties", self.properties.as_ref(), text);
+        write_raw("userProperties", self.user_properties.as_ref(), text);
+        write_raw("sources", self.sources.as_ref(), text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_checked() {
+        for (fields, refused) in [
+            (r#""type":"positive","messageId":"m""#, None),
+            (r#""type":"negative","messageId":"m","reasons":null,"sources":[],"details":null,"x":1"#, None),
+            (r#""type":"positive","messageId":"m","reasons":[{"label":"a","details":"b","more":1}]"#, None),
+            (r#""type":"positive","messageId":"m","sources":[{"type":"new"},{"type":null,"url":"u"}]"#, None),
+            (r#""messageId":"m""#, Some("type")),
+            (r#""type":"neutral","messageId":"m""#, Some("type")),
+            (r#""type":"positive""#, Some("messageId")),
+            (r#""type":"positive","messageId":null"#, Some("messageId")),
+            (r#""type":"positive","messageId":7"#, Some("messageId")),
+            (r#""type":"positive","messageId":"m","reasons":{}"#, Some("reasons")),
+            (r#""type":"positive","messageId":"m","reasons":[{"label":"a"}]"#, Some("reasons[0].details")),
+            (r#""type":"positive","messageId":"m","reasons":[{"label":1,"details":""}]"#, Some("reasons[0].label")),
+            (r#""type":"positive","messageId":"m","sources":[{"type":"neutral"}]"#, Some("sources[0].type")),
+            (r#""type":"positive","messageId":"m","sources":[{"type":null,"title":1}]"#, Some("sources[0].title")),
+            (r#""type":"positive","messageId":"m","details":5"#, Some("details")),
+            (r#""type":"positive","messageId":"m","updatedAt":"never""#, Some("updatedAt")),
+        ] {
+            let found = parse(format!("{{{fields}}}").as_bytes()).err();
+            assert_eq!(found.as_ref().map(|error| error.path.as_str()), refused, "{fields}: {found:?}");
+        }
+        let body = br#"{"type":"positive","messageId":"m","sources":[{"url":"u"}]}"#;
+        assert_eq!(parse(body).unwrap().sources.unwrap().get(), r#"[{"type":null,"url":"u"}]"#);
+    }
+}
