@@ -85,6 +85,14 @@ impl Caller {
         Scope { organization_id: self.key.organization_id.clone(), project_id: self.project().cloned() }
     }
 
+    /// What a report sees whose parameter names a project: 403 for another one than the key's.
+    pub fn scope_in(&self, named: Option<&str>) -> Result<Scope, Problem> {
+        match self.reach(named) {
+            Reach::Projects(organization_id, project_id) => Ok(Scope { organization_id, project_id }),
+            Reach::Nothing => Err(Problem::forbidden("project_id: another project than the key's is named")),
+        }
+    }
+
     /// What a look-up by id sees; `named` is the parameter `projectId`, which narrows an `org` key.
     pub fn reach(&self, named: Option<&str>) -> Reach {
         let organization = self.key.organization_id.clone();

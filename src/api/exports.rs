@@ -17,8 +17,7 @@ pub async fn conversations(services: &Services, call: &mut Call) -> Result<Respo
     export(services, call, &view::CONVERSATIONS).await
 }
 
-/// `POST /query/<view>/export`
-pub /// `POST /query/events/export`
+/// `POST /query/events/export`
 pub async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     export(services, call, &view::EVENTS).await
 }

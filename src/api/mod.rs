@@ -5,8 +5,8 @@
 //! - [`access`]: which key may call what, and the only place that makes a [`Scope`](crate::query::engine::Scope) or an
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
-//! - [`conversations`], [`events`], [`feedback`], [`queries`], [`exports`], [`properties`]: the handlers, a file per
-//!   resource.
+//! - [`conversations`], [`events`], [`feedback`], [`queries`], [`exports`], [`properties`],
+//!   [`search_analytics`]: the handlers, a file per resource.
 //! - [`openapi`]: what is said about each route, as `/openapi.json`; [`docs`]: the same as a page.
 //! - [`listener`]: connections, their time-outs, and draining.
 //!
@@ -34,6 +34,7 @@ pub mod problem;
 mod properties;
 mod queries;
 pub mod routes;
+mod search_analytics;
 
 /// What the handlers work on.
 pub struct Services {

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
-use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries};
+use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -70,6 +70,12 @@ pub static ROUTES: &[Route<Services>] = &[
     }),
     route(Method::POST, "/query/property-values", Access::Readers, |services, call| {
         Box::pin(properties::values(services, call))
+    }),
+    route(Method::GET, "/query/top-search-queries", Access::Readers, |services, call| {
+        Box::pin(search_analytics::top_search_queries(services, call))
+    }),
+    route(Method::GET, "/query/weekly-search-users", Access::Readers, |services, call| {
+        Box::pin(search_analytics::weekly_search_users(services, call))
     }),
     route(Method::POST, "/query/events", Access::Readers, |services, call| Box::pin(queries::events(services, call))),
     route(Method::POST, "/query/feedback", Access::Readers, |services, call| {

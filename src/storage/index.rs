@@ -556,6 +556,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn references_find_all_their_rows_once() {
+        let mut builder = IndexBuilder::new();
+        for row in 0..2_000 {
+            builder.push(hash(row), None, 2, b"x");
+            // Twice the same, one that many rows share, one of its own.
+            for reference in [row % 7, row % 7, 1_000 + row] {
+                builder.push_reference(hash(10_000 + reference));
+            }
+        }
+        let (store, path, object) = (InMemory::new(), Path::from("a.idx"), builder.finish().unwrap());
+        store.put(&path, object.clone().into()).await.unwrap();
+        let index = FileIndex::open(&store, path, object.len() as u64).await.unwrap();
+        for shared in 0..7 {
+            let expected: Vec<u32> = (0..2_000).filter(|row| row % 7 == shared).collect();
+            assert_eq!(index.find_reference(&store, hash(10_000 + shared)).await.unwrap(), expected);
+        }
+        for row in (0..2_000).step_by(13) {
+            assert_eq!(index.find_reference(&store, hash(11_000 + row)).await.unwrap(), [row]);
+            assert_eq!(index.previous(&store, row).await.unwrap(), "x");
+            assert_eq!(index.message_range(&store, row).await.unwrap(), row * 2..row * 2 + 2);
+        }
+        assert!(index.find_reference(&store, hash(1)).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn absent_keys_are_not_found_and_seldom_read() {
         let (store, index) = stored(20_000).await;
         let absent = 50_000..100_000;

@@ -256,16 +256,19 @@ fn take_along<R: Dependent>(tail: &Tail<R>, key: &ConversationKey, owned: &Depen
     }
 }
 
+/// What is stored under a key.
+struct Stored<R> {
+    record: Arc<R>,
+    /// Where it lies, if in a file.
+    row: Option<(u32, u32)>,
+}
+
 /// The stored row of a key: from the tail, else from the prefetched file row.
-fn existing<R: TableRow>(
-    tail: &Tail<R>,
-    key: &Key<R::Id>,
-    hit: Option<&RecordHit<R>>,
-) -> Option<(Arc<R>, Option<(u32, u32)>)> {
+fn existing<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&RecordHit<R>>) -> Option<Stored<R>> {
     match tail.get(key) {
-        Some(TailEntry::Live(row)) => Some((row.value.clone(), None)),
+        Some(TailEntry::Live(row)) => Some(Stored { record: row.value.clone(), row: None }),
         Some(TailEntry::Deleted) => None,
-        None => hit.map(|hit| (hit.record.clone(), Some((hit.source, hit.row)))),
+        None => hit.map(|hit| Stored { record: hit.record.clone(), row: Some((hit.source, hit.row)) }),
     }
 }
 
@@ -289,14 +292,20 @@ pub fn resolve_event(
     let stored = document.id.as_deref().and_then(|id| {
         existing(staged.events.tail(), &key_of(identity, Event::make_id(id)), prefetched.event.as_ref())
     });
-    let previous = stored.as_ref().map(|(event, _)| event.as_ref());
+    let previous = stored.as_ref().map(|stored| stored.record.as_ref());
     let event = Event::resolve(document, identity, previous, time::now());
     let holder = event.message_id().and_then(|message| holder_of(staged, identity, message, prefetched));
-    let event = Arc::new(match holder.and_then(|holder| event.linked(Some(&holder.id))) {
-        Some(linked) => linked,
-        None => event,
-    });
-    let replaces = stored.and_then(|(_, row)| row);
+    let (owner_id, detached) = match holder {
+        Some(holder) => (Some(holder.id), false),
+        // It stays the event of the conversation that had the message.
+        None => {
+            let kept = previous.filter(|previous| previous.message_id() == event.message_id());
+            let kept = kept.and_then(|previous| previous.owner_id.clone());
+            (kept.clone(), kept.is_some())
+        }
+    };
+    let event = Arc::new(Event { owner_id, detached, ..event });
+    let replaces = stored.and_then(|stored| stored.row);
     (Step { operation: Operation::UpsertEvent(event.clone()), replaces }, Outcome::Event(event))
 }
 
@@ -314,9 +323,9 @@ pub fn resolve_feedback(
     let stored = document.id.as_deref().and_then(|id| {
         existing(staged.feedback.tail(), &key_of(identity, Feedback::make_id(id)), prefetched.feedback.as_ref())
     });
-    let previous = stored.as_ref().map(|(feedback, _)| feedback.as_ref());
+    let previous = stored.as_ref().map(|stored| stored.record.as_ref());
     let feedback = Arc::new(Feedback::resolve(document, identity, &holder.id, previous, time::now()));
-    let replaces = stored.and_then(|(_, row)| row);
+    let replaces = stored.and_then(|stored| stored.row);
     Ok((Step { operation: Operation::UpsertFeedback(feedback.clone()), replaces }, Outcome::Feedback(feedback)))
 }
 
@@ -326,8 +335,8 @@ pub fn resolve_feedback_deletion(
     key: &Key<<Feedback as TableRow>::Id>,
     prefetched: &Prefetched,
 ) -> Option<Step> {
-    let (feedback, replaces) = existing(staged.feedback.tail(), key, prefetched.feedback.as_ref())?;
-    (!feedback.detached).then(|| Step { operation: feedback.delete(), replaces })
+    let stored = existing(staged.feedback.tail(), key, prefetched.feedback.as_ref())?;
+    (!stored.record.detached).then(|| Step { operation: stored.record.delete(), replaces: stored.row })
 }
 
 /// Which keys of a sidecar index to look in.

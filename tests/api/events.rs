@@ -169,3 +169,56 @@ fn an_upsert_replaces_by_id_within_the_project() {
         }
     }
 }
+
+#[test]
+fn search_reports() {
+    let mut site = Site::start(&[]);
+    let (key, other) = (site.api_key(), site.key("api", "acme", Some("shop"), &[]));
+    let search = |key: &str, text: &str, day: &str, user: Value| {
+        let event = json!({"type": "s", "entityType": "search", "searchQuery": text, "createdAt": day,
+            "userProperties": user});
+        log(&site, key, &event.to_string());
+    };
+    let empty = json!({"data": {"result": [], "total": 0}});
+    for path in ["/query/top-search-queries", "/query/weekly-search-users"] {
+        assert_eq!(site.get(path, &key), empty);
+    }
+    search(&key, "b", "2024-08-26", json!({"userId": "u"}));
+    search(&key, "a", "2024-09-01T23:59:59.999Z", json!({"userId": null, "id": "u"}));
+    search(&key, "b", "2024-08-27", json!({"userId": 5, "id": "u"}));
+    search(&key, "c", "2024-09-02", json!({"userId": "u"}));
+    search(&key, "c", "2024-09-03", json!({"other": "u"}));
+    search(&key, "B", "2024-09-08", json!(null));
+    search(&other, "theirs", "2024-09-08", json!({"userId": "x"}));
+    log(&site, &key, r#"{"type":"s","entityType":"message","messageId":"m","userProperties":{"userId":"y"}}"#);
+    let top = |rows: &[(&str, &str)]| {
+        let rows: Vec<Value> = rows.iter().map(|(text, count)| json!({"search_query": text, "count": count})).collect();
+        json!({"data": {"result": rows, "total": rows.len()}})
+    };
+    let weeks = |rows: &[(&str, &str)]| {
+        let row = |(day, users): &(&str, &str)| json!({"week": format!("{day}T00:00:00.000Z"), "unique_users": users});
+        let rows: Vec<Value> = rows.iter().map(row).collect();
+        json!({"data": {"result": rows, "total": rows.len()}})
+    };
+    for _ in 0..2 {
+        let queries = top(&[("b", "2"), ("c", "2"), ("B", "1"), ("a", "1")]);
+        assert_eq!(site.get("/query/top-search-queries", &key), queries);
+        assert_eq!(site.get("/query/top-search-queries?project_id=docs", &key), queries);
+        let later = top(&[("c", "2"), ("B", "1")]);
+        assert_eq!(site.get("/query/top-search-queries?after=2024-09-02", &key), later);
+        assert_eq!(site.get("/query/top-search-queries?after=2024-09-02T02:00:00%2B02:00", &key), later);
+        let users = weeks(&[("2024-08-26", "2"), ("2024-09-02", "1")]);
+        assert_eq!(site.get("/query/weekly-search-users", &key), users);
+        assert_eq!(
+            site.get("/query/weekly-search-users?after=2024-09-01", &key),
+            weeks(&[("2024-08-26", "1"), ("2024-09-02", "1")])
+        );
+        site.restart();
+    }
+    for path in ["/query/top-search-queries", "/query/weekly-search-users"] {
+        site.refused(400, "GET", &format!("{path}?after=soon"), &key, None);
+        site.refused(403, "GET", &format!("{path}?project_id=shop"), &key, None);
+        let web = site.key("web", "acme", Some(PROJECT), &["query"]);
+        site.refused(403, "GET", path, &web, None);
+    }
+}

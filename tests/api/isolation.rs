@@ -16,6 +16,22 @@ fn document(id: &str, project: Option<&str>, owner: &str) -> String {
     )
 }
 
+/// Logs an event and a feedback of an id.
+fn log_records(site: &Site, key: &str, id: &str, project: Option<&str>, owner: &str) {
+    for (path, body) in records(id, project, owner) {
+        site.ok("POST", path, key, Some(&body));
+    }
+}
+
+fn records(id: &str, project: Option<&str>, owner: &str) -> [(&'static str, String); 2] {
+    let project = project.map_or(Value::Null, Value::from);
+    let event = json!({"id": id, "type": owner, "entityType": "search", "searchQuery": owner, "projectId": project,
+        "createdAt": "2024-01-01", "properties": {"owner": owner}, "userProperties": {"userId": owner}});
+    let feedback = json!({"id": id, "type": "positive", "messageId": "m", "projectId": project, "details": owner,
+        "createdAt": "2024-01-01", "updatedAt": "2024-01-01", "properties": {"owner": owner}});
+    [("/events", event.to_string()), ("/feedback", feedback.to_string())]
+}
+
 struct Owner {
     name: &'static str,
     organization: &'static str,
@@ -59,7 +75,13 @@ fn view(site: &Site, owner: &Owner) -> Vec<String> {
             .iter()
             .map(|path| site.ok("GET", path, &owner.api, None).text())
             .collect();
-    seen.push(site.ok("POST", "/query/conversations", &owner.api, Some("{}")).text());
+    for view in ["conversations", "events", "feedback"] {
+        seen.push(site.ok("POST", &format!("/query/{view}"), &owner.api, Some("{}")).text());
+    }
+    let feedback = format!("/feedback/only-{}", owner.name);
+    for path in ["/feedback", "/feedback/same", &feedback, "/query/top-search-queries", "/query/weekly-search-users"] {
+        seen.push(site.ok("GET", path, &owner.api, None).text());
+    }
     seen
 }
 
@@ -78,6 +100,7 @@ fn nothing_crosses_a_project_or_an_organization() {
     for owner in &owners {
         for id in ["same".to_string(), format!("only-{}", owner.name)] {
             site.log(&owner.api, &document(&id, None, owner.name));
+            log_records(&site, &owner.api, &id, None, owner.name);
         }
     }
     // Every key, and the owners that it reaches.
@@ -118,10 +141,13 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
             ("GET", format!("/conversations/{only}{parameters}")),
             ("DELETE", format!("/conversations/{only}{parameters}")),
             ("GET", format!("/conversations/external/ext-{only}{parameters}")),
+            ("GET", format!("/feedback/{only}{parameters}")),
+            ("DELETE", format!("/feedback/{only}{parameters}")),
         ] {
             let answer = site.send(method, &path, key, None);
             // A web key gets 403 from a whole route, never from one conversation.
-            let expected = if context.starts_with("web") && path.contains("/external/") { 403 } else { 404 };
+            let readers = path.contains("/external/") || path.starts_with("/feedback");
+            let expected = if context.starts_with("web") && readers { 403 } else { 404 };
             assert_eq!(answer.status, expected, "{context}: {method} {path}: {}", answer.text());
             assert!(
                 !answer.text().contains(other.project) || path.contains(other.project),
@@ -149,6 +175,18 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
         let text = answer.text();
         for of_other in [format!(",{},", other.name), format!("\"{}\"", other.name), format!("{}_only", other.name)] {
             assert!(!text.contains(&of_other), "{context}: {path}: {text}");
+        }
+    }
+    for filter in nosy_queries(other).iter().filter(|filter| !filter.contains("tags")) {
+        for view in ["events", "feedback"] {
+            let (path, request) = (format!("/query/{view}"), format!(r#"{{"where":{filter}}}"#));
+            let answer = site.send("POST", &path, key, Some(&request));
+            if context.starts_with("web") {
+                assert_eq!(answer.status, 403, "{context}");
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{context}: {request}: {}", answer.text());
+            assert_eq!(answer.json()["data"]["total"], 0, "{context}: {request}: {}", answer.text());
         }
     }
     for filter in nosy_queries(other) {
@@ -181,6 +219,9 @@ fn change(site: &Site, key: &str, other: &Owner, own: &Owner, context: &str) {
         for id in ["same", only.as_str(), "brand-new"] {
             let body = document(id, Some(other.project), "intruder");
             site.refused(403, "POST", "/conversations", key, Some(&body));
+            for (path, body) in records(id, Some(other.project), "intruder") {
+                site.refused(403, "POST", path, key, Some(&body));
+            }
         }
     }
     // Under the other's id it is a conversation of one's own.
@@ -190,6 +231,9 @@ fn change(site: &Site, key: &str, other: &Owner, own: &Owner, context: &str) {
         (&json!(own.project), &json!(own.name)),
         "{context}"
     );
+    // The same ids as the other's; they go with one's own conversation.
+    let event = json!({"id": only, "type": "x", "entityType": "conversation", "conversationId": only});
+    site.ok("POST", "/events", key, Some(&event.to_string()));
     let path = format!("/conversations/{only}");
     assert_eq!(site.get(&path, &other.api)["properties"]["owner"], other.name, "{context}");
     site.ok("DELETE", &path, key, None);
@@ -209,6 +253,25 @@ fn count(site: &Site, name: &str, key: &str, reached: &[&Owner]) {
         for conversation in all {
             assert!(owners.iter().any(|owner| conversation["properties"]["owner"] == *owner), "{name}: {conversation}");
         }
+    }
+    if !name.starts_with("web") {
+        let feedback = site.get("/feedback?limit=100", key);
+        assert_eq!(feedback["positiveFeedbackCount"], expected, "{name}");
+        for one in feedback["positiveFeedback"].as_array().expect("a list") {
+            assert_eq!(one["details"], one["conversation"]["properties"]["owner"], "{name}");
+            assert!(owners.iter().any(|owner| one["details"] == *owner), "{name}: {one}");
+        }
+        for view in ["events", "feedback"] {
+            let rows = site.query_view(view, key, r#"{"groupBy":[{"field":"properties","path":["owner"]}]}"#);
+            let found = rows["result"].as_array().expect("rows").iter().map(|row| row["properties.owner"].as_str());
+            assert_eq!(found.flatten().collect::<Vec<_>>(), owners, "{name}: {view}");
+            assert_eq!(site.query_view(view, key, "{}")["total"], expected, "{name}: {view}");
+        }
+        assert_eq!(site.get("/query/top-search-queries", key)["data"]["total"], reached.len(), "{name}");
+        assert_eq!(
+            site.get("/query/weekly-search-users", key)["data"]["result"][0]["unique_users"],
+            reached.len().to_string()
+        );
     }
     if name.starts_with("web []") {
         return;

@@ -11,7 +11,7 @@ use crate::support::{BINARY, Server, create_key};
 use crate::writers::{Ledger, document, verify, write};
 
 /// The places of a flush at which a debug build can be told to abort (`CONVOLAKE_FAIL_AT`).
-const FAIL_POINTS: [&str; 6] = [
+pub const FAIL_POINTS: [&str; 6] = [
     "flush:before-files",
     "flush:after-files",
     "flush:after-intent",

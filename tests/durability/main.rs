@@ -7,4 +7,5 @@ mod support;
 mod crashes;
 mod foreign_readers;
 mod kill;
+mod records;
 mod writers;

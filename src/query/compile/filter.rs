@@ -132,7 +132,7 @@ fn text(value: &str) -> Expr {
     lit(ScalarValue::Utf8View(Some(value.to_owned())))
 }
 
-fn time(millis: i64) -> Expr {
+pub(super) fn time(millis: i64) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(millis.saturating_mul(1000)), Some("UTC".into())))
 }
 

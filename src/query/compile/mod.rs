@@ -16,11 +16,15 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::scalar::ScalarValue;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 
 pub use filter::json_field;
+use literal::WholeBounds;
 pub use texts::texts;
 
-use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query};
+use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query, TimeUnit};
 use super::functions;
 use super::scan::{self, Form, ScanColumn, ScanOptions, Scope, SnapshotProvider};
 use super::view::FieldKind;
@@ -186,6 +190,57 @@ pub fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
     Ok(GroupedPlan { plan: SizedPlan { plan: builder.project(output)?.build()?, batch_size }, order })
 }
 
+/// What is made of search events (contract A4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchReport {
+    /// Texts that were searched for, the most frequent first.
+    TopQueries,
+    /// Distinct users of each ISO week, in UTC.
+    WeeklyUsers,
+}
+
+/// The groups of a report, and as text their counts. `after`: epoch milliseconds, possibly with a fraction.
+pub fn search_report(report: SearchReport, after: Option<&str>, source: &Source) -> Result<GroupedPlan> {
+    let mut columns = Columns::default();
+    let search = lit(ScalarValue::Utf8View(Some("search".to_owned())));
+    let mut predicate = columns.add(ScanColumn::Plain("eventType")).eq(search);
+    let created_at = columns.add(ScanColumn::Plain("createdAt"));
+    if let Some(after) = after {
+        predicate = predicate.and(created_at.clone().gt_eq(filter::time(WholeBounds::of(after).ceil)));
+    }
+    let group = match report {
+        SearchReport::TopQueries => columns.add(ScanColumn::Plain("searchQuery")),
+        SearchReport::WeeklyUsers => {
+            functions::time_bucket(TimeUnit::Week, TimeZone::UTC, Weekday::Monday).call(vec![created_at])
+        }
+    };
+    let user_id = columns.path(JsonField::UserProperties, &["userId".to_owned()], Form::Text);
+    let id = columns.path(JsonField::UserProperties, &["id".to_owned()], Form::Text);
+    let user = when(user_id.clone().is_not_null(), user_id).otherwise(id)?;
+    let (builder, batch_size) = source.scan(columns, false)?;
+    let builder = builder.filter(predicate)?;
+    let builder = match report {
+        SearchReport::TopQueries => {
+            builder.project([group.alias("g0")])?.aggregate([named("g0")], [count(lit(1_i64)).alias("a0")])?
+        }
+        SearchReport::WeeklyUsers => builder
+            .project([group.alias("g0"), user.alias("v0")])?
+            .filter(named("v0").is_not_null())?
+            .aggregate([named("g0")], [functions::count_distinct().call(vec![named("v0")]).alias("a0")])?,
+    };
+    let shown = [
+        named("g0").alias("o0"),
+        cast(named("a0"), DataType::Utf8View).alias("o1"),
+        named("a0").alias("s0"),
+        named("g0").alias("s1"),
+    ];
+    let order = match report {
+        SearchReport::TopQueries => vec![SortColumn::new("s0", true), SortColumn::new("s1", false)],
+        SearchReport::WeeklyUsers => vec![SortColumn::new("s1", false)],
+    };
+    Ok(GroupedPlan { plan: SizedPlan { plan: builder.project(shown)?.build()?, batch_size }, order })
+}
+
 fn group_name(index: usize) -> String {
     format!("g{index}")
 }
@@ -212,7 +267,7 @@ fn grouped_value(expr: &ColumnExpr) -> Expr {
         ColumnExpr::Group(index) => named(&group_name(*index)),
         ColumnExpr::Aggregation(index) => named(&aggregate_name(*index)),
         // `check` makes every field of a grouped query a group key.
-        ColumnExpr::Field(_) => lit(datafusion::scalar::ScalarValue::Utf8View(None)),
+        ColumnExpr::Field(_) => lit(ScalarValue::Utf8View(None)),
     }
 }
 
@@ -393,7 +448,7 @@ pub fn feedback_count(source: &Source, feedback_type: &str) -> Result<SizedPlan>
 }
 
 fn visible_feedback(columns: &mut Columns, feedback_type: &str) -> Expr {
-    let wanted = lit(datafusion::scalar::ScalarValue::Utf8View(Some(feedback_type.to_owned())));
+    let wanted = lit(ScalarValue::Utf8View(Some(feedback_type.to_owned())));
     let has_message = columns.add(ScanColumn::Plain("conversationId")).is_not_null();
     columns.add(ScanColumn::Plain("type")).eq(wanted).and(has_message)
 }

@@ -30,10 +30,11 @@ pub use super::scan::Scope;
 
 use self::row_count::RowCountExec;
 use self::session::{Limits, Session, query_error, sorted};
-use super::compile::{self, PageColumn, PagePlan, SizedPlan, Source};
+pub use super::compile::SearchReport;
+use super::compile::{self, GroupedPlan, PageColumn, PagePlan, SizedPlan, Source};
 use super::dsl::{Export, PropertyQuery, Query};
 use super::error::QueryError;
-use super::render::{self, ResultWriter, RowWriter};
+use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
 use crate::storage::snapshot::{RowAddress, Snapshot, Table};
 
@@ -43,6 +44,8 @@ const STACK_BYTES: usize = 32 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
 /// A sort keeps at most this many rows in one heap; above that it sorts everything, which can spill.
 const MAX_TOP_ROWS: usize = 200_000;
+/// Rows of the report on search texts (contract A4).
+const TOP_SEARCH_QUERIES: usize = 100;
 
 /// An export takes as long as its client reads, so it has this many times a query's deadline.
 const EXPORT_DEADLINES: u32 = 10;
@@ -107,7 +110,8 @@ impl QueryEngine {
 
     /// Answers a query. Returns once the first chunk is ready, so that a limit hit before still gets its status.
     pub async fn run(&self, snapshot: Arc<Snapshot>, scope: Scope, query: Query) -> Result<QueryAnswer, QueryError> {
-        self.start(snapshot, scope, self.deadline, Request::Query(query)).await
+        let source = Source { snapshot, table: query.view.table, scope };
+        self.start(source, self.deadline, Request::Query(query)).await
     }
 
     /// The same rows as CSV (contract A4).
@@ -117,27 +121,36 @@ impl QueryEngine {
         scope: Scope,
         export: Export,
     ) -> Result<QueryAnswer, QueryError> {
-        self.start(snapshot, scope, EXPORT_DEADLINES * self.deadline, Request::Export(export)).await
+        let source = Source { snapshot, table: export.query.view.table, scope };
+        self.start(source, EXPORT_DEADLINES * self.deadline, Request::Export(export)).await
     }
 
-    async fn start(
+    /// Answers a report on search events (contract A4). `after`: epoch milliseconds, possibly with a fraction.
+    pub async fn search_report(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
-        deadline: Duration,
-        request: Request,
+        report: SearchReport,
+        after: Option<String>,
     ) -> Result<QueryAnswer, QueryError> {
+        let source = Source { snapshot, table: Table::Events, scope };
+        self.start(source, self.deadline, Request::SearchReport(report, after)).await
+    }
+
+    async fn start(&self, source: Source, deadline: Duration, request: Request) -> Result<QueryAnswer, QueryError> {
         let slot = self.slot().await?;
         let deadline = Deadline::after(deadline);
         let limits = Arc::clone(&self.limits);
         let (sender, receiver) = mpsc::channel(4);
         let task = self.handle.spawn(async move {
             let mut output = Output { sender: sender.clone(), chunk: Vec::new() };
-            let table = request.query().view.table;
-            let execution = Execution { source: Source { snapshot, table, scope }, limits };
+            let execution = Execution { source, limits };
             let answered = match &request {
                 Request::Query(query) => deadline.limit(execution.answer(query, &mut output)).await,
                 Request::Export(export) => deadline.limit(execution.export(export, &mut output)).await,
+                Request::SearchReport(report, after) => {
+                    deadline.limit(execution.answer_report(*report, after.as_deref(), &mut output)).await
+                }
             };
             let last = match answered {
                 Ok(()) => Message::End,
@@ -236,6 +249,8 @@ impl QueryEngine {
     }
 }
 
+/// What a task answers.
+
 impl Drop for QueryEngine {
     /// A runtime must not block on its own end inside another runtime's thread.
     fn drop(&mut self) {
@@ -248,15 +263,7 @@ impl Drop for QueryEngine {
 enum Request {
     Query(Query),
     Export(Export),
-}
-
-impl Request {
-    fn query(&self) -> &Query {
-        match self {
-            Request::Query(query) => query,
-            Request::Export(export) => &export.query,
-        }
-    }
+    SearchReport(SearchReport, Option<String>),
 }
 
 #[derive(Clone, Copy)]
@@ -406,7 +413,10 @@ impl Execution {
         output: &mut Output,
     ) -> Result<(), QueryError> {
         let total = if query.grouped {
-            self.write_groups(query, writer, output).await?
+            let grouped = compile::grouped(query, &self.source).map_err(|error| self.error(error))?;
+            writer.open(&mut output.chunk);
+            let window = Window { skip: query.offset, left: query.limit };
+            self.write_groups(grouped, fetch(query), window, writer, output).await?
         } else {
             self.write_rows(query, writer, output).await?
         };
@@ -414,21 +424,42 @@ impl Execution {
         output.flush_above(0).await
     }
 
+    async fn answer_report(
+        &self,
+        report: SearchReport,
+        after: Option<&str>,
+        output: &mut Output,
+    ) -> Result<(), QueryError> {
+        let grouped = compile::search_report(report, after, &self.source).map_err(|error| self.error(error))?;
+        let (names, format, limit) = match report {
+            SearchReport::TopQueries => (["search_query", "count"], ColumnFormat::Text, Some(TOP_SEARCH_QUERIES)),
+            SearchReport::WeeklyUsers => (["week", "unique_users"], ColumnFormat::Time, None),
+        };
+        let formats = names.into_iter().zip([format, ColumnFormat::Text]);
+        let columns = formats.map(|(name, format)| Column { name: name.to_owned(), format, omit_null: false });
+        let mut writer = RowWriter::new(columns.collect());
+        output.chunk.extend_from_slice(br#"{"data":{"result":["#);
+        let window = Window { skip: 0, left: limit.unwrap_or(usize::MAX) };
+        let total = self.write_groups(grouped, limit, window, &mut writer, output).await?;
+        output.chunk.extend_from_slice(format!("],\"total\":{total}}}}}").as_bytes());
+        output.flush_above(0).await
+    }
+
+    /// Writes a window of the ordered groups; gives the number of all.
     async fn write_groups<W: ResultWriter + Send>(
         &self,
-        query: &Query,
+        grouped: GroupedPlan,
+        fetch: Option<usize>,
+        mut window: Window,
         writer: &mut W,
         output: &mut Output,
     ) -> Result<u64, QueryError> {
-        let grouped = compile::grouped(query, &self.source).map_err(|error| self.error(error))?;
         let session = self.session(grouped.plan.batch_size)?;
         let plan = session.plan(&grouped.plan.plan).await.map_err(|error| self.error(error))?;
         let groups = Arc::new(AtomicU64::new(0));
         let counted: Arc<dyn ExecutionPlan> = Arc::new(RowCountExec::new(plan, Arc::clone(&groups)));
-        let plan = sorted(counted, &grouped.order, fetch(query)).map_err(|error| self.error(error))?;
+        let plan = sorted(counted, &grouped.order, fetch).map_err(|error| self.error(error))?;
         let mut stream = execute_stream(plan, session.task()).map_err(|error| self.error(error))?;
-        let mut window = Window { skip: query.offset, left: query.limit };
-        writer.open(&mut output.chunk);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| self.error(error))?;
             let rows = window.take(batch.num_rows());
