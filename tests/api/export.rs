@@ -195,9 +195,7 @@ fn unpack_json_and_null() {
         let (header, rows) = table(
             &site,
             &key,
-            &format!(
-                r#"{{"select":[{{"type":"field","field":"properties","mode":"json"}},{{"type":"field","field":"tags"}}],"limit":2}}"#
-            ),
+            r#"{"select":[{"type":"field","field":"properties","mode":"json"},{"type":"field","field":"tags"}],"limit":2}"#,
         );
         assert_eq!(header, ["properties", "tags"]);
         assert_eq!(

@@ -131,6 +131,7 @@ fn render(document: &Value) -> String {
             }
         }
     }
+    entries.sort_by_key(|entry| openapi::position(&entry.method.to_uppercase(), entry.path));
     let of_tag = |tag: &str| -> Vec<&Entry<'_>> {
         let has_tag = |entry: &&Entry<'_>| elements(entry.operation, "tags").any(|one| one == tag);
         entries.iter().filter(has_tag).collect()
@@ -247,10 +248,11 @@ fn parameters(document: &Value, operation: &Value, html: &mut String) {
         let shape = parameter.get("schema").unwrap_or(&Value::Null);
         put!(
             rows,
-            "<div class=\"field\"><code>{}</code> <span class=\"type\">{} · {}</span> {needed}<p>{}</p></div>",
+            "<div class=\"field\"><code>{}</code> <span class=\"type\">{} · {}{}</span> {needed}<p>{}</p></div>",
             escape(text(parameter, "name")),
             escape(text(parameter, "in")),
             schema::type_of(shape),
+            schema::limits(shape),
             inline(text(parameter, "description"))
         );
     }
@@ -269,7 +271,8 @@ fn code(title: &str, text: &str, html: &mut String) {
 
 fn curl(entry: &Entry<'_>, body: Option<&str>) -> String {
     let method = if entry.method == "get" { String::new() } else { format!(" -X {}", entry.method.to_uppercase()) };
-    let mut command = format!("curl{method} \"$HOST{}\"", entry.path);
+    // Braces mean something to curl.
+    let mut command = format!("curl{method} \"$HOST{}\"", entry.path.replace(['{', '}'], ""));
     let is_public = entry.operation.get("security").and_then(Value::as_array).is_some_and(Vec::is_empty);
     if !is_public {
         command.push_str(" \\\n  -H \"Authorization: Bearer $KEY\"");

@@ -77,9 +77,13 @@ fn write_body(schema: &Value, levels: usize, html: &mut String) {
 fn write_inner(schema: &Value, levels: usize, html: &mut String) {
     if schema.get("properties").is_some() {
         html.push_str("<div class=\"fields\">");
-        for (name, field) in members(schema, "properties") {
-            let needed = elements(schema, "required").any(|one| one == name);
-            write_field(name, field, needed, levels, html);
+        let is_needed = |name: &str| elements(schema, "required").any(|one| one == name);
+        let all = || members(schema, "properties");
+        for (name, field) in all().filter(|(name, _)| is_needed(name)) {
+            write_field(name, field, true, levels, html);
+        }
+        for (name, field) in all().filter(|(name, _)| !is_needed(name)) {
+            write_field(name, field, false, levels, html);
         }
         html.push_str("</div>");
         return;
@@ -96,9 +100,6 @@ fn write_inner(schema: &Value, levels: usize, html: &mut String) {
 
 fn write_field(name: &str, field: &Value, needed: bool, levels: usize, html: &mut String) {
     let needed = if needed { " <em>required</em>" } else { "" };
-    let default = field
-        .get("default")
-        .map_or_else(String::new, |value| format!(" · default <code>{}</code>", escape(&value.to_string())));
     let about = text(field, "description");
     let has_inner = has_inner(field);
     let kind = if has_inner && field.get("items").is_some() {
@@ -110,9 +111,9 @@ fn write_field(name: &str, field: &Value, needed: bool, levels: usize, html: &mu
     };
     put!(
         html,
-        "<div class=\"field\"><code>{}</code> <span class=\"type\">{kind}{}{default}</span>{needed}",
+        "<div class=\"field\"><code>{}</code> <span class=\"type\">{kind}{}</span>{needed}",
         escape(name),
-        bounds(field)
+        limits(field)
     );
     if !about.is_empty() {
         put!(html, "<p>{}</p>", inline(about));
@@ -131,17 +132,23 @@ fn has_inner(schema: &Value) -> bool {
         || schema.get("items").is_some_and(has_inner)
 }
 
-fn bounds(schema: &Value) -> String {
+/// The bounds and the default of a value, as HTML.
+pub fn limits(schema: &Value) -> String {
     let mut html = String::new();
     match (schema.get("minimum"), schema.get("maximum")) {
         (Some(least), Some(most)) => put!(html, " · {least} to {most}"),
         (Some(least), None) => put!(html, " · from {least}"),
         _ => {}
     }
-    for (key, words) in [("minItems", "at least"), ("maxItems", "at most"), ("maxLength", "characters at most")] {
+    for (key, before, after) in
+        [("minItems", "at least", ""), ("maxItems", "at most", ""), ("maxLength", "at most", " characters")]
+    {
         if let Some(bound) = schema.get(key) {
-            put!(html, " · {words} {bound}");
+            put!(html, " · {before} {bound}{after}");
         }
+    }
+    if let Some(value) = schema.get("default") {
+        put!(html, " · default <code>{}</code>", escape(&value.to_string()));
     }
     html
 }

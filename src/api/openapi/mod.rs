@@ -54,6 +54,11 @@ pub fn tags() -> impl Iterator<Item = (&'static str, &'static str)> {
     TAGS.iter().copied()
 }
 
+/// Where a route stands among the entries: the order in which to read them.
+pub fn position(method: &str, path: &str) -> Option<usize> {
+    operations().position(|operation| operation.method == method && operation.path == path)
+}
+
 /// The examples of a route's body and JSON answer, as they are written in its entry.
 pub fn examples(method: &str, path: &str) -> (Option<&'static str>, Option<&'static str>) {
     let Some(operation) = operation::find(method, path) else { return (None, None) };
