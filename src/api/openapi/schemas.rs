@@ -8,7 +8,8 @@ use crate::query::check::{Vocabulary, vocabulary};
 use crate::query::view::{self, FieldKind, View};
 
 /// The views that can be queried, by the prefix of their schemas' names.
-static VIEWS: [(&str, &View); 1] = [("Conversations", &view::CONVERSATIONS)];
+static VIEWS: [(&str, &View); 3] =
+    [("Conversations", &view::CONVERSATIONS), ("Events", &view::EVENTS), ("Feedback", &view::FEEDBACK)];
 
 pub fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
