@@ -120,7 +120,7 @@ mod tests {
             br#"{"field":"userProperties","key":"","limit":1000,"views":[],"where":{"condition":{"field":"type","operator":"eq","value":"openai"}}}"#,
         );
         let values = values.expect("valid");
-        assert_eq!((values.rows.len(), values.field, values.limit), (1, "userProperties", 1_000));
+        assert_eq!((values.rows.len(), values.field, values.limit), (3, "userProperties", 1_000));
         assert_eq!(values.key.as_deref(), Some(""));
         assert!(values.rows.iter().all(|rows| rows.filter.is_some()));
         let twice = r#"{"field":"properties","views":["conversations_view","conversations_view"]}"#;
