@@ -147,10 +147,76 @@ describe("query.conversations", () => {
   });
 });
 
+describe("events", () => {
+  const event = (document) => client.events.log(security(), document);
+
+  test("of each entity", async () => {
+    const { id, messages } = await log(documents.openai);
+    const message = await event({ entityType: "message", type: "copied", messageId: messages[1].id, properties: { at: 3 } });
+    assert.equal(message.messageId, messages[1].id);
+    assert.deepEqual(message.properties, { at: 3 });
+    const conversation = await event({ entityType: "conversation", type: "opened", conversationId: id });
+    assert.equal(conversation.conversationId, id);
+    for (const user of ["u-1", "u-2", "u-2"]) {
+      const search = await event({ entityType: "search", type: "search", searchQuery: "rotate key", userProperties: { userId: user, additionalProperties: {} } });
+      assert.equal(search.searchQuery, "rotate key");
+    }
+    await event({ entityType: "search", type: "search", searchQuery: "billing" });
+  });
+
+  test("a web key logs", async () => {
+    const logged = await client.events.log({ webIntegrationKey: server.keys.web }, { entityType: "search", type: "search", searchQuery: "sso", createdAt: new Date("2024-08-28T10:00:00Z") });
+    assert.equal(logged.type, "search");
+  });
+
+  test("queried", async () => {
+    const rows = await client.query.queryEvents({ orderBy: [{ field: "createdAt", direction: "desc" }] });
+    assert.equal(rows.data.total, 7);
+    const counts = await client.query.queryEvents({ select: [{ type: "aggregation", aggregation: "count" }], groupBy: [{ field: "type" }] });
+    assert.equal(counts.data.result.length, 3);
+  });
+
+  test("reports on searches", async () => {
+    const top = await client.topSearchQueries({});
+    assert.deepEqual(top.data.result[0], { searchQuery: "rotate key", count: "3" });
+    assert.equal(top.data.total, 3);
+    const weeks = await client.weeklySearchUsers({});
+    assert.equal(weeks.data.result.at(-1).uniqueUsers, "2");
+    const later = await client.topSearchQueries({ after: "2999-01-01" });
+    assert.equal(later.data.total, 0);
+  });
+});
+
+describe("feedback", () => {
+  test("submitted, listed, read, queried", async () => {
+    const { messages } = await log(documents.openai);
+    const given = { type: "negative", messageId: messages[1].id, reasons: [{ label: "wrong", details: "It is elsewhere." }], details: "No." };
+    const submitted = await client.feedback.submit(given);
+    assert.equal(submitted.type, "negative");
+    assert.deepEqual(submitted.reasons, given.reasons);
+    const again = await client.feedback.submit({ ...given, id: submitted.id, type: "positive" });
+    assert.equal(again.id, submitted.id);
+    const read = await client.feedback.getFeedbackById({ id: submitted.id });
+    assert.equal(read.message.id, messages[1].id);
+    const list = await client.feedback.list({ limit: 10 });
+    assert.equal(list.positiveFeedbackCount, 1);
+    assert.equal(list.positiveFeedback[0].id, submitted.id);
+    assert.equal(list.negativeFeedback.length, 0);
+    const rows = await client.query.queryFeedback({});
+    assert.equal(rows.data.total, 1);
+    assert.equal(rows.data.result[0].messageId, messages[1].id);
+  });
+
+  test("of a message that nobody has", async () => {
+    await failure(client.feedback.submit({ type: "positive", messageId: "nobody" }), errors.UnprocessableEntity, 422);
+    await failure(client.feedback.getFeedbackById({ id: "nobody" }), errors.NotFound, 404);
+  });
+});
+
 describe("properties", () => {
   test("keys", async () => {
     const { results } = await client.query.queryPropertyKeys({ field: "properties" });
-    assert.deepEqual(results, ["again", "big", "nested", "odd.name €", "plan", "score"]);
+    assert.deepEqual(results, ["again", "at", "big", "nested", "odd.name €", "plan", "score"]);
     const chosen = await client.query.queryPropertyKeys({ field: "userProperties", views: ["conversations_view"] });
     assert.ok(chosen.results.includes("userId"));
   });
