@@ -341,3 +341,52 @@ fn what_is_refused() {
         r#"{"select":[{"type":"field","field":"properties","mode":"json"},{"type":"field","field":"properties"}]}"#;
     assert_eq!(site.rows(&key, both), json!([{"properties": {"p": 1}}]));
 }
+
+#[test]
+fn events_and_feedback() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    site.log(
+        &key,
+        r#"{"id":"c","type":"openai","messages":[{"id":"m","role":"user","content":"q"},{"id":"n","role":"assistant","content":"a"}]}"#,
+    );
+    let event = r#"{"id":"e","type":"shared","entityType":"message","messageId":"m","createdAt":"2024-08-26","properties":{"n":5,"text":"a\nb","none":null,"o":{"k":[1]}},"userProperties":{"userId":7}}"#;
+    site.ok("POST", "/events", &key, Some(event));
+    let feedback = r#"{"id":"f","type":"negative","messageId":"n","createdAt":"2024-08-26","updatedAt":"2024-08-27","reasons":[{"label":"wrong, quite","details":"\"no\""},{"label":"slow","details":""}],"sources":[{"type":"new","url":"https://a"}]}"#;
+    site.ok("POST", "/feedback", &key, Some(feedback));
+    let rows = |site: &Site, view: &str, body: &str| {
+        let path = format!("/query/{view}/export");
+        let answer = site.send("POST", &path, &key, Some(body));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let disposition = format!("attachment; filename=\"{view}.csv\"");
+        assert_eq!(answer.header("content-disposition"), Some(disposition.as_str()));
+        answer.text()
+    };
+    for round in 0..2 {
+        let columns = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"searchQuery"},{"type":"field","field":"conversationId"},{"type":"field","field":"properties"},{"type":"field","field":"userProperties"}]}"#;
+        let expected = "id,searchQuery,conversationId,properties.n,properties.none,properties.o,properties.text,userProperties.userId\r\n\
+            e,,c,5,,\"{\"\"k\"\": [1]}\",\"a\nb\",7\r\n";
+        assert_eq!(rows(&site, "events", columns), expected, "round {round}");
+        let json = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"properties","mode":"json"}]}"#;
+        let text = rows(&site, "events", json);
+        let cells = parse(&text);
+        let properties: Value = serde_json::from_str(cells[1][1].as_deref().expect("properties")).expect("JSON");
+        assert_eq!(properties["text"], "a\nb", "round {round}");
+        let all = parse(&rows(&site, "events", "{}"));
+        assert_eq!((all.len(), all[0][0].as_deref()), (2, Some("id")), "round {round}");
+
+        let columns = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"reasons"},{"type":"field","field":"sources","mode":"json"}]}"#;
+        let expected = "id,reasons.0.details,reasons.0.label,reasons.1.details,reasons.1.label,sources\r\n\
+            f,\"\"\"no\"\"\",\"wrong, quite\",\"\",slow,";
+        let text = rows(&site, "feedback", columns);
+        assert!(text.starts_with(expected), "round {round}: {text}");
+        let sources: Value = serde_json::from_str(parse(&text)[1][5].as_deref().expect("sources")).expect("JSON");
+        assert_eq!(sources[0]["url"], "https://a", "round {round}");
+        let all = parse(&rows(&site, "feedback", "{}"));
+        assert!(all[0].iter().flatten().any(|name| name == "sources.0.type"), "round {round}: {:?}", all[0]);
+        let counted = r#"{"select":[{"type":"aggregation","aggregation":"count"}],"groupBy":[{"field":"reasons"}]}"#;
+        let text = rows(&site, "feedback", counted);
+        assert_eq!(parse(&text)[0].iter().flatten().collect::<Vec<_>>()[..2], ["count", "reasons.0.details"], "{text}");
+        site.restart();
+    }
+}

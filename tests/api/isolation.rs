@@ -167,6 +167,8 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
     }
     for (path, body) in [
         ("/query/conversations/export", "{}"),
+        ("/query/events/export", "{}"),
+        ("/query/feedback/export", "{}"),
         ("/query/property-values", r#"{"field":"properties","key":"owner","limit":1000}"#),
         ("/query/property-keys", r#"{"field":"properties"}"#),
     ] {

@@ -35,41 +35,50 @@ fn keys_and_values() {
     log(&site, &other, "x", r#""properties":{"secret":1,"plan":"other"},"#);
     site.ok("DELETE", "/conversations/deleted", &key, None);
     let of_a = r#""where":{"condition":{"field":"id","operator":"eq","value":"a"}}"#;
+    for event in [
+        r#"{"type":"t","entityType":"search","searchQuery":"q","properties":{"plan":"of event","button":1}}"#,
+        r#"{"type":"t","entityType":"conversation","conversationId":"a","userProperties":{"anonymous":true}}"#,
+    ] {
+        site.ok("POST", "/events", &key, Some(event));
+    }
+    let searches = r#""where":{"condition":{"field":"searchQuery","operator":"isNotNull"}}"#;
+    let of_view = r#""views":["conversations_view"]"#;
     for round in 0..2 {
         for (path, body, expected) in [
             (
                 KEYS,
-                r#"{"field":"properties"}"#.to_string(),
+                format!(r#""field":"properties",{of_view}"#),
                 json!(["", "Z", "a b", "k\n\"", "n", "o", "plan", "z", "é"]),
             ),
-            (KEYS, r#"{"field":"userProperties","views":null,"where":null}"#.to_string(), json!(["userId"])),
-            (
-                KEYS,
-                r#"{"field":"properties","views":["conversations_view"]}"#.to_string(),
-                json!(["", "Z", "a b", "k\n\"", "n", "o", "plan", "z", "é"]),
-            ),
-            (KEYS, format!(r#"{{"field":"properties",{of_a}}}"#), json!(["n", "o", "plan", "z"])),
-            (KEYS, r#"{"field":"properties","where":{"or":[]}}"#.to_string(), json!([])),
-            (VALUES, r#"{"field":"properties","key":"plan"}"#.to_string(), json!(["free", "pro"])),
-            (VALUES, r#"{"field":"properties","key":"plan","limit":1}"#.to_string(), json!(["free"])),
-            (VALUES, r#"{"field":"properties","key":"n"}"#.to_string(), json!(["10", "2.50"])),
-            (VALUES, r#"{"field":"properties","key":"o"}"#.to_string(), json!([r#"{"a": 1, "b": 2}"#])),
-            (VALUES, r#"{"field":"properties","key":"z"}"#.to_string(), json!([])),
-            (VALUES, r#"{"field":"properties","key":""}"#.to_string(), json!(["1"])),
-            (VALUES, r#"{"field":"properties","key":"é"}"#.to_string(), json!(["true"])),
-            (VALUES, r#"{"field":"properties","key":"o.a"}"#.to_string(), json!([])),
-            (VALUES, r#"{"field":"properties","key":"nothing"}"#.to_string(), json!([])),
-            (VALUES, format!(r#"{{"field":"properties","key":"plan",{of_a}}}"#), json!(["pro"])),
-            (VALUES, r#"{"field":"userProperties","key":"userId"}"#.to_string(), json!(["u"])),
+            (KEYS, format!(r#""field":"userProperties",{of_view},"where":null"#), json!(["userId"])),
+            (KEYS, r#""field":"userProperties","views":null"#.to_string(), json!(["anonymous", "userId"])),
+            (KEYS, r#""field":"properties","views":["events_view"]"#.to_string(), json!(["button", "plan"])),
+            (KEYS, format!(r#""field":"properties",{searches}"#), json!(["button", "plan"])),
+            (KEYS, format!(r#""field":"properties",{of_view},{of_a}"#), json!(["n", "o", "plan", "z"])),
+            (KEYS, r#""field":"properties","where":{"or":[]}"#.to_string(), json!([])),
+            (VALUES, r#""field":"properties","key":"plan""#.to_string(), json!(["free", "of event", "pro"])),
+            (VALUES, r#""field":"properties","key":"plan","limit":2"#.to_string(), json!(["free", "of event"])),
+            (VALUES, format!(r#""field":"properties","key":"plan",{searches}"#), json!(["of event"])),
+            (VALUES, format!(r#""field":"properties","key":"plan",{of_view}"#), json!(["free", "pro"])),
+            (VALUES, r#""field":"properties","key":"n""#.to_string(), json!(["10", "2.50"])),
+            (VALUES, r#""field":"properties","key":"o""#.to_string(), json!([r#"{"a": 1, "b": 2}"#])),
+            (VALUES, r#""field":"properties","key":"z""#.to_string(), json!([])),
+            (VALUES, r#""field":"properties","key":"""#.to_string(), json!(["1"])),
+            (VALUES, r#""field":"properties","key":"é""#.to_string(), json!(["true"])),
+            (VALUES, r#""field":"properties","key":"o.a""#.to_string(), json!([])),
+            (VALUES, r#""field":"properties","key":"nothing""#.to_string(), json!([])),
+            (VALUES, format!(r#""field":"properties","key":"plan",{of_view},{of_a}"#), json!(["pro"])),
+            (VALUES, r#""field":"userProperties","key":"userId""#.to_string(), json!(["u"])),
         ] {
+            let body = format!("{{{body}}}");
             assert_eq!(results(&site, path, &key, &body), expected, "round {round}: {path} {body}");
         }
         assert_eq!(results(&site, KEYS, &other, r#"{"field":"properties"}"#), json!(["plan", "secret"]));
         assert_eq!(
             results(&site, VALUES, &org, r#"{"field":"properties","key":"plan"}"#),
-            json!(["free", "other", "pro"])
+            json!(["free", "of event", "other", "pro"])
         );
-        for view in ["events_view", "feedback_view", "semantic_threads_view"] {
+        for view in ["feedback_view", "semantic_threads_view"] {
             let body = format!(r#"{{"field":"properties","views":["{view}"]}}"#);
             assert_eq!(results(&site, KEYS, &key, &body), json!([]), "{view}");
         }

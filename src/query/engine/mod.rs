@@ -249,8 +249,6 @@ impl QueryEngine {
     }
 }
 
-/// What a task answers.
-
 impl Drop for QueryEngine {
     /// A runtime must not block on its own end inside another runtime's thread.
     fn drop(&mut self) {
@@ -260,6 +258,7 @@ impl Drop for QueryEngine {
     }
 }
 
+/// What a task answers.
 enum Request {
     Query(Query),
     Export(Export),
