@@ -84,7 +84,7 @@ pub static OPERATIONS: &[Operation] = &[
             Parameter {
                 name: "offset",
                 description: "Conversations to skip.",
-                schema: r#"{"type": "integer", "minimum": 0, "default": 0}"#,
+                schema: r#"{"type": "integer", "minimum": 0, "maximum": 9223372036854775807, "default": 0}"#,
                 required: false,
             },
         ],

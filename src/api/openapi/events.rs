@@ -76,7 +76,7 @@ pub static OPERATIONS: &[Operation] = &[
             Parameter {
                 name: "offset",
                 description: "Feedback to skip in each list.",
-                schema: r#"{"type": "integer", "minimum": 0, "default": 0}"#,
+                schema: r#"{"type": "integer", "minimum": 0, "maximum": 9223372036854775807, "default": 0}"#,
                 required: false,
             },
         ],
@@ -142,6 +142,18 @@ pub fn schemas() -> Map<String, Value> {
         members.insert("message".to_owned(), reference("Message"));
     }
     let count = json!({"type": "integer"});
+    let entities = ["messageId", "conversationId", "searchQuery"];
+    let entity_kinds: Vec<Value> = ["message", "conversation", "search"]
+        .iter()
+        .zip(entities)
+        .map(|(kind, wanted)| {
+            let of = |name: &str| json!({"type": if name == wanted { "string" } else { "null" }});
+            let mut properties: Map<String, Value> =
+                entities.iter().map(|name| ((*name).to_owned(), of(name))).collect();
+            properties.insert("entityType".to_owned(), json!({"const": kind}));
+            json!({"properties": properties, "required": [wanted]})
+        })
+        .collect();
     let all = [
         (
             "EventInput",
@@ -154,6 +166,7 @@ pub fn schemas() -> Map<String, Value> {
                     "properties": nullable("Properties"), "userProperties": nullable("UserProperties"),
                 },
                 "required": ["type", "entityType"],
+                "oneOf": entity_kinds,
             }),
         ),
         ("Event", event),

@@ -181,7 +181,7 @@ fn message_input() -> Value {
             "externalUrl": nullable_text(),
             "createdAt": nullable_time(),
             "updatedAt": nullable_time(),
-            "role": {"type": "string", "description": "`openai`: `system`, `user` or `assistant`. Support types: any."},
+            "role": {"type": "string", "minLength": 1, "description": "`openai`: `system`, `user` or `assistant`. Support types: any."},
             "content": content(),
             "name": nullable_text(),
             "links": {"type": ["array", "null"], "items": reference("Link")},
@@ -299,7 +299,27 @@ fn path() -> Value {
     })
 }
 
-fn closed(properties: Value, required: &[&str]) -> Value {
+fn or_null(schema: &mut Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    if let Some(kind @ Value::String(_)) = members.get_mut("type") {
+        *kind = json!([kind.take(), "null"]);
+        if let Some(Value::Array(values)) = members.get_mut("enum") {
+            values.push(Value::Null);
+        }
+    } else if let Some(Value::Array(values)) = members.get_mut("enum") {
+        values.push(Value::Null);
+    } else if !members.contains_key("type") {
+        *schema = json!({"oneOf": [schema.take(), {"type": "null"}]});
+    }
+}
+
+/// Of a request: null for an optional key counts as absent (contract A3).
+fn closed(mut properties: Value, required: &[&str]) -> Value {
+    for (name, schema) in properties.as_object_mut().into_iter().flatten() {
+        if !required.contains(&name.as_str()) {
+            or_null(schema);
+        }
+    }
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
@@ -349,7 +369,7 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
             "description": "Nulls are last; ties are broken by the group keys, or the newest first."},
         "notes": {"type": "string", "maxLength": 80, "description": "Ignored."},
         "limit": limit,
-        "offset": {"type": "integer", "minimum": 0, "default": 0},
+        "offset": {"type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0},
         "timeZone": {"type": "string", "default": "UTC", "description": "IANA name; time buckets are local to it.", "examples": ["Europe/Berlin"]},
         "weekStart": {"enum": words.weekdays, "default": "monday"},
     });
