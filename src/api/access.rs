@@ -23,6 +23,8 @@ pub enum Access {
     Queriers,
     /// `api` and `org` keys.
     Readers,
+    /// `api` and `org` keys, which may also come in the header `API-KEY` (contract Part B).
+    ConversationApi,
 }
 
 impl Access {
@@ -30,7 +32,7 @@ impl Access {
         match (self, key.kind) {
             (_, KeyKind::Api | KeyKind::Org) | (Access::Public | Access::Everyone, KeyKind::Web) => true,
             (Access::Queriers, KeyKind::Web) => key.has(KeyScope::Query),
-            (Access::Readers, KeyKind::Web) => false,
+            (Access::Readers | Access::ConversationApi, KeyKind::Web) => false,
         }
     }
 
@@ -61,9 +63,19 @@ impl Caller {
     }
 
     /// 401 unless the header holds a usable key.
-    pub async fn authenticate(ring: &KeyRing, headers: &HeaderMap, now: EpochMillis) -> Result<Self, Problem> {
-        let text =
-            bearer(headers).ok_or_else(|| Problem::unauthorized("a header `Authorization: Bearer <key>` is needed"))?;
+    pub async fn authenticate(
+        ring: &KeyRing,
+        headers: &HeaderMap,
+        access: Access,
+        now: EpochMillis,
+    ) -> Result<Self, Problem> {
+        let text = match access {
+            Access::ConversationApi => api_key(headers)
+                .or_else(|| bearer(headers))
+                .ok_or("a header `API-KEY: <key>` or `Authorization: Bearer <key>` is needed"),
+            _ => bearer(headers).ok_or("a header `Authorization: Bearer <key>` is needed"),
+        };
+        let text = text.map_err(Problem::unauthorized)?;
         let key = ring.authenticate(text, now).await;
         key.map(Self::new).ok_or_else(|| Problem::unauthorized("the key is unknown, expired or revoked"))
     }
@@ -135,6 +147,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !text.is_empty()).then_some(text)
 }
 
+fn api_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get("api-key")?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -185,6 +201,7 @@ pub(crate) mod tests {
             (Access::Everyone, [true, true, true, true]),
             (Access::Queriers, [true, true, false, true]),
             (Access::Readers, [true, true, false, false]),
+            (Access::ConversationApi, [true, true, false, false]),
         ] {
             let found: Vec<bool> = keys.iter().map(|key| access.allows(key)).collect();
             assert_eq!(found, allowed, "{access:?}");

@@ -12,7 +12,7 @@ use super::access::Reach;
 use super::body::sized;
 use super::gate::{Call, json};
 use super::problem::Problem;
-use crate::model::conversation::{Conversation, RawJson};
+use crate::model::conversation::Conversation;
 use crate::model::{document, output};
 use crate::storage::snapshot::{RowAddress, Snapshot};
 use crate::storage::store::{Lookup, Store};
@@ -38,12 +38,24 @@ pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Prob
     let snapshot = services.store.snapshot();
     let (rows, total) = services.engine.latest(Arc::clone(&snapshot), scope, limit, offset).await?;
     let tail = format!("],\"total\":{total},\"pageSize\":{limit},\"count\":{}}}", rows.len());
+    stream_list(services, snapshot, &rows, tail, Arc::new(output::write_conversation)).await
+}
+
+/// `{"conversations":[`, the conversations at these addresses, and `tail`.
+pub(super) async fn stream_list(
+    services: &Services,
+    snapshot: Arc<Snapshot>,
+    rows: &[RowAddress],
+    tail: String,
+    write: WriteConversation,
+) -> Result<Response, Problem> {
     let pages = Pages {
         store: Arc::clone(&services.store),
         snapshot,
         chunks: rows.chunks(LIST_CHUNK).map(<[RowAddress]>::to_vec).collect(),
         head: Some("{\"conversations\":["),
         tail: Some(tail),
+        write,
     };
     // The first piece before the headers, so that a store that cannot read still answers 500.
     let Some((first, pages)) = pages.next().await? else { return Err(Problem::internal()) };
@@ -68,26 +80,31 @@ pub async fn get_external(services: &Services, call: &mut Call) -> Result<Respon
 
 /// `DELETE /conversations/{id}`
 pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let found = find(services, call, Lookup::Id(call.id()?)).await?;
-    let conversation = match found.as_slice() {
-        [] => return Err(unknown()),
-        [conversation] => conversation,
-        several => {
-            let projects: Vec<&str> = several.iter().map(|conversation| conversation.project_id.as_str()).collect();
-            return Err(Problem::conflict(format!(
-                "several projects have this conversation, name one with ?projectId=: {}",
-                projects.join(", ")
-            )));
-        }
-    };
+    let conversation = the_one(find(services, call, Lookup::Id(call.id()?)).await?)?;
     if !services.store.delete_conversation(&conversation.key()).await? {
         return Err(unknown());
     }
     Ok(json(r#"{"success":true,"message":"Conversation deleted"}"#))
 }
 
+/// What a change is meant for: 404 without any, 409 where several projects have one.
+pub(super) fn the_one(mut found: Vec<Arc<Conversation>>) -> Result<Arc<Conversation>, Problem> {
+    if found.len() > 1 {
+        let projects: Vec<&str> = found.iter().map(|conversation| conversation.project_id.as_str()).collect();
+        return Err(Problem::conflict(format!(
+            "several projects have this conversation, name one with ?projectId=: {}",
+            projects.join(", ")
+        )));
+    }
+    found.pop().ok_or_else(unknown)
+}
+
 /// Newest first, of the projects that the caller reaches.
-async fn find(services: &Services, call: &Call, lookup: Lookup<'_>) -> Result<Vec<Arc<Conversation>>, Problem> {
+pub(super) async fn find(
+    services: &Services,
+    call: &Call,
+    lookup: Lookup<'_>,
+) -> Result<Vec<Arc<Conversation>>, Problem> {
     match call.caller()?.reach(call.parameters.text("projectId")) {
         Reach::Nothing => Ok(Vec::new()),
         Reach::Projects(organization, project) => {
@@ -96,29 +113,17 @@ async fn find(services: &Services, call: &Call, lookup: Lookup<'_>) -> Result<Ve
     }
 }
 
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     Problem::not_found("no such conversation")
 }
 
 async fn respond(conversation: Arc<Conversation>) -> Result<Response, Problem> {
-    let body = sized(size(&conversation), move || {
+    let body = sized(conversation.text_bytes(), move || {
         let mut body = Vec::new();
         output::write_conversation(&conversation, &mut body);
         body
     });
     Ok(json(body.await?))
-}
-
-/// About how many bytes its JSON has.
-fn size(conversation: &Conversation) -> usize {
-    let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
-    let messages = conversation.messages.iter().map(|message| {
-        256 + length(&message.content)
-            + length(&message.properties)
-            + length(&message.links)
-            + length(&message.tool_calls)
-    });
-    length(&conversation.properties) + length(&conversation.user_properties) + messages.sum::<usize>()
 }
 
 /// The rest of a list's body, made piece by piece from one snapshot.
@@ -128,7 +133,11 @@ struct Pages {
     chunks: VecDeque<Vec<RowAddress>>,
     head: Option<&'static str>,
     tail: Option<String>,
+    write: WriteConversation,
 }
+
+/// Appends a conversation as JSON.
+pub(super) type WriteConversation = Arc<dyn Fn(&Conversation, &mut Vec<u8>) + Send + Sync>;
 
 impl Pages {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {
@@ -140,7 +149,8 @@ impl Pages {
             None => Vec::new(),
         };
         let (head, tail) = (self.head.take(), if self.chunks.is_empty() { self.tail.take() } else { None });
-        let bytes = conversations.iter().map(|conversation| size(conversation)).sum();
+        let write = Arc::clone(&self.write);
+        let bytes = conversations.iter().map(|conversation| conversation.text_bytes()).sum();
         let piece = sized(bytes, move || {
             let mut piece = Vec::new();
             let mut first = head.is_some();
@@ -149,7 +159,7 @@ impl Pages {
                 if !std::mem::take(&mut first) {
                     piece.push(b',');
                 }
-                output::write_conversation(conversation, &mut piece);
+                write(conversation, &mut piece);
             }
             piece.extend_from_slice(tail.unwrap_or_default().as_bytes());
             piece

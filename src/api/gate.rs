@@ -38,7 +38,8 @@ pub struct Gate {
 /// One request, as a handler sees it.
 pub struct Call {
     pub parameters: Parameters,
-    id: Option<String>,
+    /// The path's parameters, percent-decoded.
+    ids: Vec<String>,
     caller: Option<Caller>,
     headers: HeaderMap,
     /// A mutex only because a body is not `Sync`; it is never locked.
@@ -52,9 +53,18 @@ impl Call {
         self.caller.as_ref().ok_or_else(Problem::internal)
     }
 
-    /// The parameter of the path, percent-decoded.
+    /// The first parameter of the path, percent-decoded.
     pub fn id(&self) -> Result<&str, Problem> {
-        self.id.as_deref().ok_or_else(Problem::internal)
+        self.ids.first().map(String::as_str).ok_or_else(Problem::internal)
+    }
+
+    /// The second parameter of the path, percent-decoded.
+    pub fn second_id(&self) -> Result<&str, Problem> {
+        self.ids.get(1).map(String::as_str).ok_or_else(Problem::internal)
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// Whether the request has a body that is not known to be empty.
@@ -124,7 +134,7 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
     let caller = match route.access {
         Access::Public => None,
         access => {
-            let caller = Caller::authenticate(&gate.keys, &parts.headers, time::now()).await;
+            let caller = Caller::authenticate(&gate.keys, &parts.headers, access, time::now()).await;
             match caller.and_then(|caller| caller.check(access).map(|()| caller)) {
                 Ok(caller) => Some(caller),
                 Err(problem) => return (body, None, Err(problem)),
@@ -132,14 +142,14 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
         }
     };
     let key_id = caller.as_ref().map(|caller| caller.key_id().to_owned());
-    let id = match RawPathParams::from_request_parts(&mut parts, &()).await {
-        Ok(parameters) => parameters.iter().next().map(|(_, value)| value.to_owned()),
+    let ids = match RawPathParams::from_request_parts(&mut parts, &()).await {
+        Ok(parameters) => parameters.iter().map(|(_, value)| value.to_owned()).collect(),
         // An id is UTF-8, so nothing is stored under this one.
         Err(_) => return (body, key_id, Err(Problem::not_found("the path is not UTF-8"))),
     };
     let parameters = Parameters::parse(parts.uri.query());
     let mut call =
-        Call { parameters, id, caller, headers: parts.headers, body: Mutex::new(body), bodies: gate.bodies.clone() };
+        Call { parameters, ids, caller, headers: parts.headers, body: Mutex::new(body), bodies: gate.bodies.clone() };
     let handled = AssertUnwindSafe((route.handler)(services, &mut call)).catch_unwind().await;
     let result = handled.unwrap_or_else(|_| Err(Problem::internal()));
     (call.body.into_inner().unwrap_or_else(PoisonError::into_inner), key_id, result)

@@ -6,7 +6,8 @@
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
 //! - [`conversations`], [`events`], [`feedback`], [`queries`], [`exports`], [`properties`],
-//!   [`search_analytics`]: the handlers, a file per resource.
+//!   [`search_analytics`]: the handlers, a file per resource; [`webapi`]: those of the
+//!   conversation API.
 //! - [`openapi`]: what is said about each route, as `/openapi.json`; [`docs`]: the same as a page.
 //! - [`listener`]: connections, their time-outs, and draining.
 //!
@@ -35,11 +36,13 @@ mod properties;
 mod queries;
 pub mod routes;
 mod search_analytics;
+pub mod webapi;
 
 /// What the handlers work on.
 pub struct Services {
     pub store: Arc<Store>,
     pub engine: Arc<QueryEngine>,
+    pub conversation_api: Arc<webapi::ConversationApi>,
 }
 
 /// The whole API as one service.

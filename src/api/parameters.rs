@@ -18,6 +18,14 @@ impl Parameters {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a list parameter, which repeats its name (or `name[]`) or separates values by commas. Empty values
+    /// are left out.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let named = self.pairs.iter().filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name);
+        let values = named.flat_map(|(_, value)| value.split(',')).filter(|value| !value.is_empty());
+        values.map(str::to_owned).collect()
+    }
+
     /// 400 naming the parameter unless it is a whole number of 0 to `max`.
     pub fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
         let Some(text) = self.text(name) else { return Ok(default) };

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
+use super::webapi::{categories, changes, daily, listing, single};
 use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics};
 
 /// `S` is what handlers work on.
@@ -14,7 +15,7 @@ pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Re
 
 pub struct Route<S: 'static> {
     pub method: Method,
-    /// Its one parameter, if any, is percent-decoded after routing.
+    /// Its parameters are percent-decoded after routing.
     pub path: &'static str,
     /// Also decides CORS: a path that a web key may call answers browsers.
     pub access: Access,
@@ -81,4 +82,61 @@ pub static ROUTES: &[Route<Services>] = &[
     route(Method::POST, "/query/feedback", Access::Readers, |services, call| {
         Box::pin(queries::feedback(services, call))
     }),
+    route(Method::GET, "/webapi/v2/conversations", Access::ConversationApi, |services, call| {
+        Box::pin(listing::list(services, call))
+    }),
+    route(Method::POST, "/webapi/v2/conversations/bulk_update", Access::ConversationApi, |services, call| {
+        Box::pin(changes::bulk_update(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversations/daily_count", Access::ConversationApi, |services, call| {
+        Box::pin(daily::count(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversations/{id}", Access::ConversationApi, |services, call| {
+        Box::pin(single::get(services, call))
+    }),
+    route(Method::PUT, "/webapi/v2/conversations/{id}", Access::ConversationApi, |services, call| {
+        Box::pin(changes::update(services, call))
+    }),
+    route(Method::PATCH, "/webapi/v2/conversations/{id}", Access::ConversationApi, |services, call| {
+        Box::pin(changes::update(services, call))
+    }),
+    route(Method::DELETE, "/webapi/v2/conversations/{id}", Access::ConversationApi, |services, call| {
+        Box::pin(changes::delete(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversations/{id}/chats", Access::ConversationApi, |services, call| {
+        Box::pin(single::chats(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversations/{id}/chats/{chatId}", Access::ConversationApi, |services, call| {
+        Box::pin(single::chat(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversations/{id}/running", Access::ConversationApi, |services, call| {
+        Box::pin(single::running(services, call))
+    }),
+    route(Method::POST, "/webapi/v2/conversations/{id}/stop", Access::ConversationApi, |services, call| {
+        Box::pin(changes::stop(services, call))
+    }),
+    route(Method::POST, "/webapi/v2/conversations/{id}/end", Access::ConversationApi, |services, call| {
+        Box::pin(changes::end(services, call))
+    }),
+    route(Method::PUT, "/webapi/v2/conversations/{id}/title", Access::ConversationApi, |services, call| {
+        Box::pin(changes::set_title(services, call))
+    }),
+    route(Method::POST, "/webapi/v2/conversations/{id}/title", Access::ConversationApi, |services, call| {
+        Box::pin(changes::set_title(services, call))
+    }),
+    route(Method::PATCH, "/webapi/v2/conversations/{id}/title", Access::ConversationApi, |services, call| {
+        Box::pin(changes::set_title(services, call))
+    }),
+    route(Method::GET, "/webapi/v2/conversation_categories", Access::ConversationApi, |services, call| {
+        Box::pin(categories::list(services, call))
+    }),
+    route(Method::POST, "/webapi/v2/conversation_categories", Access::ConversationApi, |services, call| {
+        Box::pin(categories::create(services, call))
+    }),
+    route(
+        Method::DELETE,
+        "/webapi/v2/conversation_categories/{categoryId}",
+        Access::ConversationApi,
+        |services, call| Box::pin(categories::delete(services, call)),
+    ),
 ];

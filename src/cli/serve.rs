@@ -14,6 +14,7 @@ use crate::api::body::BodyLimits;
 use crate::api::cors::CorsOrigins;
 use crate::api::gate::Gate;
 use crate::api::listener::{self, ListenerLimits};
+use crate::api::webapi::ConversationApi;
 use crate::api::{self, Services};
 use crate::config::ServeArguments;
 use crate::query::engine::{QueryEngine, QueryOptions};
@@ -49,7 +50,8 @@ pub async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
     }
     let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
     let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
-    Ok(Services { store, engine })
+    let conversation_api = Arc::new(ConversationApi::open(Arc::clone(store.object_store())).await?);
+    Ok(Services { store, engine, conversation_api })
 }
 
 /// Serves until told to stop, then drains and flushes.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::annotation::{Changed, Stopped};
 use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 
 /// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
@@ -93,6 +94,11 @@ pub struct Annotations {
     pub categories: Option<Vec<String>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_end: bool,
+    /// Not a column: files keep it, like `changed`, in the sidecar only ([`super::resolve::Previous`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Changed>,
 }
 
 impl Annotations {
@@ -152,5 +158,44 @@ impl Conversation {
 
     pub fn user_message_count(&self) -> i64 {
         self.messages.iter().filter(|message| message.role == "user").count() as i64
+    }
+
+    /// When a message is shown to have been written.
+    pub fn message_time(&self, message: &Message) -> EpochMillis {
+        message.created_at.unwrap_or(self.created_at)
+    }
+
+    /// Messages in the order of their times; those of one time as they were given.
+    pub fn messages_by_time(&self) -> Vec<&Message> {
+        let mut messages: Vec<&Message> = self.messages.iter().collect();
+        messages.sort_by_key(|message| self.message_time(message));
+        messages
+    }
+
+    /// The last in the order of [`Self::messages_by_time`].
+    pub fn last_message(&self) -> Option<&Message> {
+        self.messages.iter().max_by_key(|message| self.message_time(message))
+    }
+
+    /// Not ended, the last message is the user's, and not stopped since (contract Part B).
+    pub fn is_running(&self) -> bool {
+        !self.annotations.is_end
+            && self.last_message().is_some_and(|last| {
+                let stopped = self.annotations.stopped.as_ref();
+                last.role == "user" && stopped.is_none_or(|stopped| stopped.last_message_id != last.id)
+            })
+    }
+
+    /// About how many bytes its JSON has.
+    pub fn text_bytes(&self) -> usize {
+        let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
+        let messages = self.messages.iter().map(|message| {
+            256 + length(&message.content)
+                + length(&message.properties)
+                + length(&message.user_properties)
+                + length(&message.links)
+                + length(&message.tool_calls)
+        });
+        256 + length(&self.properties) + length(&self.user_properties) + messages.sum::<usize>()
     }
 }

@@ -1,5 +1,6 @@
 //! Conversations, events and feedback, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
+pub mod annotation;
 pub mod conversation;
 pub mod decimal;
 pub mod document;

@@ -27,6 +27,7 @@ use super::table_row::TableRow;
 use super::tables::Tables;
 use super::tail::{Counters, Tail, TailEntry};
 use super::wal::WalError;
+use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
@@ -68,6 +69,28 @@ pub enum Change {
     LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
     LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
     DeleteFeedback { key: FeedbackKey },
+    Annotate(Annotate),
+}
+
+/// One change of what Part B sets, on all of the targets or, where the log write fails, on none.
+pub struct Annotate {
+    pub targets: Vec<Target>,
+    pub change: AnnotationChange,
+    /// Targets that this caller may not see are left out.
+    pub actor: Actor,
+}
+
+pub struct Target {
+    pub key: ConversationKey,
+    /// The whole row, where it lies in a file.
+    pub stored: Option<StoredRow>,
+}
+
+pub struct StoredRow {
+    pub source: u32,
+    pub row: u32,
+    /// With all of its annotations.
+    pub conversation: Arc<Conversation>,
 }
 
 impl Change {
@@ -75,6 +98,10 @@ impl Change {
         match self {
             Change::Log { bytes, .. } | Change::LogEvent { bytes, .. } | Change::LogFeedback { bytes, .. } => *bytes,
             Change::Delete { .. } | Change::DeleteFeedback { .. } => 0,
+            Change::Annotate(annotate) => {
+                let stored = annotate.targets.iter().filter_map(|target| target.stored.as_ref());
+                stored.map(|stored| stored.conversation.text_bytes()).sum()
+            }
         }
     }
 }
@@ -84,6 +111,8 @@ pub enum Outcome {
     Event(Arc<Event>),
     Feedback(Arc<Feedback>),
     Deleted(bool),
+    /// The targets that were there, as they are now.
+    Annotated(Vec<Arc<Conversation>>),
     /// A flush came between look-up and commit: look up again.
     Stale,
 }
@@ -530,6 +559,8 @@ fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<D
             let outcome = Outcome::Deleted(step.is_some());
             Ok(Decision { steps: step.into_iter().collect(), outcome })
         }
+        // No message changes, so no link does.
+        Change::Annotate(annotate) => Ok(resolve_annotate(staged.conversations.tail(), annotate)),
         Change::Log { .. } | Change::Delete { .. } => {
             let resolved = resolve_change(staged.conversations.tail(), change, prefetched)?;
             let Some(operation) = resolved.operation else {
@@ -567,7 +598,7 @@ pub(super) struct Existing {
 /// Of a change of a conversation.
 pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
     match change {
-        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } => {
+        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
             Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
         }
         Change::Delete { key } => {
@@ -594,6 +625,31 @@ pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> 
             })
         }
     }
+}
+
+fn resolve_annotate(tail: &Tail, annotate: &Annotate) -> Decision {
+    let now = time::now();
+    let mut steps = Vec::new();
+    let mut found = Vec::new();
+    for target in &annotate.targets {
+        let (conversation, replaces) = match (tail.get(&target.key), &target.stored) {
+            (Some(TailEntry::Live(row)), _) => (&row.value, None),
+            (Some(TailEntry::Deleted), _) | (None, None) => continue,
+            (None, Some(stored)) => (&stored.conversation, Some((stored.source, stored.row))),
+        };
+        if !annotate.actor.sees(conversation) {
+            continue;
+        }
+        match annotate.change.apply(conversation, &annotate.actor, now) {
+            None => found.push(conversation.clone()),
+            Some(changed) => {
+                let changed = Arc::new(changed);
+                found.push(changed.clone());
+                steps.push(Step { operation: Operation::Upsert(changed), replaces });
+            }
+        }
+    }
+    Decision { steps, outcome: Outcome::Annotated(found) }
 }
 
 fn existing_by_id(tail: &Tail, key: &ConversationKey, hit: Option<&FileHit>) -> Option<Existing> {

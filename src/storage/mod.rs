@@ -2,9 +2,11 @@
 //! into the write-ahead log ([`wal`], [`log_writer`]) and applies them to the memory tail ([`tail`]); [`flush`] writes
 //! the tail to files ([`flatten`], [`columns`], [`parquet_file`], [`index`]) and commits them ([`tables`],
 //! [`table_log`], [`deletion_vector`]). Every read works on one immutable [`snapshot`] ([`rows`] for point reads).
-//! [`recovery`] opens a store, [`bulk`] loads history past the log, [`durable`] makes local files durable.
+//! [`recovery`] opens a store, [`bulk`] loads history past the log, [`durable`] makes local files durable. [`keys`],
+//! [`secret`] and [`categories`] are small objects of their own.
 
 pub mod bulk;
+pub mod categories;
 pub mod columns;
 pub mod committer;
 pub mod deletion_vector;
@@ -25,6 +27,7 @@ pub mod parquet_file;
 pub mod recovery;
 pub mod rows;
 pub mod schema;
+pub mod secret;
 pub mod snapshot;
 pub mod statistics;
 pub mod store;

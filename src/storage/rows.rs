@@ -372,6 +372,9 @@ impl<'a> ConversationColumns<'a> {
                 assignee: self.assignee.owned(row),
                 categories: strings(self.file, self.categories, row)?,
                 is_end: self.is_end.value(row),
+                // The sidecar has the rest ([`super::store`]).
+                stopped: None,
+                changed: None,
             },
         })
     }

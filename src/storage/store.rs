@@ -9,13 +9,16 @@ use arc_swap::ArcSwap;
 use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 
-use super::committer::{Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request};
+use super::committer::{
+    Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
+};
 pub use super::error::StoreError;
 use super::log_writer::PATIENCE;
 use super::recovery;
 use super::rows;
 use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
 use super::tables::lookup_hash;
+use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
@@ -25,6 +28,23 @@ use crate::model::resolve::{Identity, Previous};
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
 const WAITING_CHANGES: usize = 4_096;
+
+/// What one atomic change of annotations may rewrite; the whole rows are in memory meanwhile.
+const MAX_ANNOTATED_BYTES: usize = 128 << 20;
+const READ_AT_ONCE: usize = 64;
+/// Rows of a file whose messages are looked up one by one; of more, all of the file's are read at once.
+const SINGLE_LOOKUPS: usize = 32;
+
+/// How a change of many conversations ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkOutcome {
+    /// So many were there.
+    Changed(usize),
+    /// A flush came between: look up again.
+    Stale,
+    /// Together the conversations are larger than one change may be; nothing is changed.
+    TooLarge,
+}
 
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -226,6 +246,79 @@ impl Store {
         }
     }
 
+    /// Changes what Part B sets on one conversation; `None` if the actor sees none of this key. Returns once the change
+    /// is durable and visible.
+    pub async fn annotate(
+        &self,
+        key: &ConversationKey,
+        change: &AnnotationChange,
+        actor: &Actor,
+    ) -> Result<Option<Arc<Conversation>>, StoreError> {
+        loop {
+            let snapshot = self.snapshot();
+            self.check_room(&snapshot)?;
+            let mut target = Target { key: key.clone(), stored: None };
+            if snapshot.tail.get(key).is_none() {
+                let hits = snapshot
+                    .file_hits(&key.organization_id, Some(&key.project_id), Lookup::Id(key.id.as_str()))
+                    .await?;
+                let Some((entry, hit)) = hits.into_iter().next() else { return Ok(None) };
+                let (source, row) = (hit.source, hit.row);
+                let conversation = entry.read_whole(&self.object_store, hit).await?;
+                target.stored = Some(StoredRow { source, row, conversation });
+            }
+            let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone() };
+            match self.submit_annotate(annotate, snapshot.flush_generation).await? {
+                Some(found) => return Ok(found.into_iter().next()),
+                None => continue,
+            }
+        }
+    }
+
+    /// Changes what Part B sets on all conversations at these addresses of `snapshot` that the actor sees, as one atomic
+    /// change.
+    pub async fn annotate_all(
+        &self,
+        snapshot: &Snapshot,
+        addresses: &[RowAddress],
+        change: &AnnotationChange,
+        actor: &Actor,
+    ) -> Result<BulkOutcome, StoreError> {
+        self.check_room(snapshot)?;
+        let mut targets = Vec::with_capacity(addresses.len());
+        let mut bytes = 0;
+        for part in addresses.chunks(READ_AT_ONCE) {
+            let conversations = snapshot.read_whole(part).await?;
+            for (address, conversation) in part.iter().zip(conversations) {
+                bytes += conversation.text_bytes();
+                let stored = StoredRow { source: address.source, row: address.row, conversation };
+                targets.push(Target { key: stored.conversation.key(), stored: Some(stored) });
+            }
+            if bytes > MAX_ANNOTATED_BYTES {
+                return Ok(BulkOutcome::TooLarge);
+            }
+        }
+        let annotate = Annotate { targets, change: change.clone(), actor: actor.clone() };
+        Ok(match self.submit_annotate(annotate, snapshot.flush_generation).await? {
+            Some(found) => BulkOutcome::Changed(found.len()),
+            None => BulkOutcome::Stale,
+        })
+    }
+
+    /// `None`: a flush came between.
+    async fn submit_annotate(
+        &self,
+        annotate: Annotate,
+        flush_generation: u64,
+    ) -> Result<Option<Vec<Arc<Conversation>>>, StoreError> {
+        let prefetched = Prefetched { flush_generation, ..Prefetched::default() };
+        match self.submit(Change::Annotate(annotate), prefetched).await? {
+            Outcome::Annotated(found) => Ok(Some(found)),
+            Outcome::Stale => Ok(None),
+            _ => Err(other_answer()),
+        }
+    }
+
     fn check_room(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         if snapshot.tail.bytes() >= self.tail_bytes {
             return Err(StoreError::Busy { retry_after_seconds: 1 });
@@ -378,7 +471,7 @@ impl Snapshot {
             // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
             let hits = self.file_hits(organization_id, project_id, lookup).await?;
             for (entry, hit) in hits {
-                found.extend(entry.read(&self.store, &[hit.row]).await?.into_iter().map(Arc::new));
+                found.push(entry.read_whole(&self.store, hit).await?);
             }
         }
         found.sort_by(|a, b| {
@@ -387,6 +480,19 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// Like [`Self::read_rows`], with the annotations that are no columns.
+    pub async fn read_whole(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
+        let mut conversations = self.read_rows(addresses).await?;
+        for (address, conversation) in addresses.iter().zip(&mut conversations) {
+            if let Some(entry) = self.files.iter().find(|entry| entry.file.number == address.source) {
+                let previous = entry.previous(&self.store, address.row).await?;
+                Arc::make_mut(conversation).annotations = previous.annotations;
+            }
+        }
+        Ok(conversations)
+    }
+
+    /// Of what is in files only the annotations that are columns are read.
     pub async fn read_rows(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
         let missing = || StoreError::Corrupt("a row address is not of this snapshot".into());
         let mut found: Vec<Option<Arc<Conversation>>> = vec![None; addresses.len()];
@@ -437,13 +543,34 @@ impl FileSnapshot {
             .map_err(|error| StoreError::Corrupt(format!("row {row} of the index of {}: {error}", self.file.path)))
     }
 
-    /// Whole conversations; `rows` ascending.
+    /// A conversation with all of its annotations.
+    async fn read_whole(&self, store: &Arc<dyn ObjectStore>, hit: FileHit) -> Result<Arc<Conversation>, StoreError> {
+        let read = self.read(store, &[hit.row]).await?;
+        let mut conversation = read
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::Corrupt(format!("{} has no row {}", self.file.path, hit.row)))?;
+        conversation.annotations = hit.previous.annotations;
+        Ok(Arc::new(conversation))
+    }
+
+    /// Whole conversations, but for the annotations that are no columns; `rows` ascending.
     async fn read(&self, store: &Arc<dyn ObjectStore>, rows: &[u32]) -> Result<Vec<Conversation>, StoreError> {
+        let failed = |error| StoreError::io("a sidecar index could not be read", error);
+        let index = &self.file.index;
         let mut wanted = Vec::with_capacity(rows.len());
-        for row in rows {
-            let range = self.file.index.message_range(store.as_ref(), *row).await;
-            let range = range.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
-            wanted.push((*row, range));
+        if rows.len() > SINGLE_LOOKUPS {
+            let offsets = index.message_offsets(store.as_ref()).await.map_err(failed)?;
+            for row in rows {
+                let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
+                let (start, end) = range
+                    .ok_or_else(|| StoreError::Corrupt(format!("the index of {} lacks row {row}", self.file.path)))?;
+                wanted.push((*row, *start..*end));
+            }
+        } else {
+            for row in rows {
+                wanted.push((*row, index.message_range(store.as_ref(), *row).await.map_err(failed)?));
+            }
         }
         let messages = self.file.messages.as_ref();
         let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path)))?;

@@ -364,3 +364,76 @@ async fn names(disk: &Arc<dyn ObjectStore>, prefix: &str) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Documents, annotations, flushes and a restart at the same time: nobody's change is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn annotations_and_documents_do_not_overwrite_each_other() {
+    let disk = disk();
+    let process = Process::start(&disk, 8).await;
+    for number in 0..6 {
+        log(&process.store, &format!("c{number}"), 0).await.unwrap();
+    }
+    let logging = {
+        let store = process.store.clone();
+        tokio::spawn(async move {
+            for version in 1..40 {
+                for number in 0..6 {
+                    log(&store, &format!("c{number}"), version).await.unwrap();
+                }
+            }
+        })
+    };
+    let actor = Actor { agent_email: Some("agent".to_owned()), ..Actor::default() };
+    let change = |title: String| AnnotationChange { title: Some(Some(title)), ..AnnotationChange::default() };
+    for round in 0..40 {
+        for number in 0..3 {
+            let annotated = process
+                .store
+                .annotate(&key(&format!("c{number}")), &change(format!("t{round}")), &actor)
+                .await
+                .unwrap();
+            assert_eq!(annotated.unwrap().annotations.title, Some(format!("t{round}")));
+        }
+        let bulk = AnnotationChange { state: Some(format!("s{round}")), stop: true, ..AnnotationChange::default() };
+        loop {
+            let snapshot = process.store.snapshot();
+            let mut addresses = Vec::new();
+            for entry in snapshot.files.iter() {
+                let live = (0..entry.file.rows).filter(|row| !entry.deleted.contains(*row));
+                addresses.extend(live.map(|row| RowAddress { source: entry.file.number, row }));
+            }
+            for entry in snapshot.segments.iter() {
+                let rows = entry.segment.rows.len() as u32;
+                let live = (0..rows).filter(|row| !entry.deleted.contains(*row));
+                addresses.extend(live.map(|row| RowAddress { source: entry.segment.number, row }));
+            }
+            match process.store.annotate_all(&snapshot, &addresses, &bulk, &actor).await.unwrap() {
+                BulkOutcome::Changed(count) => break assert_eq!(count, 6),
+                BulkOutcome::Stale => {}
+                BulkOutcome::TooLarge => panic!("these are small"),
+            }
+        }
+    }
+    logging.await.unwrap();
+    assert!(process.store.annotate(&key("unknown"), &change("t".into()), &actor).await.unwrap().is_none());
+    let check = async |store: &Store| {
+        for number in 0..6 {
+            let id = format!("c{number}");
+            let found = store.find(&identity().organization_id, None, Lookup::Id(&id)).await.unwrap();
+            let [found] = found.as_slice() else { panic!("{id} is there {} times", found.len()) };
+            assert_eq!(version_of(found), 39);
+            let annotations = &found.annotations;
+            assert_eq!(annotations.state.as_deref(), Some("s39"));
+            assert_eq!(annotations.title.as_deref(), (number < 3).then_some("t39"));
+            assert_eq!(annotations.changed.as_ref().map(|changed| &changed.by), Some(&actor));
+            assert!(annotations.stopped.is_some());
+        }
+    };
+    check(&process.store).await;
+    process.end();
+    let process = Process::start(&disk, 8).await;
+    check(&process.store).await;
+    process.store.shutdown().await.unwrap();
+    let process = Process::start(&disk, 8).await;
+    check(&process.store).await;
+}

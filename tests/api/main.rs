@@ -19,3 +19,7 @@ mod properties;
 mod queries;
 mod site;
 mod upsert;
+mod webapi;
+mod webapi_categories;
+mod webapi_lists;
+mod webapi_users;

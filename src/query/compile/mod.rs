@@ -24,7 +24,7 @@ pub use filter::json_field;
 use literal::WholeBounds;
 pub use texts::texts;
 
-use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query, TimeUnit};
+use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, Filter, KeyExpr, Query, TimeUnit};
 use super::functions;
 use super::scan::{self, Form, ScanColumn, ScanOptions, Scope, SnapshotProvider};
 use super::view::FieldKind;
@@ -453,15 +453,32 @@ fn visible_feedback(columns: &mut Columns, feedback_type: &str) -> Expr {
     columns.add(ScanColumn::Plain("type")).eq(wanted).and(has_message)
 }
 
+/// The order of `GET /conversations` and `GET /feedback` (contracts A2, A4).
+const LATEST_FIRST: [(&str, bool); 3] = [("createdAt", true), ("id", true), ("projectId", false)];
+
 fn newest(source: &Source, feedback_type: Option<&str>) -> Result<PagePlan> {
+    let predicate = |columns: &mut Columns| feedback_type.map(|feedback_type| visible_feedback(columns, feedback_type));
+    ordered(source, &LATEST_FIRST, predicate)
+}
+
+/// Addresses of the rows that match, by plain fields in order (`true`: descending).
+pub fn rows(filter: &Filter, order: &[(&'static str, bool)], source: &Source) -> Result<PagePlan> {
+    ordered(source, order, |columns| Some(filter::compile(filter, columns)))
+}
+
+fn ordered(
+    source: &Source,
+    fields: &[(&'static str, bool)],
+    predicate: impl FnOnce(&mut Columns) -> Option<Expr>,
+) -> Result<PagePlan> {
     let mut columns = Columns::default();
     let mut output = Output::default();
     let address = (output.position(columns.add(ScanColumn::Source)), output.position(columns.add(ScanColumn::Row)));
     let mut order = Vec::new();
-    for (name, descending) in [("createdAt", true), ("id", true), ("projectId", false)] {
-        order.push(output.sort_column(columns.add(ScanColumn::Plain(name)), descending));
+    for (name, descending) in fields {
+        order.push(output.sort_column(columns.add(ScanColumn::Plain(name)), *descending));
     }
-    let predicate = feedback_type.map(|feedback_type| visible_feedback(&mut columns, feedback_type));
+    let predicate = predicate(&mut columns);
     let (mut builder, batch_size) = source.scan(columns, true)?;
     if let Some(predicate) = predicate {
         builder = builder.filter(predicate)?;

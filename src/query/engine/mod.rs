@@ -32,7 +32,7 @@ use self::row_count::RowCountExec;
 use self::session::{Limits, Session, query_error, sorted};
 pub use super::compile::SearchReport;
 use super::compile::{self, GroupedPlan, PageColumn, PagePlan, SizedPlan, Source};
-use super::dsl::{Export, PropertyQuery, Query};
+use super::dsl::{Export, Filter, PropertyQuery, Query};
 use super::error::QueryError;
 use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
@@ -239,6 +239,39 @@ impl QueryEngine {
         let page = compile::latest_feedback(&source, feedback_type);
         let count = compile::feedback_count(&source, feedback_type);
         self.newest(source, page, count, limit, offset).await
+    }
+
+    /// The addresses of the first matching conversations, by plain fields in order (`true`: descending).
+    pub async fn rows(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        filter: Filter,
+        order: Vec<(&'static str, bool)>,
+        limit: usize,
+    ) -> Result<Vec<RowAddress>, QueryError> {
+        let slot = self.slot().await?;
+        let deadline = Deadline::after(self.deadline);
+        let limits = Arc::clone(&self.limits);
+        let task = self.handle.spawn(async move {
+            let _slot: OwnedSemaphorePermit = slot;
+            let source = Source { snapshot, table: Table::Conversations, scope };
+            let page = compile::rows(&filter, &order, &source);
+            let execution = Execution { source, limits };
+            deadline.limit(execution.rows(page, Window { skip: 0, left: limit })).await
+        });
+        let _abort = AbortOnDrop(task.abort_handle());
+        task.await.unwrap_or_else(|error| Err(QueryError::Internal(format!("the query's task ended: {error}"))))
+    }
+
+    /// Runs work that decodes files on the query threads, so that it keeps no other request waiting.
+    pub async fn decode<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let task = self.handle.spawn(work);
+        let _abort = AbortOnDrop(task.abort_handle());
+        task.await.map_err(|error| QueryError::Internal(format!("the task ended: {error}")))
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -585,15 +618,23 @@ impl Execution {
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
         let plan = count.map_err(|error| self.error(error))?;
         let total = self.single_count(&plan).await?;
-        let mut found = Vec::new();
         if limit == 0 || offset as u64 >= total {
-            return Ok((found, total));
+            return Ok((Vec::new(), total));
         }
+        Ok((self.rows(page, Window { skip: offset, left: limit }).await?, total))
+    }
+
+    /// The addresses that a page plan has in a window.
+    async fn rows(
+        &self,
+        page: Result<PagePlan, DataFusionError>,
+        mut window: Window,
+    ) -> Result<Vec<RowAddress>, QueryError> {
+        let mut found = Vec::new();
         let page = page.map_err(|error| self.error(error))?;
-        let Some((source, row)) = page.address else { return Ok((found, total)) };
-        let fetch = offset.checked_add(limit).filter(|&rows| rows <= MAX_TOP_ROWS);
+        let Some((source, row)) = page.address else { return Ok(found) };
+        let fetch = window.skip.checked_add(window.left).filter(|&rows| rows <= MAX_TOP_ROWS);
         let mut stream = self.page_stream(&page, fetch).await?;
-        let mut window = Window { skip: offset, left: limit };
         while let Some(batch) = next(&mut stream).await.map_err(|error| self.error(error))? {
             let rows = window.take(batch.num_rows());
             found.extend(addresses(&batch.slice(rows.start, rows.len()), source, row)?);
@@ -601,7 +642,7 @@ impl Execution {
                 break;
             }
         }
-        Ok((found, total))
+        Ok(found)
     }
 }
 

@@ -12,8 +12,7 @@ use crate::model::feedback::Feedback;
 use crate::model::ids::EpochMillis;
 use crate::storage::schema::list_element;
 
-/// What `state` reads as until it is set (contract A3).
-pub const UNSET_STATE: &str = "no";
+pub use crate::model::annotation::UNSET_STATE;
 
 pub fn type_name(conversation_type: ConversationType) -> &'static str {
     match conversation_type {

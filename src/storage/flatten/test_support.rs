@@ -89,6 +89,7 @@ pub fn random_conversation(number: usize, rng: &mut impl rand::Rng) -> Conversat
         assignee: text(rng, "assignee"),
         categories: [None, Some(vec!["c".to_owned()])][rng.random_range(0..2)].clone(),
         is_end: rng.random_bool(0.5),
+        ..Annotations::default()
     };
     let messages = rng.random_range(1..8);
     conversation.messages = (0..messages)

@@ -1,0 +1,169 @@
+//! Conversations by day.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use futures::TryStreamExt;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::{actor, filters};
+use crate::api::Services;
+use crate::api::gate::{Call, json};
+use crate::api::parameters::Parameters;
+use crate::api::problem::Problem;
+use crate::model::ids::EpochMillis;
+use crate::query::check::check;
+use crate::query::dsl::{Comparison, Filter};
+use crate::query::view;
+
+const MAX_DAYS: i32 = 3_660;
+/// Its columns are `createdAt_day` and `count`.
+const QUERY: &[u8] = br#"{"select":[{"type":"time","timeUnit":"day","field":"createdAt"},
+    {"type":"aggregation","aggregation":"count"}]}"#;
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(rename = "createdAt_day")]
+    day: String,
+    count: u64,
+}
+
+/// `GET /webapi/v2/conversations/daily_count`
+pub async fn count(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let actor = actor::actor(call.headers())?;
+    let Range { start, end, zone } = Range::read(&call.parameters)?;
+    let mut counts: BTreeMap<Date, u64> = BTreeMap::new();
+    if let Some(scope) = actor::scope(call)? {
+        let mut query = check(&view::CONVERSATIONS, QUERY)?;
+        let mut parts = filters::visible_to(&actor)?;
+        if let Some(from) = first_instant(start, &zone) {
+            parts.push(filters::time("createdAt", Comparison::Gte, from)?);
+        }
+        if let Some(to) = end.tomorrow().ok().and_then(|after| first_instant(after, &zone)) {
+            parts.push(filters::time("createdAt", Comparison::Lt, to)?);
+        }
+        query.filter = Some(Filter::And(parts));
+        query.time_zone = zone.clone();
+        // Not more bytes than days.
+        let body: Vec<bytes::Bytes> =
+            services.engine.run(services.store.snapshot(), scope, query).await?.body.try_collect().await?;
+        let answer: Answer = serde_json::from_slice(&body.concat()).map_err(|error| {
+            tracing::error!(%error, "a count by day could not be read");
+            Problem::internal()
+        })?;
+        for row in answer.data.result {
+            if let Ok(instant) = row.day.parse::<Timestamp>() {
+                *counts.entry(instant.to_zoned(zone.clone()).date()).or_default() += row.count;
+            }
+        }
+    }
+    let days = start.series(1.day()).take_while(|day| *day <= end);
+    let counts: Vec<serde_json::Value> = days
+        .map(|day| value!({ "date": day.to_string(), "count": counts.get(&day).copied().unwrap_or_default() }))
+        .collect();
+    Ok(json(value!({ "counts": counts }).to_string()))
+}
+
+#[derive(Debug)]
+struct Range {
+    start: Date,
+    /// Inclusive.
+    end: Date,
+    zone: TimeZone,
+}
+
+impl Range {
+    fn read(parameters: &Parameters) -> Result<Range, Problem> {
+        let (start, end) = (date(parameters, "startDate")?, date(parameters, "endDate")?);
+        let days = (end - start).get_days() + 1;
+        if end < start {
+            return Err(Problem::bad_request(format!("endDate: {end} is before startDate {start}")));
+        }
+        if days > MAX_DAYS {
+            return Err(Problem::bad_request(format!("endDate: {days} days asked, at most {MAX_DAYS} are allowed")));
+        }
+        let zone = match parameters.text("timeZone") {
+            None => TimeZone::UTC,
+            Some(name) => TimeZone::get(name).ok().filter(|zone| !zone.is_unknown()).ok_or_else(|| {
+                let shown: String = name.chars().take(40).collect();
+                Problem::bad_request(format!(
+                    "timeZone: `{shown}` given, an IANA name such as `Europe/Berlin` or `UTC` is needed"
+                ))
+            })?,
+        };
+        Ok(Range { start, end, zone })
+    }
+}
+
+/// `YYYY-MM-DD`, and nothing else that a date parser takes.
+fn date(parameters: &Parameters, name: &str) -> Result<Date, Problem> {
+    let text = parameters.text(name).unwrap_or_default();
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split('-').collect();
+    let date = match parts.as_slice() {
+        [year, month, day]
+            if (year.len(), month.len(), day.len()) == (4, 2, 2) && digits(year) && digits(month) && digits(day) =>
+        {
+            match (year.parse(), month.parse(), day.parse()) {
+                (Ok(year), Ok(month), Ok(day)) => Date::new(year, month, day).ok().filter(|date| date.year() >= 1),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    date.ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        Problem::bad_request(format!("{name}: `{shown}` given, a date YYYY-MM-DD is needed"))
+    })
+}
+
+/// `None` beyond jiff's range, so beyond any stored time.
+fn first_instant(date: Date, zone: &TimeZone) -> Option<EpochMillis> {
+    let start = zone.to_ambiguous_zoned(date.at(0, 0, 0, 0)).compatible().ok()?;
+    Some(EpochMillis(start.timestamp().as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_checked() {
+        for (query, allowed) in [
+            ("startDate=2024-01-01&endDate=2024-01-01", true),
+            ("startDate=2024-02-29&endDate=2024-03-01&timeZone=Europe/Berlin", true),
+            ("startDate=2014-01-01&endDate=2024-01-08", true),
+            ("startDate=2014-01-01&endDate=2024-01-09", false),
+            ("startDate=0001-01-01&endDate=9999-12-31", false),
+            ("startDate=9999-12-31&endDate=9999-12-31", true),
+            ("startDate=2024-01-02&endDate=2024-01-01", false),
+            ("startDate=2024-01-01", false),
+            ("endDate=2024-01-01", false),
+            ("startDate=2023-02-29&endDate=2024-01-01", false),
+            ("startDate=20240101&endDate=2024-01-01", false),
+            ("startDate=2024-1-1&endDate=2024-01-01", false),
+            ("startDate=2024-01-01T00:00&endDate=2024-01-01", false),
+            ("startDate=0000-01-01&endDate=0000-01-02", false),
+            ("startDate=2024-01-01&endDate=2024-01-01&timeZone=Mars", false),
+            ("startDate=2024-01-01&endDate=2024-01-01&timeZone=", false),
+        ] {
+            let read = Range::read(&Parameters::parse(Some(query)));
+            assert_eq!(read.is_ok(), allowed, "{query}");
+            assert!(read.err().is_none_or(|problem| problem.status().as_u16() == 400));
+        }
+    }
+}

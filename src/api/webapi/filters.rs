@@ -1,0 +1,100 @@
+//! Conditions of this API as filters of the query language, so that nothing is looked for in two ways.
+
+use crate::api::problem::Problem;
+use crate::model::annotation::{Actor, is_number};
+use crate::model::ids::EpochMillis;
+use crate::model::json::Json;
+use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
+use crate::query::view;
+
+/// A field of the view, or the value at a top-level key of a JSON field.
+fn field(name: &str, key: Option<&str>) -> Result<FieldRef, Problem> {
+    let field = view::CONVERSATIONS.field(name).ok_or_else(Problem::internal)?;
+    Ok(FieldRef { field, path: key.map(str::to_owned).into_iter().collect() })
+}
+
+fn one_of(target: FieldRef, values: Vec<Literal>) -> Filter {
+    Filter::Condition(Condition::In { target, values, or_null: false, negated: false })
+}
+
+fn texts(values: &[String]) -> Vec<Literal> {
+    values.iter().cloned().map(Literal::Text).collect()
+}
+
+pub fn id_in(ids: &[String]) -> Result<Filter, Problem> {
+    Ok(one_of(field("id", None)?, texts(ids)))
+}
+
+pub fn integration_in(ids: &[String]) -> Result<Filter, Problem> {
+    Ok(one_of(field("integrationId", None)?, texts(ids)))
+}
+
+/// The user's `userId`, else `id`; a text also means the number that it spells ([`Actor::sees`]).
+pub fn user_in(ids: &[String]) -> Result<Filter, Problem> {
+    let text = |id: &String| Literal::Json(Json::String(id.clone()));
+    let number = |id: &String| is_number(id).then(|| Literal::Json(Json::Number(id.clone())));
+    let values: Vec<Literal> = ids.iter().flat_map(|id| std::iter::once(text(id)).chain(number(id))).collect();
+    let (user_id, id) = (field("userProperties", Some("userId"))?, field("userProperties", Some("id"))?);
+    Ok(Filter::Or(vec![
+        one_of(user_id.clone(), values.clone()),
+        Filter::And(vec![Filter::Condition(Condition::IsNull(user_id)), one_of(id, values)]),
+    ]))
+}
+
+/// Has one of the categories.
+pub fn category_in(names: &[String]) -> Result<Filter, Problem> {
+    let has = |name: &String| {
+        let values = vec![Json::String(name.clone())];
+        Ok(Filter::Condition(Condition::ArrayContains { target: field("categories", None)?, values }))
+    };
+    Ok(Filter::Or(names.iter().map(has).collect::<Result<_, Problem>>()?))
+}
+
+pub fn time(name: &str, comparison: Comparison, time: EpochMillis) -> Result<Filter, Problem> {
+    let value = Literal::Time(time.0.to_string());
+    Ok(Filter::Condition(Condition::Compare { target: field(name, None)?, comparison, value }))
+}
+
+pub fn is_not_ended() -> Result<Filter, Problem> {
+    Ok(one_of(field("isEnd", None)?, vec![Literal::Boolean(false)]))
+}
+
+/// What the actor sees, as [`Actor::sees`] tells it of one conversation.
+pub fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
+    let mut parts = Vec::new();
+    if let Some(id) = &actor.own_user_id {
+        parts.push(user_in(std::slice::from_ref(id))?);
+    }
+    if let Some(email) = &actor.user_email {
+        let value = Literal::Json(Json::String(email.clone()));
+        parts.push(one_of(field("userProperties", Some("email"))?, vec![value]));
+    }
+    Ok(parts)
+}
+
+/// Rows that come after a place in the order by a time, then id, in one direction, then project, ascending.
+pub fn after(name: &str, descending: bool, place: (EpochMillis, &str, &str)) -> Result<Filter, Problem> {
+    let (at, id, project) = place;
+    let (beyond, up_to) =
+        if descending { (Comparison::Lt, Comparison::Lte) } else { (Comparison::Gt, Comparison::Gte) };
+    let text = |name: &str, comparison: Comparison, value: &str| -> Result<Filter, Problem> {
+        let value = Literal::Text(value.to_owned());
+        Ok(Filter::Condition(Condition::Compare { target: field(name, None)?, comparison, value }))
+    };
+    let same_id = one_of(field("id", None)?, texts(&[id.to_owned()]));
+    let same_time = one_of(field(name, None)?, vec![Literal::Time(at.0.to_string())]);
+    Ok(Filter::And(vec![
+        // Says nothing new, but prunes files.
+        time(name, up_to, at)?,
+        Filter::Or(vec![
+            time(name, beyond, at)?,
+            Filter::And(vec![
+                same_time,
+                Filter::Or(vec![
+                    text("id", beyond, id)?,
+                    Filter::And(vec![same_id, text("projectId", Comparison::Gt, project)?]),
+                ]),
+            ]),
+        ]),
+    ]))
+}

@@ -1,0 +1,44 @@
+//! The conversation API, `/webapi/v2` (contract Part B): another face of the same stored conversations.
+//!
+//! - [`actor`]: in whose name a call is made, and so what it sees; [`filters`]: the same and the parameters of lists as
+//!   filters of the query language.
+//! - [`listing`]: lists, their [`cursor`]s and the search; [`daily`]: counts by day.
+//! - [`single`]: one conversation and its chats; [`shape`]: how both look; [`changes`], [`categories`]: what this API
+//!   sets; [`body`]: reading it.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use tokio::sync::Semaphore;
+
+use crate::storage::categories::Categories;
+use crate::storage::secret::Secret;
+use crate::storage::store::StoreError;
+
+mod actor;
+mod body;
+pub mod categories;
+pub mod changes;
+mod cursor;
+pub mod daily;
+mod filters;
+pub mod listing;
+pub mod shape;
+pub mod single;
+
+/// Lists that read whole conversations at once; each holds some in memory.
+const SCANS_AT_ONCE: usize = 4;
+
+/// What only the conversation API needs.
+pub struct ConversationApi {
+    secret: Secret,
+    categories: Categories,
+    scans: Semaphore,
+}
+
+impl ConversationApi {
+    pub async fn open(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
+        let secret = Secret::open(&objects).await?;
+        Ok(Self { secret, categories: Categories::new(objects), scans: Semaphore::new(SCANS_AT_ONCE) })
+    }
+}

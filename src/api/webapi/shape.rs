@@ -1,0 +1,226 @@
+//! A stored conversation as this API shows it (contract Part B, "Mapping").
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use serde::{Serialize, Serializer};
+
+use crate::api::parameters::Parameters;
+use crate::api::problem::Problem;
+use crate::model::annotation::{UNSET_STATE, user_id_text};
+use crate::model::conversation::{Conversation, Message, RawJson};
+use crate::model::ids::IntegrationId;
+use crate::model::json::{self, Json, to_raw};
+use crate::model::raw;
+
+/// The most recent chats that a conversation shows.
+const SHOWN_CHATS: usize = 20;
+const MAX_VARIABLES: usize = 1_000;
+const TITLE_CHARS: usize = 80;
+/// Deeper than anything stored.
+const MAX_DEPTH: usize = 64;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversationShape<'a> {
+    id: &'a str,
+    title: Cow<'a, str>,
+    user: Option<User>,
+    created_at: i64,
+    last_chat_time: i64,
+    is_end: bool,
+    state: &'a str,
+    assignee: Option<&'a str>,
+    categories: &'a [String],
+    memo: &'static str,
+    chats: Vec<Chat<'a>>,
+    chat_count: usize,
+    llm_app: Option<LlmApp<'a>>,
+    variables: Variables<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct User {
+    user_id: String,
+    first_name: String,
+    last_name: String,
+}
+
+#[derive(Serialize)]
+struct LlmApp<'a> {
+    id: &'a str,
+    name: &'static str,
+    description: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chat<'a> {
+    id: &'a str,
+    sender: &'static str,
+    message: String,
+    timestamp: i64,
+    citations: Vec<Citation>,
+    rating: Option<bool>,
+    agent_rating: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Citation {
+    clue_id: Option<String>,
+    source: &'static str,
+    title: Option<String>,
+    knowledge_base_id: Option<String>,
+    page_no: Option<i64>,
+    url: Option<String>,
+    text: Option<String>,
+}
+
+/// The parameter `variables`: distinct names; 400 for too many.
+pub fn variable_names(parameters: &Parameters) -> Result<Vec<String>, Problem> {
+    let mut names = parameters.list("variables");
+    if names.len() > MAX_VARIABLES {
+        let given = names.len();
+        return Err(Problem::bad_request(format!(
+            "variables: {given} names given, at most {MAX_VARIABLES} are allowed"
+        )));
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
+}
+
+/// Named variables and their JSON as it was spelled.
+struct Variables<'a>(Vec<(&'a str, RawJson)>);
+
+impl Serialize for Variables<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// The named top-level keys of `properties` that are there. `names` are distinct.
+fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables<'a> {
+    let properties = properties.filter(|_| !names.is_empty());
+    let parsed = properties.and_then(|properties| json::parse(properties.get().as_bytes(), MAX_DEPTH).ok());
+    let Some(Json::Object(members)) = parsed else { return Variables(Vec::new()) };
+    let members: HashMap<&str, &Json> = members.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let named = |name: &'a String| Some((name.as_str(), to_raw(members.get(name.as_str())?)));
+    Variables(names.iter().filter_map(named).collect())
+}
+
+/// Appends the conversation with its most recent chats and the variables of these distinct names.
+pub fn write_conversation(conversation: &Conversation, names: &[String], out: &mut Vec<u8>) {
+    let messages = conversation.messages_by_time();
+    let recent = messages.len().saturating_sub(SHOWN_CHATS);
+    let annotations = &conversation.annotations;
+    let shape = ConversationShape {
+        id: conversation.id.as_str(),
+        title: title(conversation),
+        user: conversation.user_properties.as_ref().map(user),
+        created_at: conversation.created_at.0,
+        last_chat_time: conversation.last_message_time().0,
+        is_end: annotations.is_end,
+        state: annotations.state.as_deref().unwrap_or(UNSET_STATE),
+        assignee: annotations.assignee.as_deref(),
+        categories: annotations.categories.as_deref().unwrap_or_default(),
+        memo: "",
+        chats: messages.iter().skip(recent).map(|message| chat(conversation, message)).collect(),
+        chat_count: messages.len(),
+        llm_app: conversation.integration_id.as_ref().map(IntegrationId::as_str).map(|id| LlmApp {
+            id,
+            name: "",
+            description: "",
+        }),
+        variables: variables(conversation.properties.as_ref(), names),
+    };
+    append(&shape, out);
+}
+
+/// Appends one chat.
+pub fn write_chat(conversation: &Conversation, message: &Message, out: &mut Vec<u8>) {
+    append(&chat(conversation, message), out);
+}
+
+fn append(shape: &impl Serialize, out: &mut Vec<u8>) {
+    // Text, numbers and stored JSON into memory: nothing that can fail.
+    if let Err(error) = serde_json::to_writer(&mut *out, shape) {
+        debug_assert!(false, "{error}");
+    }
+}
+
+fn chat<'a>(conversation: &Conversation, message: &'a Message) -> Chat<'a> {
+    Chat {
+        id: message.id.as_str(),
+        sender: match message.role.as_str() {
+            "user" => "USER",
+            "assistant" => "BOT",
+            _ => "AGENT",
+        },
+        message: message_text(message),
+        timestamp: conversation.message_time(message).0,
+        citations: message.links.as_ref().map(citations).unwrap_or_default(),
+        rating: None,
+        agent_rating: None,
+    }
+}
+
+/// The set title, else the beginning of the first user message.
+pub fn title(conversation: &Conversation) -> Cow<'_, str> {
+    if let Some(title) = &conversation.annotations.title {
+        return Cow::Borrowed(title);
+    }
+    let messages = conversation.messages_by_time();
+    let first = messages.into_iter().find(|message| message.role == "user");
+    Cow::Owned(first.map(|message| message_text(message).chars().take(TITLE_CHARS).collect()).unwrap_or_default())
+}
+
+/// A text as it is, of parts the texts joined by newlines, nothing for null.
+pub fn message_text(message: &Message) -> String {
+    let Some(content) = &message.content else { return String::new() };
+    if let Some(text) = raw::string_value(content.get()) {
+        return text.into_owned();
+    }
+    let Ok(Json::Array(parts)) = json::parse(content.get().as_bytes(), MAX_DEPTH) else { return String::new() };
+    parts.iter().filter_map(|part| text_of(part, "text")).collect::<Vec<_>>().join("\n")
+}
+
+/// The name that a user property holds, `""` without one.
+pub fn user_name(properties: &RawJson, name: &str) -> String {
+    raw::text_at(properties.get(), &[name.to_owned()]).map(Cow::into_owned).unwrap_or_default()
+}
+
+fn user(properties: &RawJson) -> User {
+    User {
+        user_id: user_id_text(properties).unwrap_or_default(),
+        first_name: user_name(properties, "firstName"),
+        last_name: user_name(properties, "lastName"),
+    }
+}
+
+fn text_of(object: &Json, name: &str) -> Option<String> {
+    match object.get(name) {
+        Some(Json::String(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn citations(links: &RawJson) -> Vec<Citation> {
+    let Ok(Json::Array(links)) = json::parse(links.get().as_bytes(), MAX_DEPTH) else { return Vec::new() };
+    let citation = |link: &Json| Citation {
+        clue_id: None,
+        source: match text_of(link, "type").as_deref() {
+            Some("custom_question_answer") => "FAQ",
+            Some("documentation") => "DOCUMENT",
+            _ => "WEB",
+        },
+        title: text_of(link, "title").or_else(|| text_of(link, "label")),
+        knowledge_base_id: None,
+        page_no: None,
+        url: text_of(link, "url"),
+        text: text_of(link, "description"),
+    };
+    links.iter().map(citation).collect()
+}

@@ -1,0 +1,86 @@
+//! One conversation and its chats.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+
+use super::{actor, shape};
+use crate::api::Services;
+use crate::api::body::sized;
+use crate::api::conversations::{find, unknown};
+use crate::api::gate::{Call, json};
+use crate::api::problem::Problem;
+use crate::model::annotation::Actor;
+use crate::model::conversation::Conversation;
+use crate::storage::store::Lookup;
+
+const CHATS_PER_PAGE: usize = 100;
+
+/// `GET /webapi/v2/conversations/{id}`
+pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let variables = shape::variable_names(&call.parameters)?;
+    let conversation = newest(services, call).await?;
+    respond(variables, conversation).await
+}
+
+/// `GET /webapi/v2/conversations/{id}/chats`
+pub async fn chats(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let page = call.parameters.number("pageNo", 1, i64::MAX as usize)?;
+    let Some(skipped) = page.checked_sub(1).map(|pages| pages.saturating_mul(CHATS_PER_PAGE)) else {
+        return Err(Problem::bad_request("pageNo: 0 given, a whole number from 1 is needed"));
+    };
+    let conversation = newest(services, call).await?;
+    let body = sized(conversation.text_bytes(), move || {
+        let mut body = b"{\"chats\":[".to_vec();
+        for (position, message) in
+            conversation.messages_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE).enumerate()
+        {
+            if position > 0 {
+                body.push(b',');
+            }
+            shape::write_chat(&conversation, message, &mut body);
+        }
+        body.extend_from_slice(b"]}");
+        body
+    });
+    Ok(json(body.await?))
+}
+
+/// `GET /webapi/v2/conversations/{id}/chats/{chatId}`
+pub async fn chat(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let conversation = newest(services, call).await?;
+    let id = call.second_id()?;
+    let message = conversation.messages.iter().find(|message| message.id.as_str() == id);
+    let message = message.ok_or_else(|| Problem::not_found("no such chat"))?;
+    let mut body = Vec::new();
+    shape::write_chat(&conversation, message, &mut body);
+    Ok(json(body))
+}
+
+/// `GET /webapi/v2/conversations/{id}/running`
+pub async fn running(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let conversation = newest(services, call).await?;
+    Ok(json(if conversation.is_running() { r#"{"isRunning":true}"# } else { r#"{"isRunning":false}"# }))
+}
+
+/// The conversations of the path's id that the caller sees, newest first.
+pub async fn visible(services: &Services, call: &Call, actor: &Actor) -> Result<Vec<Arc<Conversation>>, Problem> {
+    let mut found = find(services, call, Lookup::Id(call.id()?)).await?;
+    found.retain(|conversation| actor.sees(conversation));
+    Ok(found)
+}
+
+async fn newest(services: &Services, call: &Call) -> Result<Arc<Conversation>, Problem> {
+    let actor = actor::actor(call.headers())?;
+    visible(services, call, &actor).await?.into_iter().next().ok_or_else(unknown)
+}
+
+/// The conversation, with the variables of these names.
+pub async fn respond(variables: Vec<String>, conversation: Arc<Conversation>) -> Result<Response, Problem> {
+    let body = sized(conversation.text_bytes(), move || {
+        let mut body = Vec::new();
+        shape::write_conversation(&conversation, &variables, &mut body);
+        body
+    });
+    Ok(json(body.await?))
+}

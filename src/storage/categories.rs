@@ -1,0 +1,240 @@
+//! The categories of a project (contract Part B): an object per project with its whole list.
+//!
+//! Not in the operation log, because a list is short (100 names), changes rarely and is read by id alone; conversations
+//! carry the names, so no query needs it. The writer's lock on the store makes this process the only one that writes.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+
+use super::error::StoreError;
+use crate::model::ids::{OrganizationId, ProjectId};
+
+pub const MAX_CATEGORIES: usize = 100;
+const FOLDER: &str = "categories";
+/// Projects share locks, so that there is no map of them that grows.
+const LOCKS: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Category {
+    pub category_id: String,
+    pub name: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CategoryError {
+    #[error("the project has {MAX_CATEGORIES} categories, more are not allowed")]
+    TooMany,
+    #[error("the project has a category of this name")]
+    NameTaken,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whose categories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CategoryOwner {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    organization_id: OrganizationId,
+    project_id: ProjectId,
+    categories: Vec<Category>,
+    /// Being taken off their conversations; no longer in the list. What a crash leaves here, the next removal of the
+    /// same id or the next change of the list goes on with.
+    #[serde(default)]
+    removing: Vec<Category>,
+}
+
+#[derive(Clone, Default)]
+struct Locks {
+    /// Read: between looking up names and their being on a conversation. Write: while a category leaves the list.
+    assigning: Arc<RwLock<()>>,
+    /// One change of a list at a time, the whole of a removal included.
+    changing: Arc<Mutex<()>>,
+}
+
+pub struct Categories {
+    objects: Arc<dyn ObjectStore>,
+    locks: Vec<Locks>,
+}
+
+/// While this lives, no category leaves the list.
+pub struct Assignable {
+    pub categories: Vec<Category>,
+    _guard: OwnedRwLockReadGuard<()>,
+}
+
+/// The right to change a project's list.
+pub struct Changing {
+    owner: CategoryOwner,
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Categories {
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Categories {
+        Categories { objects, locks: (0..LOCKS).map(|_| Locks::default()).collect() }
+    }
+
+    /// In the order of their making.
+    pub async fn list(&self, owner: &CategoryOwner) -> Result<Vec<Category>, StoreError> {
+        Ok(self.load(owner).await?.categories)
+    }
+
+    pub async fn assignable(&self, owner: &CategoryOwner) -> Result<Assignable, StoreError> {
+        let guard = self.locks_of(owner).assigning.read_owned().await;
+        Ok(Assignable { categories: self.list(owner).await?, _guard: guard })
+    }
+
+    pub async fn changing(&self, owner: &CategoryOwner) -> Changing {
+        let guard = self.locks_of(owner).changing.lock_owned().await;
+        Changing { owner: owner.clone(), _guard: guard }
+    }
+
+    pub async fn create(&self, changing: &Changing, name: &str) -> Result<Category, CategoryError> {
+        let mut stored = self.load(&changing.owner).await?;
+        if stored.categories.iter().any(|category| category.name == name) {
+            return Err(CategoryError::NameTaken);
+        }
+        if stored.categories.len() >= MAX_CATEGORIES {
+            return Err(CategoryError::TooMany);
+        }
+        let category = Category { category_id: uuid::Uuid::now_v7().to_string(), name: name.to_owned() };
+        stored.categories.push(category.clone());
+        self.save(&stored).await?;
+        Ok(category)
+    }
+
+    /// Takes a category out of the list; `None` if there is none of this id. From here on no conversation gets it.
+    pub async fn begin_removal(&self, changing: &Changing, id: &str) -> Result<Option<Category>, StoreError> {
+        let _no_assignment = self.locks_of(&changing.owner).assigning.write_owned().await;
+        let mut stored = self.load(&changing.owner).await?;
+        if let Some(position) = stored.categories.iter().position(|category| category.category_id == id) {
+            let category = stored.categories.remove(position);
+            stored.removing.push(category.clone());
+            self.save(&stored).await?;
+            return Ok(Some(category));
+        }
+        Ok(stored.removing.into_iter().find(|category| category.category_id == id))
+    }
+
+    /// What earlier removals left behind.
+    pub async fn unfinished(&self, changing: &Changing) -> Result<Vec<Category>, StoreError> {
+        Ok(self.load(&changing.owner).await?.removing)
+    }
+
+    /// No conversation has it any more.
+    pub async fn end_removal(&self, changing: &Changing, id: &str) -> Result<(), StoreError> {
+        let mut stored = self.load(&changing.owner).await?;
+        stored.removing.retain(|category| category.category_id != id);
+        self.save(&stored).await
+    }
+
+    fn locks_of(&self, owner: &CategoryOwner) -> Locks {
+        let number = name_hash(owner).first().map_or(0, |byte| usize::from(*byte)) % LOCKS;
+        self.locks.get(number).cloned().unwrap_or_default()
+    }
+
+    async fn load(&self, owner: &CategoryOwner) -> Result<Stored, StoreError> {
+        let path = path_of(owner);
+        let failed = |error| StoreError::io(format!("{path} could not be read"), error);
+        let bytes = match self.objects.get(&path).await {
+            Ok(found) => found.bytes().await.map_err(failed)?,
+            Err(object_store::Error::NotFound { .. }) => {
+                return Ok(Stored {
+                    organization_id: owner.organization_id.clone(),
+                    project_id: owner.project_id.clone(),
+                    categories: Vec::new(),
+                    removing: Vec::new(),
+                });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let stored: Stored =
+            serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(format!("{path}: {error}")))?;
+        if stored.organization_id != owner.organization_id || stored.project_id != owner.project_id {
+            return Err(StoreError::Corrupt(format!("{path} is another project's")));
+        }
+        Ok(stored)
+    }
+
+    async fn save(&self, stored: &Stored) -> Result<(), StoreError> {
+        let owner =
+            CategoryOwner { organization_id: stored.organization_id.clone(), project_id: stored.project_id.clone() };
+        let path = path_of(&owner);
+        let body = serde_json::to_vec(stored).map_err(|error| StoreError::io("a list of categories", error))?;
+        let put = self.objects.put(&path, PutPayload::from(body)).await;
+        put.map(|_| ()).map_err(|error| StoreError::io(format!("{path} could not be written"), error))
+    }
+}
+
+/// Names may be longer than a file's name and hold any character, so objects are named by hash.
+fn name_hash(owner: &CategoryOwner) -> [u8; 32] {
+    let organization = owner.organization_id.as_str();
+    let length = (organization.len() as u64).to_le_bytes();
+    Sha256::new()
+        .chain_update(length)
+        .chain_update(organization)
+        .chain_update(owner.project_id.as_str())
+        .finalize()
+        .into()
+}
+
+fn path_of(owner: &CategoryOwner) -> Path {
+    let name: String = name_hash(owner).iter().map(|byte| format!("{byte:02x}")).collect();
+    Path::from_iter([FOLDER, &format!("{name}.json")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    fn owner(project: &str) -> CategoryOwner {
+        CategoryOwner { organization_id: OrganizationId::new("o"), project_id: ProjectId::new(project) }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_its_projects_and_stays() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let categories = Categories::new(Arc::clone(&objects));
+        let changing = categories.changing(&owner("p")).await;
+        let sales = categories.create(&changing, "Sales").await.unwrap();
+        assert!(matches!(categories.create(&changing, "Sales").await, Err(CategoryError::NameTaken)));
+        for number in 1..MAX_CATEGORIES {
+            categories.create(&changing, &format!("n{number}")).await.unwrap();
+        }
+        assert!(matches!(categories.create(&changing, "more").await, Err(CategoryError::TooMany)));
+        drop(changing);
+        let again = Categories::new(objects);
+        assert_eq!(again.list(&owner("p")).await.unwrap().first(), Some(&sales));
+        assert!(again.list(&owner("q")).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_removal_can_be_gone_on_with() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let categories = Categories::new(Arc::clone(&objects));
+        let changing = categories.changing(&owner("p")).await;
+        let sales = categories.create(&changing, "Sales").await.unwrap();
+        assert_eq!(categories.begin_removal(&changing, "unknown").await.unwrap(), None);
+        assert_eq!(categories.begin_removal(&changing, &sales.category_id).await.unwrap(), Some(sales.clone()));
+        assert!(categories.assignable(&owner("p")).await.unwrap().categories.is_empty());
+        let again = Categories::new(objects);
+        let changing = again.changing(&owner("p")).await;
+        assert_eq!(again.unfinished(&changing).await.unwrap(), vec![sales.clone()]);
+        assert_eq!(again.begin_removal(&changing, &sales.category_id).await.unwrap(), Some(sales.clone()));
+        again.end_removal(&changing, &sales.category_id).await.unwrap();
+        assert!(again.unfinished(&changing).await.unwrap().is_empty());
+        assert_eq!(again.begin_removal(&changing, &sales.category_id).await.unwrap(), None);
+    }
+}
