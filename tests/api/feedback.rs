@@ -186,3 +186,36 @@ fn queries_reach_into_reasons_and_sources() {
         site.restart();
     }
 }
+
+#[test]
+fn exports_unpack_reasons_and_sources() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    site.log(&key, &conversation("c", "2024-08-26", &["m"]));
+    let reasons = json!([{"label": "slow, very", "details": ""}, {"label": "wrong", "details": "d"}]);
+    log(&site, &key, &json!({"id": "f", "type": "negative", "messageId": "m", "reasons": reasons}));
+    let event = r#"{"id":"e","type":"x","entityType":"message","messageId":"m","properties":{"n":1.50,"l":[1]}}"#;
+    site.ok("POST", "/events", &key, Some(event));
+    let export = |site: &Site, view: &str, select: &str| {
+        let path = format!("/query/{view}/export");
+        let answer = site.send("POST", &path, &key, Some(&format!(r#"{{"select":[{select}]}}"#)));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().replace("\r\n", "|")
+    };
+    for _ in 0..2 {
+        let unpacked = export(
+            &site,
+            "feedback",
+            r#"{"type":"field","field":"reasons"},{"type":"field","field":"conversationId"}"#,
+        );
+        let expected = "reasons.0.details,reasons.0.label,reasons.1.details,reasons.1.label,conversationId|\
+            \"\",\"slow, very\",d,wrong,c|";
+        assert_eq!(unpacked, expected);
+        let unpacked =
+            export(&site, "events", r#"{"type":"field","field":"properties"},{"type":"field","field":"searchQuery"}"#);
+        assert_eq!(unpacked, "properties.l,properties.n,searchQuery|[1],1.50,|");
+        let keys = site.ok("POST", "/query/property-keys", &key, Some(r#"{"field":"properties"}"#)).json();
+        assert_eq!(keys, json!({"results": ["l", "n"]}));
+        site.restart();
+    }
+}
