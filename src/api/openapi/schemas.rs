@@ -181,7 +181,7 @@ fn message_input() -> Value {
             "externalUrl": nullable_text(),
             "createdAt": nullable_time(),
             "updatedAt": nullable_time(),
-            "role": {"type": "string", "minLength": 1, "description": "`openai`: `system`, `user` or `assistant`. Support types: any."},
+            "role": {"type": "string", "description": "`openai`: `system`, `user` or `assistant`. Support types: any."},
             "content": content(),
             "name": nullable_text(),
             "links": {"type": ["array", "null"], "items": reference("Link")},
@@ -309,7 +309,7 @@ fn or_null(schema: &mut Value) {
     } else if let Some(Value::Array(values)) = members.get_mut("enum") {
         values.push(Value::Null);
     } else if !members.contains_key("type") {
-        *schema = json!({"oneOf": [schema.take(), {"type": "null"}]});
+        *schema = json!({"anyOf": [schema.take(), {"type": "null"}]});
     }
 }
 

@@ -93,7 +93,7 @@ const fn one(
         parameters: &[],
         request: None,
         answer: Answer::Empty,
-        errors: &[404, 503],
+        errors: &[400, 404, 503],
     }
 }
 
@@ -112,7 +112,7 @@ const fn update(method: &'static str, id: &'static str) -> Operation {
     Operation {
         request: body("ConversationInfo", INFO),
         answer: answer("ApiConversation", CONVERSATION),
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(method, "/webapi/v2/conversations/{id}", id, "Change a conversation", CLEARING)
     }
 }
@@ -123,7 +123,7 @@ const fn title(method: &'static str, id: &'static str) -> Operation {
     Operation {
         request: body("ConversationTitle", TITLE),
         answer: answer("ApiConversation", CONVERSATION),
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(method, path, id, "Set a conversation's title", about)
     }
 }
@@ -143,7 +143,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
     Operation {
         request: body("BulkUpdate", BULK),
-        errors: &[429, 503],
+        errors: &[400, 429, 503],
         ..one(
             "POST",
             "/webapi/v2/conversations/bulk_update",
@@ -182,7 +182,7 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         parameters: &[VARIABLES],
         answer: answer("ApiConversation", CONVERSATION),
-        errors: &[404],
+        errors: &[400, 404],
         ..one(
             "GET",
             "/webapi/v2/conversations/{id}",
@@ -194,7 +194,7 @@ pub static OPERATIONS: &[Operation] = &[
     update("PUT", "apiUpdateConversation"),
     update("PATCH", "apiPatchConversation"),
     Operation {
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(
             "DELETE",
             "/webapi/v2/conversations/{id}",
@@ -221,7 +221,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
     Operation {
         answer: answer("Chat", CHAT),
-        errors: &[404],
+        errors: &[400, 404],
         ..one(
             "GET",
             "/webapi/v2/conversations/{id}/chats/{chatId}",
@@ -233,7 +233,7 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         request: body("ChatFeedback", FEEDBACK),
         answer: answer("Chat", CHAT),
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(
             "POST",
             "/webapi/v2/conversations/{id}/chats/{chatId}/feedback",
@@ -245,7 +245,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
     Operation {
         answer: answer("Running", r#"{"isRunning": false}"#),
-        errors: &[404],
+        errors: &[400, 404],
         ..one(
             "GET",
             "/webapi/v2/conversations/{id}/running",
@@ -255,7 +255,7 @@ pub static OPERATIONS: &[Operation] = &[
         )
     },
     Operation {
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(
             "POST",
             "/webapi/v2/conversations/{id}/stop",
@@ -265,7 +265,7 @@ pub static OPERATIONS: &[Operation] = &[
         )
     },
     Operation {
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(
             "POST",
             "/webapi/v2/conversations/{id}/end",
@@ -279,7 +279,7 @@ pub static OPERATIONS: &[Operation] = &[
     title("PATCH", "apiPatchTitle"),
     Operation {
         answer: answer("CategoryList", r#"{"categories": []}"#),
-        errors: &[],
+        errors: &[400],
         ..one(
             "GET",
             "/webapi/v2/conversation_categories",
@@ -291,7 +291,7 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         request: body("CategoryInput", r#"{"name": "Billing"}"#),
         answer: answer("Category", CATEGORY),
-        errors: &[429, 503],
+        errors: &[400, 429, 503],
         ..one(
             "POST",
             "/webapi/v2/conversation_categories",
@@ -301,7 +301,7 @@ pub static OPERATIONS: &[Operation] = &[
         )
     },
     Operation {
-        errors: &[404, 429, 503],
+        errors: &[400, 404, 429, 503],
         ..one(
             "DELETE",
             "/webapi/v2/conversation_categories/{categoryId}",
