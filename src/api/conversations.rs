@@ -12,7 +12,9 @@ use super::access::Reach;
 use super::body::sized;
 use super::gate::{Call, json};
 use super::problem::Problem;
+use super::webapi::ratings::of_recent;
 use crate::model::conversation::Conversation;
+use crate::model::rating::Ratings;
 use crate::model::{document, output};
 use crate::storage::snapshot::{RowAddress, Snapshot};
 use crate::storage::store::{Lookup, Store};
@@ -38,16 +40,17 @@ pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Prob
     let snapshot = services.store.snapshot();
     let (rows, total) = services.engine.latest(Arc::clone(&snapshot), scope, limit, offset).await?;
     let tail = format!("],\"total\":{total},\"pageSize\":{limit},\"count\":{}}}", rows.len());
-    stream_list(services, snapshot, &rows, tail, Arc::new(output::write_conversation)).await
+    stream_list(services, snapshot, &rows, tail, None).await
 }
 
-/// `{"conversations":[`, the conversations at these addresses, and `tail`.
+/// `{"conversations":[`, the conversations at these addresses, and `tail`. With `chats` as the conversation API shows
+/// them.
 pub(super) async fn stream_list(
     services: &Services,
     snapshot: Arc<Snapshot>,
     rows: &[RowAddress],
     tail: String,
-    write: WriteConversation,
+    chats: Option<WriteRated>,
 ) -> Result<Response, Problem> {
     let pages = Pages {
         store: Arc::clone(&services.store),
@@ -55,7 +58,7 @@ pub(super) async fn stream_list(
         chunks: rows.chunks(LIST_CHUNK).map(<[RowAddress]>::to_vec).collect(),
         head: Some("{\"conversations\":["),
         tail: Some(tail),
-        write,
+        chats,
     };
     // The first piece before the headers, so that a store that cannot read still answers 500.
     let Some((first, pages)) = pages.next().await? else { return Err(Problem::internal()) };
@@ -133,11 +136,11 @@ struct Pages {
     chunks: VecDeque<Vec<RowAddress>>,
     head: Option<&'static str>,
     tail: Option<String>,
-    write: WriteConversation,
+    chats: Option<WriteRated>,
 }
 
-/// Appends a conversation as JSON.
-pub(super) type WriteConversation = Arc<dyn Fn(&Conversation, &mut Vec<u8>) + Send + Sync>;
+/// Appends a conversation and the ratings of its recent chats as JSON.
+pub(super) type WriteRated = Arc<dyn Fn(&Conversation, &Ratings, &mut Vec<u8>) + Send + Sync>;
 
 impl Pages {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {
@@ -149,17 +152,27 @@ impl Pages {
             None => Vec::new(),
         };
         let (head, tail) = (self.head.take(), if self.chunks.is_empty() { self.tail.take() } else { None });
-        let write = Arc::clone(&self.write);
+        let mut chats = None;
+        if let Some(write) = &self.chats {
+            let ratings = conversations.iter().map(|conversation| of_recent(&self.snapshot, conversation));
+            chats = Some((Arc::clone(write), futures::future::try_join_all(ratings).await?));
+        }
         let bytes = conversations.iter().map(|conversation| conversation.text_bytes()).sum();
         let piece = sized(bytes, move || {
             let mut piece = Vec::new();
             let mut first = head.is_some();
             piece.extend_from_slice(head.unwrap_or_default().as_bytes());
-            for conversation in &conversations {
+            for (index, conversation) in conversations.iter().enumerate() {
                 if !std::mem::take(&mut first) {
                     piece.push(b',');
                 }
-                write(conversation, &mut piece);
+                match &chats {
+                    None => output::write_conversation(conversation, &mut piece),
+                    Some((write, ratings)) => {
+                        let none = Ratings::default();
+                        write(conversation, ratings.get(index).unwrap_or(&none), &mut piece);
+                    }
+                }
             }
             piece.extend_from_slice(tail.unwrap_or_default().as_bytes());
             piece

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
-use super::webapi::{categories, changes, daily, listing, single};
+use super::webapi::{categories, changes, daily, listing, ratings, single};
 use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics};
 
 /// `S` is what handlers work on.
@@ -109,6 +109,12 @@ pub static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/webapi/v2/conversations/{id}/chats/{chatId}", Access::ConversationApi, |services, call| {
         Box::pin(single::chat(services, call))
     }),
+    route(
+        Method::POST,
+        "/webapi/v2/conversations/{id}/chats/{chatId}/feedback",
+        Access::ConversationApi,
+        |services, call| Box::pin(ratings::rate(services, call)),
+    ),
     route(Method::GET, "/webapi/v2/conversations/{id}/running", Access::ConversationApi, |services, call| {
         Box::pin(single::running(services, call))
     }),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::annotation::Actor;
 use super::conversation::RawJson;
 use super::document::{self, DocumentError, Path};
 use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
@@ -43,6 +44,16 @@ pub struct FeedbackDocument {
     pub user_properties: Option<RawJson>,
     /// `[{"type","title"?,"url"?}]`, `type` always there, also as null.
     pub sources: Option<RawJson>,
+    /// Only of feedback that the conversation API gives.
+    pub rating: Option<Rating>,
+}
+
+/// What makes feedback a rating of a chat (contract Part B, 10): it stays with the conversation that the chat was rated
+/// in, also where another one has the message too.
+#[derive(Clone, Debug)]
+pub struct Rating {
+    pub conversation_id: String,
+    pub by: Actor,
 }
 
 /// Stored feedback. Optional fields are absent, never null.
@@ -74,6 +85,9 @@ pub struct Feedback {
     pub user_properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<RawJson>,
+    /// In whose name the conversation API set it; Part A's answers do not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rated_by: Option<Actor>,
 }
 
 /// Parses and validates a body.
@@ -130,6 +144,7 @@ pub fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
         properties: document::properties(properties, root.key("properties"))?,
         user_properties: document::user_properties(user_properties, root.key("userProperties"))?,
         sources: objects(sources, root.key("sources"), source)?,
+        rating: None,
     })
 }
 
@@ -174,8 +189,18 @@ impl Feedback {
         }
     }
 
+    /// The conversation that a rating stays with: the one named, or that of the rating which is stored under the id.
+    pub fn rated_in<'a>(document: &'a FeedbackDocument, previous: Option<&'a Feedback>) -> Option<&'a str> {
+        let rated = previous.filter(|previous| previous.is_rating_of(document)).map(|previous| &previous.owner_id);
+        document.rating.as_ref().map(|rating| &rating.conversation_id).or(rated).map(String::as_str)
+    }
+
+    fn is_rating_of(&self, document: &FeedbackDocument) -> bool {
+        self.rated_by.is_some() && self.message_id == document.message_id
+    }
+
     /// The feedback to store, on a message of the conversation `owner_id`. `previous` is the stored one of the id: an
-    /// upsert that names no `createdAt` keeps its.
+    /// upsert that names no `createdAt` keeps its, and a rating that Part A writes again stays one.
     pub fn resolve(
         document: &FeedbackDocument,
         identity: &Identity,
@@ -199,6 +224,12 @@ impl Feedback {
             properties: document.properties.clone(),
             user_properties: document.user_properties.clone(),
             sources: document.sources.clone(),
+            rated_by: match &document.rating {
+                Some(rating) => Some(rating.by.clone()),
+                None => previous
+                    .filter(|previous| previous.is_rating_of(document) && previous.owner_id == owner_id)
+                    .and_then(|previous| previous.rated_by.clone()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod jsonb;
 pub mod output;
+pub mod rating;
 pub mod raw;
 pub mod resolve;
 pub mod time;

@@ -7,9 +7,10 @@ use super::ids::EpochMillis;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// 0001-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z.
+/// 0001-01-01T00:00:00.000Z
 const FIRST: i64 = -62_135_596_800_000;
-const LAST: i64 = 253_402_300_799_999;
+/// 9999-12-31T23:59:59.999Z
+pub const LAST: i64 = 253_402_300_799_999;
 
 const ALLOWED: &str = "an ISO 8601 time with zone like 2024-08-26T12:30:00.000Z, or a date, in the years 0001 to 9999";
 

@@ -98,8 +98,8 @@ pub struct Step {
 
 /// A row of `events` or `feedback`, which may hang on a conversation.
 trait Dependent: TableRow {
-    /// The row with another link; `None` where it has it already. `holder` is the newest conversation with the message.
-    fn linked(&self, holder: Option<&str>) -> Option<Self>;
+    /// The row with another link; `None` where it has it already. `holders` are the conversations with the message.
+    fn linked(&self, holders: &[Holder]) -> Option<Self>;
 
     fn upsert(self: Arc<Self>) -> Operation;
 
@@ -109,9 +109,9 @@ trait Dependent: TableRow {
 }
 
 impl Dependent for Event {
-    fn linked(&self, holder: Option<&str>) -> Option<Event> {
-        let (owner_id, detached) = match holder {
-            Some(holder) => (Some(holder), false),
+    fn linked(&self, holders: &[Holder]) -> Option<Event> {
+        let (owner_id, detached) = match holders.iter().max() {
+            Some(holder) => (Some(holder.id.as_str()), false),
             None => (self.owner_id.as_deref(), self.owner_id.is_some()),
         };
         let same = self.owner_id.as_deref() == owner_id && self.detached == detached;
@@ -132,10 +132,15 @@ impl Dependent for Event {
 }
 
 impl Dependent for Feedback {
-    fn linked(&self, holder: Option<&str>) -> Option<Feedback> {
-        let (owner_id, detached) = (holder.unwrap_or(&self.owner_id), holder.is_none());
-        let same = self.owner_id == owner_id && self.detached == detached;
-        (!same).then(|| Feedback { owner_id: owner_id.to_owned(), detached, ..self.clone() })
+    /// A rating stays with the conversation that it was given in.
+    fn linked(&self, holders: &[Holder]) -> Option<Feedback> {
+        let holder = match self.rated_by {
+            Some(_) => holders.iter().find(|holder| holder.id == self.owner_id),
+            None => holders.iter().max(),
+        };
+        let (owner_id, detached) = (holder.map_or(&self.owner_id, |holder| &holder.id), holder.is_none());
+        let same = self.owner_id == *owner_id && self.detached == detached;
+        (!same).then(|| Feedback { owner_id: owner_id.clone(), detached, ..self.clone() })
     }
 
     fn upsert(self: Arc<Self>) -> Operation {
@@ -181,10 +186,9 @@ pub fn follow(staged: &Staged, change: &Change, operation: &Operation, prefetche
                 };
                 let others = holders(tail, &key, message, &links.holders).filter(|(holder, _)| *holder != key);
                 let own = after.contains(message).then(|| own.clone());
-                let newest = others.map(|(_, holder)| holder).chain(own).max();
-                let holder = newest.as_ref().map(|holder| holder.id.as_str());
-                relink(staged.events.tail(), of_tail.0, &links.dependents, holder, &mut steps);
-                relink(staged.feedback.tail(), of_tail.1, &links.dependents, holder, &mut steps);
+                let holders: Vec<Holder> = others.map(|(_, holder)| holder).chain(own).collect();
+                relink(staged.events.tail(), of_tail.0, &links.dependents, &holders, &mut steps);
+                relink(staged.feedback.tail(), of_tail.1, &links.dependents, &holders, &mut steps);
             }
         }
         (Change::Delete { .. }, Operation::Delete(key)) => {
@@ -235,13 +239,13 @@ fn relink<R: Dependent>(
     tail: &Tail<R>,
     of_tail: Vec<Arc<R>>,
     dependents: &Dependents,
-    holder: Option<&str>,
+    holders: &[Holder],
     steps: &mut Vec<Step>,
 ) {
     let of_tail = of_tail.into_iter().map(|record| (record, None));
     let of_files = R::hits(dependents).iter().filter(|hit| tail.get(&hit.record.key()).is_none());
     for (record, replaces) in of_tail.chain(of_files.map(|hit| (hit.record.clone(), Some((hit.source, hit.row))))) {
-        if let Some(linked) = record.linked(holder) {
+        if let Some(linked) = record.linked(holders) {
             steps.push(Step { operation: Arc::new(linked).upsert(), replaces });
         }
     }
@@ -272,11 +276,11 @@ fn existing<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&RecordHi
     }
 }
 
-/// The newest conversation of the project that has the message.
-fn holder_of(staged: &Staged, identity: &Identity, message: &str, prefetched: &Prefetched) -> Option<Holder> {
+/// The conversations of the project that have the message.
+fn holders_of(staged: &Staged, identity: &Identity, message: &str, prefetched: &Prefetched) -> Vec<Holder> {
     let key = key_of(identity, ConversationId::new(""));
     let hits = prefetched.links.messages.get(message).map_or(&[][..], |links| &links.holders);
-    holders(staged.conversations.tail(), &key, message, hits).map(|(_, holder)| holder).max()
+    holders(staged.conversations.tail(), &key, message, hits).map(|(_, holder)| holder).collect()
 }
 
 fn key_of<I>(identity: &Identity, id: I) -> Key<I> {
@@ -294,7 +298,8 @@ pub fn resolve_event(
     });
     let previous = stored.as_ref().map(|stored| stored.record.as_ref());
     let event = Event::resolve(document, identity, previous, time::now());
-    let holder = event.message_id().and_then(|message| holder_of(staged, identity, message, prefetched));
+    let holder =
+        event.message_id().and_then(|message| holders_of(staged, identity, message, prefetched).into_iter().max());
     let (owner_id, detached) = match holder {
         Some(holder) => (Some(holder.id), false),
         // It stays the event of the conversation that had the message.
@@ -310,20 +315,24 @@ pub fn resolve_event(
 }
 
 /// # Errors
-/// [`StoreError::Invalid`] where no conversation of the project has the message.
+/// [`StoreError::Invalid`] where no conversation of the project has the message, or not the one that a rating names.
 pub fn resolve_feedback(
     staged: &Staged,
     identity: &Identity,
     document: &FeedbackDocument,
     prefetched: &Prefetched,
 ) -> Result<(Step, Outcome), StoreError> {
-    let holder = holder_of(staged, identity, &document.message_id, prefetched).ok_or_else(|| {
-        StoreError::Invalid("messageId: no stored conversation of the project has this message".to_owned())
-    })?;
     let stored = document.id.as_deref().and_then(|id| {
         existing(staged.feedback.tail(), &key_of(identity, Feedback::make_id(id)), prefetched.feedback.as_ref())
     });
     let previous = stored.as_ref().map(|stored| stored.record.as_ref());
+    let holders = holders_of(staged, identity, &document.message_id, prefetched);
+    let rated_in = Feedback::rated_in(document, previous);
+    let rated_in = holders.iter().find(|holder| rated_in.is_some_and(|id| holder.id == id));
+    let newest = holders.iter().max().filter(|_| document.rating.is_none());
+    let holder = rated_in.or(newest).ok_or_else(|| {
+        StoreError::Invalid("messageId: no stored conversation of the project has this message".to_owned())
+    })?;
     let feedback = Arc::new(Feedback::resolve(document, identity, &holder.id, previous, time::now()));
     let replaces = stored.and_then(|stored| stored.row);
     Ok((Step { operation: Operation::UpsertFeedback(feedback.clone()), replaces }, Outcome::Feedback(feedback)))
@@ -373,7 +382,11 @@ async fn entries<E: DeserializeOwned>(
 }
 
 impl FileSnapshot {
-    async fn index_entry<E: DeserializeOwned>(&self, store: &Arc<dyn ObjectStore>, row: u32) -> Result<E, StoreError> {
+    pub(super) async fn index_entry<E: DeserializeOwned>(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        row: u32,
+    ) -> Result<E, StoreError> {
         let bytes = self.file.index.previous(store.as_ref(), row).await;
         let bytes = bytes.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
         serde_json::from_slice(&bytes)

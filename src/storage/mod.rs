@@ -25,6 +25,7 @@ pub mod links;
 pub mod log_writer;
 pub mod operation;
 pub mod parquet_file;
+pub mod ratings;
 pub mod recovery;
 pub mod rows;
 pub mod schema;

@@ -82,6 +82,9 @@ fn view(site: &Site, owner: &Owner) -> Vec<String> {
     for path in ["/feedback", "/feedback/same", &feedback, "/query/top-search-queries", "/query/weekly-search-users"] {
         seen.push(site.ok("GET", path, &owner.api, None).text());
     }
+    for path in ["", "/same", "/same/chats", "/same/chats/m"] {
+        seen.push(site.ok("GET", &format!("/webapi/v2/conversations{path}"), &owner.api, None).text());
+    }
     seen
 }
 
@@ -137,16 +140,19 @@ fn nothing_crosses_a_project_or_an_organization() {
 fn look(site: &Site, key: &str, other: &Owner, context: &str) {
     let only = format!("only-{}", other.name);
     for parameters in [String::new(), format!("?projectId={}", other.project), "?projectId=".into()] {
+        let chat = format!("/webapi/v2/conversations/{only}/chats/m");
         for (method, path) in [
+            ("GET", format!("{chat}{parameters}")),
+            ("POST", format!("{chat}/feedback{parameters}")),
             ("GET", format!("/conversations/{only}{parameters}")),
             ("DELETE", format!("/conversations/{only}{parameters}")),
             ("GET", format!("/conversations/external/ext-{only}{parameters}")),
             ("GET", format!("/feedback/{only}{parameters}")),
             ("DELETE", format!("/feedback/{only}{parameters}")),
         ] {
-            let answer = site.send(method, &path, key, None);
+            let answer = site.send(method, &path, key, (method == "POST").then_some(r#"{"rating":false}"#));
             // A web key gets 403 from a whole route, never from one conversation.
-            let readers = path.contains("/external/") || path.starts_with("/feedback");
+            let readers = path.contains("/external/") || path.starts_with("/feedback") || path.starts_with("/webapi");
             let expected = if context.starts_with("web") && readers { 403 } else { 404 };
             assert_eq!(answer.status, expected, "{context}: {method} {path}: {}", answer.text());
             assert!(

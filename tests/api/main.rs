@@ -22,4 +22,5 @@ mod upsert;
 mod webapi;
 mod webapi_categories;
 mod webapi_lists;
+mod webapi_ratings;
 mod webapi_users;

@@ -24,6 +24,7 @@ fn calls(id: &str) -> Vec<(&'static str, String, Option<&'static str>)> {
         ("PUT", at("/title"), Some(r#"{"title":"theirs"}"#)),
         ("POST", at("/title"), Some(r#"{"title":"theirs"}"#)),
         ("PATCH", at("/title"), Some(r#"{"title":"theirs"}"#)),
+        ("POST", at("/chats/m/feedback"), Some(r#"{"rating":false}"#)),
         ("POST", at("/stop"), None),
         ("POST", at("/end"), None),
         ("DELETE", at(""), None),

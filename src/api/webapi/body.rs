@@ -57,6 +57,32 @@ pub fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
     Ok(BulkUpdate { user_ids, llm_app_ids, category_ids, conversation_ids, info })
 }
 
+/// The rating of a chat (contract Part B, 10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatRating {
+    /// `None` removes.
+    pub rating: Option<bool>,
+    pub selection: Option<String>,
+    pub suggested_answer: Option<String>,
+}
+
+pub fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
+    let body = object(body)?;
+    let rating = match body.get("rating") {
+        Some(Json::Null) => None,
+        Some(Json::Bool(rating)) => Some(*rating),
+        given => return Err(invalid("rating", wrong(given, "true, false or null"))),
+    };
+    let selection = text(&body, "", "feedbackSelection")?.flatten();
+    // An answer may be long; the body's own limit bounds it.
+    let suggested_answer = match body.get("suggestedAnswer") {
+        None | Some(Json::Null) => None,
+        Some(Json::String(text)) => Some(text.clone()),
+        given => return Err(invalid("suggestedAnswer", wrong(given, "a string or null"))),
+    };
+    Ok(ChatRating { rating, selection, suggested_answer })
+}
+
 pub fn category_name(body: &[u8]) -> Result<String, DocumentError> {
     let body = object(body)?;
     let name = match body.get("name") {
@@ -204,6 +230,30 @@ mod tests {
         ] {
             let error = bulk_update(body.as_bytes()).unwrap_err();
             assert_eq!((error.path.as_str(), error.syntax), (path, false), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn ratings_are_checked() {
+        let some = |text: &str| Some(text.to_owned());
+        for (body, rating, selection, suggested_answer) in [
+            (r#"{"rating":true}"#, Some(true), None, None),
+            (r#"{"rating":null,"feedbackSelection":null,"suggestedAnswer":null,"x":1}"#, None, None, None),
+            (r#"{"rating":false,"feedbackSelection":"s","suggestedAnswer":""}"#, Some(false), some("s"), some("")),
+        ] {
+            assert_eq!(chat_rating(body.as_bytes()), Ok(ChatRating { rating, selection, suggested_answer }), "{body}");
+        }
+        let long = format!(r#"{{"rating":true,"feedbackSelection":"{}"}}"#, "x".repeat(MAX_TEXT_CHARS + 1));
+        for (body, path) in [
+            ("[]", ""),
+            ("{}", "rating"),
+            (r#"{"rating":"true"}"#, "rating"),
+            (r#"{"rating":1}"#, "rating"),
+            (r#"{"rating":true,"feedbackSelection":["s"]}"#, "feedbackSelection"),
+            (r#"{"rating":null,"suggestedAnswer":5}"#, "suggestedAnswer"),
+            (long.as_str(), "feedbackSelection"),
+        ] {
+            assert_eq!(chat_rating(body.as_bytes()).unwrap_err().path, path, "{body}");
         }
     }
 

@@ -29,7 +29,7 @@ pub async fn update(services: &Services, call: &mut Call) -> Result<Response, Pr
     let info = call.read_json().await?.parse(body::conversation_info).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
-    single::respond(variables, conversation).await
+    single::respond(services, variables, conversation).await
 }
 
 /// `PUT`, `POST` or `PATCH /webapi/v2/conversations/{id}/title`
@@ -37,7 +37,7 @@ pub async fn set_title(services: &Services, call: &mut Call) -> Result<Response,
     let info = call.read_json().await?.parse(body::title).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
-    single::respond(variables, conversation).await
+    single::respond(services, variables, conversation).await
 }
 
 /// `POST /webapi/v2/conversations/{id}/stop`

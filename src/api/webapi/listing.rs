@@ -22,6 +22,7 @@ use crate::api::problem::Problem;
 use crate::model::annotation::{Actor, user_id_text};
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
+use crate::model::rating::Ratings;
 use crate::model::time;
 use crate::query::dsl::{Comparison, Filter};
 use crate::query::engine::Scope;
@@ -216,11 +217,11 @@ pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Prob
         None => "null".to_owned(),
     };
     let variables = request.variables;
-    let write = move |conversation: &Conversation, out: &mut Vec<u8>| {
-        shape::write_conversation(conversation, &variables, out);
+    let write = move |conversation: &Conversation, ratings: &Ratings, out: &mut Vec<u8>| {
+        shape::write_conversation(conversation, ratings, &variables, out);
     };
     let snapshot = Arc::clone(&rows.snapshot);
-    stream_list(services, snapshot, &page.rows, format!("],\"cursor\":{cursor}}}"), Arc::new(write)).await
+    stream_list(services, snapshot, &page.rows, format!("],\"cursor\":{cursor}}}"), Some(Arc::new(write))).await
 }
 
 struct Page {

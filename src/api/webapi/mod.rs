@@ -3,8 +3,8 @@
 //! - [`actor`]: in whose name a call is made, and so what it sees; [`filters`]: the same and the parameters of lists as
 //!   filters of the query language.
 //! - [`listing`]: lists, their [`cursor`]s and the search; [`daily`]: counts by day.
-//! - [`single`]: one conversation and its chats; [`shape`]: how both look; [`changes`], [`categories`]: what this API
-//!   sets; [`body`]: reading it.
+//! - [`single`]: one conversation and its chats; [`shape`]: how both look; [`changes`], [`categories`], [`ratings`]: what
+//!   this API sets; [`body`]: reading it.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ mod cursor;
 pub mod daily;
 mod filters;
 pub mod listing;
+pub mod ratings;
 pub mod shape;
 pub mod single;
 

@@ -11,6 +11,7 @@ use crate::model::annotation::{UNSET_STATE, user_id_text};
 use crate::model::conversation::{Conversation, Message, RawJson};
 use crate::model::ids::IntegrationId;
 use crate::model::json::{self, Json, to_raw};
+use crate::model::rating::{Rater, Ratings};
 use crate::model::raw;
 
 /// The most recent chats that a conversation shows.
@@ -111,10 +112,15 @@ fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables
     Variables(names.iter().filter_map(named).collect())
 }
 
-/// Appends the conversation with its most recent chats and the variables of these distinct names.
-pub fn write_conversation(conversation: &Conversation, names: &[String], out: &mut Vec<u8>) {
-    let messages = conversation.messages_by_time();
+/// The chats that a conversation shows.
+pub fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
+    let mut messages = conversation.messages_by_time();
     let recent = messages.len().saturating_sub(SHOWN_CHATS);
+    messages.split_off(recent)
+}
+
+/// Appends the conversation with its most recent chats and the variables of these distinct names.
+pub fn write_conversation(conversation: &Conversation, ratings: &Ratings, names: &[String], out: &mut Vec<u8>) {
     let annotations = &conversation.annotations;
     let shape = ConversationShape {
         id: conversation.id.as_str(),
@@ -127,8 +133,8 @@ pub fn write_conversation(conversation: &Conversation, names: &[String], out: &m
         assignee: annotations.assignee.as_deref(),
         categories: annotations.categories.as_deref().unwrap_or_default(),
         memo: "",
-        chats: messages.iter().skip(recent).map(|message| chat(conversation, message)).collect(),
-        chat_count: messages.len(),
+        chats: recent_chats(conversation).into_iter().map(|message| chat(conversation, message, ratings)).collect(),
+        chat_count: conversation.messages.len(),
         llm_app: conversation.integration_id.as_ref().map(IntegrationId::as_str).map(|id| LlmApp {
             id,
             name: "",
@@ -140,8 +146,8 @@ pub fn write_conversation(conversation: &Conversation, names: &[String], out: &m
 }
 
 /// Appends one chat.
-pub fn write_chat(conversation: &Conversation, message: &Message, out: &mut Vec<u8>) {
-    append(&chat(conversation, message), out);
+pub fn write_chat(conversation: &Conversation, message: &Message, ratings: &Ratings, out: &mut Vec<u8>) {
+    append(&chat(conversation, message, ratings), out);
 }
 
 fn append(shape: &impl Serialize, out: &mut Vec<u8>) {
@@ -151,7 +157,7 @@ fn append(shape: &impl Serialize, out: &mut Vec<u8>) {
     }
 }
 
-fn chat<'a>(conversation: &Conversation, message: &'a Message) -> Chat<'a> {
+fn chat<'a>(conversation: &Conversation, message: &'a Message, ratings: &Ratings) -> Chat<'a> {
     Chat {
         id: message.id.as_str(),
         sender: match message.role.as_str() {
@@ -162,8 +168,8 @@ fn chat<'a>(conversation: &Conversation, message: &'a Message) -> Chat<'a> {
         message: message_text(message),
         timestamp: conversation.message_time(message).0,
         citations: message.links.as_ref().map(citations).unwrap_or_default(),
-        rating: None,
-        agent_rating: None,
+        rating: ratings.get(message.id.as_str(), Rater::User),
+        agent_rating: ratings.get(message.id.as_str(), Rater::Agent),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
+use super::ratings::of_recent;
 use super::{actor, shape};
 use crate::api::Services;
 use crate::api::body::sized;
@@ -11,7 +12,8 @@ use crate::api::conversations::{find, unknown};
 use crate::api::gate::{Call, json};
 use crate::api::problem::Problem;
 use crate::model::annotation::Actor;
-use crate::model::conversation::Conversation;
+use crate::model::conversation::{Conversation, Message};
+use crate::model::rating::Ratings;
 use crate::storage::store::Lookup;
 
 const CHATS_PER_PAGE: usize = 100;
@@ -20,7 +22,7 @@ const CHATS_PER_PAGE: usize = 100;
 pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = newest(services, call).await?;
-    respond(variables, conversation).await
+    respond(services, variables, conversation).await
 }
 
 /// `GET /webapi/v2/conversations/{id}/chats`
@@ -30,15 +32,15 @@ pub async fn chats(services: &Services, call: &mut Call) -> Result<Response, Pro
         return Err(Problem::bad_request("pageNo: 0 given, a whole number from 1 is needed"));
     };
     let conversation = newest(services, call).await?;
+    let ids: Vec<&str> = page_of(&conversation, skipped).map(|message| message.id.as_str()).collect();
+    let ratings = services.store.snapshot().ratings(&conversation, &ids).await?;
     let body = sized(conversation.text_bytes(), move || {
         let mut body = b"{\"chats\":[".to_vec();
-        for (position, message) in
-            conversation.messages_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE).enumerate()
-        {
+        for (position, message) in page_of(&conversation, skipped).enumerate() {
             if position > 0 {
                 body.push(b',');
             }
-            shape::write_chat(&conversation, message, &mut body);
+            shape::write_chat(&conversation, message, &ratings, &mut body);
         }
         body.extend_from_slice(b"]}");
         body
@@ -49,12 +51,28 @@ pub async fn chats(services: &Services, call: &mut Call) -> Result<Response, Pro
 /// `GET /webapi/v2/conversations/{id}/chats/{chatId}`
 pub async fn chat(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = newest(services, call).await?;
-    let id = call.second_id()?;
+    let message = chat_of(&conversation, call.second_id()?)?;
+    let ratings = services.store.snapshot().ratings(&conversation, &[message.id.as_str()]).await?;
+    Ok(respond_chat(&conversation, message, &ratings))
+}
+
+pub fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<&'a Message, Problem> {
     let message = conversation.messages.iter().find(|message| message.id.as_str() == id);
-    let message = message.ok_or_else(|| Problem::not_found("no such chat"))?;
+    message.ok_or_else(unknown_chat)
+}
+
+pub fn unknown_chat() -> Problem {
+    Problem::not_found("no such chat")
+}
+
+pub fn respond_chat(conversation: &Conversation, message: &Message, ratings: &Ratings) -> Response {
     let mut body = Vec::new();
-    shape::write_chat(&conversation, message, &mut body);
-    Ok(json(body))
+    shape::write_chat(conversation, message, ratings, &mut body);
+    json(body)
+}
+
+fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = &Message> {
+    conversation.messages_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE)
 }
 
 /// `GET /webapi/v2/conversations/{id}/running`
@@ -76,10 +94,15 @@ async fn newest(services: &Services, call: &Call) -> Result<Arc<Conversation>, P
 }
 
 /// The conversation, with the variables of these names.
-pub async fn respond(variables: Vec<String>, conversation: Arc<Conversation>) -> Result<Response, Problem> {
+pub async fn respond(
+    services: &Services,
+    variables: Vec<String>,
+    conversation: Arc<Conversation>,
+) -> Result<Response, Problem> {
+    let ratings = of_recent(&services.store.snapshot(), &conversation).await?;
     let body = sized(conversation.text_bytes(), move || {
         let mut body = Vec::new();
-        shape::write_conversation(&conversation, &variables, &mut body);
+        shape::write_conversation(&conversation, &ratings, &variables, &mut body);
         body
     });
     Ok(json(body.await?))
