@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::annotation::Actor;
 use super::feedback::{Feedback, FeedbackType};
 use super::ids::EpochMillis;
 
@@ -13,6 +14,10 @@ pub enum Rater {
 }
 
 impl Rater {
+    pub fn of(actor: &Actor) -> Self {
+        if actor.agent_email.is_some() { Self::Agent } else { Self::User }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -23,10 +28,7 @@ impl Rater {
 
 impl Feedback {
     pub fn rater(&self) -> Rater {
-        match &self.rated_by {
-            Some(actor) if actor.agent_email.is_some() => Rater::Agent,
-            _ => Rater::User,
-        }
+        self.rated_by.as_ref().map_or(Rater::User, Rater::of)
     }
 }
 
@@ -92,7 +94,6 @@ impl Ratings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::annotation::Actor;
     use crate::model::feedback::parse;
     use crate::model::ids::{OrganizationId, ProjectId};
     use crate::model::resolve::Identity;

@@ -216,7 +216,8 @@ impl Store {
     ) -> Result<Arc<Feedback>, StoreError> {
         let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
         let lists = length(&document.reasons) + length(&document.sources);
-        let bytes = 256 + lists + length(&document.properties) + length(&document.user_properties);
+        let details = document.details.as_ref().map_or(0, String::len);
+        let bytes = 256 + lists + details + length(&document.properties) + length(&document.user_properties);
         let document = Arc::new(document);
         loop {
             let snapshot = self.snapshot();

@@ -44,16 +44,12 @@ pub async fn rate(services: &Services, call: &mut Call) -> Result<Response, Prob
     let task = tokio::spawn(async move {
         match given.rating {
             Some(positive) => set(&store, &of, &message_id, positive, given, actor).await,
-            None => remove(&store, &of, &message_id, rater(&actor)).await,
+            None => remove(&store, &of, &message_id, Rater::of(&actor)).await,
         }
     });
     task.await.map_err(|_| Problem::internal())??;
     let ratings = services.store.snapshot().ratings(&conversation, &[id]).await?;
     Ok(single::respond_chat(&conversation, message, &ratings))
-}
-
-fn rater(actor: &Actor) -> Rater {
-    if actor.agent_email.is_some() { Rater::Agent } else { Rater::User }
 }
 
 async fn set(
@@ -64,7 +60,7 @@ async fn set(
     given: ChatRating,
     actor: Actor,
 ) -> Result<(), Problem> {
-    let rater = rater(&actor);
+    let rater = Rater::of(&actor);
     let ratings = store.snapshot().ratings(conversation, &[message_id]).await?;
     // What is given now is the newest, also next to feedback with times ahead of this clock.
     let after = ratings.given_at(message_id, rater).map_or(i64::MIN, |given_at| given_at.0.saturating_add(1));
