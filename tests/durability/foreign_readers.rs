@@ -2,7 +2,7 @@
 //!
 //! Needs a Python with both, named by `CONVOLAKE_PYTHON`; skips visibly without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -33,6 +33,11 @@ fn other_readers_find_the_same_rows_and_values() {
         server.expect_json(200, "DELETE", &format!("/conversations/{id}"), &key, None);
         wanted.remove(&id);
     }
+    for number in 0..60 {
+        let id = format!("e-{}", number % 50);
+        let event = json!({"id": id, "type": "search", "entityType": "search", "searchQuery": "q"});
+        server.expect_json(200, "POST", "/events", &key, Some(&event));
+    }
     assert!(server.terminate().success(), "{}", server.stderr());
 
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign_readers.py");
@@ -57,6 +62,8 @@ fn other_readers_find_the_same_rows_and_values() {
             .collect();
         assert_eq!(found.len(), rows.len(), "{reader} sees a conversation twice");
         assert_eq!(found, wanted, "{reader} sees other conversations");
+        let events: BTreeSet<String> = table("events").iter().map(|row| row["id"].to_string()).collect();
+        assert_eq!((events.len(), table("events").len()), (50, 50), "{reader} sees other events");
         let messages = table("messages");
         let wanted_messages: u64 = wanted.values().map(|version| 1 + version % 4).sum();
         assert_eq!(messages.len() as u64, wanted_messages, "{reader} sees other messages");
