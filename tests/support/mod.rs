@@ -68,11 +68,20 @@ impl Server {
 
     /// A server on `store`, with further arguments of `convolake serve`.
     pub fn start_on(store: &Path, arguments: &[&str]) -> Server {
-        Server::start_with(store, arguments, &[])
+        Server::try_start(store, arguments, &[]).unwrap_or_else(|message| panic!("{message}"))
     }
 
-    /// The same with environment variables.
-    pub fn start_with(store: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
+    /// A server that aborts at a place of a flush. None if it has aborted before it was ready: what its log still
+    /// holds may start a flush at once.
+    pub fn start_to_abort(store: &Path, arguments: &[&str], point: &str) -> Option<Server> {
+        match Server::try_start(store, arguments, &[("CONVOLAKE_FAIL_AT", point)]) {
+            Ok(server) => Some(server),
+            Err(message) if message.contains(&format!("aborting at {point}")) => None,
+            Err(message) => panic!("{message}"),
+        }
+    }
+
+    fn try_start(store: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Server, String> {
         let mut child = Command::new(BINARY)
             .arg("serve")
             .arg("--store")
@@ -102,15 +111,15 @@ impl Server {
                 let _ = child.kill();
                 let status = child.wait();
                 std::thread::sleep(Duration::from_millis(100));
-                panic!(
+                return Err(format!(
                     "no line `listening on http://ADDRESS` on stdout ({reason}), exit {status:?}, arguments {arguments:?}, stderr:\n{}",
                     String::from_utf8_lossy(&stderr.lock().expect("lock"))
-                );
+                ));
             }
         };
         let client =
             reqwest::blocking::Client::builder().timeout(Duration::from_secs(180)).build().expect("an HTTP client");
-        Server { child, address, store: store.to_path_buf(), stderr, client, own_store: None }
+        Ok(Server { child, address, store: store.to_path_buf(), stderr, client, own_store: None })
     }
 
     pub fn process_id(&self) -> u32 {
