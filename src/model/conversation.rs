@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 
 use super::annotation::{Changed, Stopped};
 use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use super::json::{self, Json};
+use super::raw;
 
 /// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
 /// keys (the last wins) removed.
@@ -136,6 +138,27 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_properties: Option<RawJson>,
 }
+
+impl Message {
+    /// The text as it is, of parts the texts joined by newlines, nothing for null.
+    pub fn text(&self) -> String {
+        let Some(content) = &self.content else { return String::new() };
+        if let Some(text) = raw::string_value(content.get()) {
+            return text.into_owned();
+        }
+        let Ok(Json::Array(parts)) = json::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
+            return String::new();
+        };
+        let texts = parts.iter().filter_map(|part| match part.get("text") {
+            Some(Json::String(text)) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Deeper than any stored content.
+const MAX_CONTENT_LEVELS: usize = 64;
 
 impl Conversation {
     pub fn key(&self) -> ConversationKey {

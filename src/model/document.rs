@@ -513,7 +513,7 @@ pub(super) fn required_string(value: Option<Json>, path: Path<'_>) -> Result<Str
     }
 }
 
-fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>>, DocumentError> {
+pub(super) fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>>, DocumentError> {
     let Some(value) = value else { return Ok(None) };
     let texts =
         array(value, path, "an array of strings")?.into_iter().enumerate().map(|(index, element)| match element {

@@ -72,6 +72,10 @@ text_id!(
     /// A feedback's id; unique only within its project.
     FeedbackId
 );
+text_id!(
+    /// A thread's id: a hash of what it belongs to.
+    ThreadId
+);
 
 /// Identity of what is stored: (organization, project, id), contract A1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,6 +88,7 @@ pub struct Key<I> {
 pub type ConversationKey = Key<ConversationId>;
 pub type EventKey = Key<EventId>;
 pub type FeedbackKey = Key<FeedbackId>;
+pub type ThreadKey = Key<ThreadId>;
 
 /// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

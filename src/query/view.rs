@@ -134,3 +134,50 @@ pub static FEEDBACK: View = View {
     ],
     default_time_field: "createdAt",
 };
+
+pub static SEMANTIC_THREADS: View = View {
+    name: "semantic-threads",
+    table: Table::SemanticThreads,
+    shows_texts: false,
+    fields: &[
+        field("id", FieldKind::Text, true),
+        field("messageIds", FieldKind::TextList, true),
+        field("messagesCount", FieldKind::Integer, true),
+        field("organizationId", FieldKind::Text, true),
+        omitted("question", FieldKind::Text),
+        field("questionLength", FieldKind::Integer, true),
+        omitted("answer", FieldKind::Text),
+        field("isOnTopic", FieldKind::Boolean, true),
+        field("isClear", FieldKind::Boolean, true),
+        field("isDocumented", FieldKind::Boolean, true),
+        field("isFeatureSupported", FieldKind::Boolean, true),
+        field("isAnswerConfident", FieldKind::Boolean, true),
+        field("gapSummary", FieldKind::Text, true),
+        field("subject", FieldKind::Text, true),
+        field("category", FieldKind::Text, true),
+        field("languages", FieldKind::TextList, true),
+        field("firstPartyEntities", FieldKind::TextList, true),
+        field("thirdPartyEntities", FieldKind::TextList, true),
+        field("emotion", FieldKind::Text, true),
+        field("sentiment", FieldKind::Text, true),
+        field("questionType", FieldKind::Text, true),
+        field("projectId", FieldKind::Text, true),
+        omitted("integrationId", FieldKind::Text),
+        field("properties", FieldKind::Json, true),
+        field("userProperties", FieldKind::Json, true),
+        field("firstMessageTime", FieldKind::Time, true),
+        field("lastMessageTime", FieldKind::Time, true),
+        field("lastUpdated", FieldKind::Time, true),
+        field(HAS_POSITIVE_FEEDBACK, FieldKind::Boolean, true),
+        field(HAS_NEGATIVE_FEEDBACK, FieldKind::Boolean, true),
+        omitted("conversationIds", FieldKind::TextList),
+        field("areAIAnnotationsVerified", FieldKind::Boolean, true),
+        field("isInitialQuestionAnswer", FieldKind::Boolean, true),
+    ],
+    default_time_field: "firstMessageTime",
+};
+
+/// Made by the scan from the feedback of the same snapshot.
+pub const HAS_POSITIVE_FEEDBACK: &str = "hasPositiveFeedback";
+/// As [`HAS_POSITIVE_FEEDBACK`].
+pub const HAS_NEGATIVE_FEEDBACK: &str = "hasNegativeFeedback";

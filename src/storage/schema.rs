@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::table_row::TableRow;
+use crate::model::thread::{ANNOTATIONS, AnnotationKind};
 
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
 pub const ROW_COLUMN: &str = "_row";
@@ -107,6 +108,35 @@ pub fn feedback_plain_fields() -> Vec<Field> {
         optional(JsonField::Reasons.name(), DataType::Utf8View),
         optional(JsonField::Sources.name(), DataType::Utf8View),
     ];
+    fields.extend(last_fields());
+    fields
+}
+
+/// The columns that every file of `semantic_threads` has, `_row` last.
+pub fn semantic_threads_plain_fields() -> Vec<Field> {
+    let list = || DataType::List(list_element());
+    let mut fields = vec![
+        required("organizationId", DataType::Utf8View),
+        required("projectId", DataType::Utf8View),
+        required("id", DataType::Utf8View),
+        optional("integrationId", DataType::Utf8View),
+        optional("question", DataType::Utf8View),
+        optional("answer", DataType::Utf8View),
+        optional("questionLength", DataType::Int64),
+        required("messagesCount", DataType::Int64),
+        required("firstMessageTime", timestamp_type()),
+        required("lastMessageTime", timestamp_type()),
+        required("lastUpdated", timestamp_type()),
+        required("isInitialQuestionAnswer", DataType::Boolean),
+        optional("messageIds", list()),
+        optional("conversationIds", list()),
+        optional("languages", list()),
+    ];
+    fields.extend(ANNOTATIONS.iter().map(|(name, kind)| match kind {
+        AnnotationKind::Flag => optional(name, DataType::Boolean),
+        AnnotationKind::Text => optional(name, DataType::Utf8View),
+        AnnotationKind::List => optional(name, list()),
+    }));
     fields.extend(last_fields());
     fields
 }

@@ -19,6 +19,7 @@ use super::tail::Tail;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
+use crate::model::thread::SemanticThread;
 
 /// Counts published states; two snapshots of one number are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,7 @@ pub struct Snapshot {
     pub flush_generation: u64,
     pub events: TableSnapshot<Event>,
     pub feedback: TableSnapshot<Feedback>,
+    pub threads: TableSnapshot<SemanticThread>,
 }
 
 /// The same of a table beside the conversations.
@@ -61,7 +63,7 @@ pub struct FileSnapshot {
     pub deleted: Arc<RoaringBitmap>,
 }
 
-/// An immutable Parquet file of `conversations`, `events` or `feedback`.
+/// An immutable Parquet file of a table that queries read.
 pub struct DataFile {
     /// Unique within this process and never reused; with the row number it is a row's address.
     pub number: u32,
@@ -159,6 +161,7 @@ pub enum Table {
     Conversations,
     Events,
     Feedback,
+    SemanticThreads,
 }
 
 impl Snapshot {
@@ -167,6 +170,7 @@ impl Snapshot {
             Table::Conversations => &self.files,
             Table::Events => &self.events.files,
             Table::Feedback => &self.feedback.files,
+            Table::SemanticThreads => &self.threads.files,
         }
     }
 
@@ -178,6 +182,7 @@ impl Snapshot {
             Table::Conversations => scanned(&self.segments),
             Table::Events => scanned(&self.events.segments),
             Table::Feedback => scanned(&self.feedback.segments),
+            Table::SemanticThreads => scanned(&self.threads.segments),
         }
     }
 }

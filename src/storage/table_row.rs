@@ -16,10 +16,11 @@ use super::schema;
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId};
+use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, ThreadId};
 use crate::model::resolve::Previous;
+use crate::model::thread::SemanticThread;
 
-/// A row of `conversations`, `events` or `feedback`.
+/// A row of `conversations`, `events`, `feedback` or `semantic_threads`.
 pub trait TableRow: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;
 
@@ -202,5 +203,46 @@ impl TableRow for Feedback {
 
     fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
         plain::feedback_arrays(rows)
+    }
+}
+
+impl TableRow for SemanticThread {
+    type Id = ThreadId;
+
+    fn key(&self) -> Key<ThreadId> {
+        SemanticThread::key(self)
+    }
+
+    fn make_id(text: &str) -> ThreadId {
+        ThreadId::new(text)
+    }
+
+    fn references(&self) -> Vec<Reference<'_>> {
+        vec![Reference::Conversation(self.conversation_id.as_str())]
+    }
+
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons | JsonField::Sources => None,
+        }
+    }
+
+    fn sort_time(&self) -> EpochMillis {
+        self.first_message_time
+    }
+
+    /// The whole thread: a change of annotations stores it again.
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::semantic_threads_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::thread_arrays(rows)
     }
 }

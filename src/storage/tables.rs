@@ -35,12 +35,14 @@ use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId, WalPosition};
+use crate::model::thread::SemanticThread;
 use crate::model::time;
 
 const CONVERSATIONS: &str = "conversations";
 const MESSAGES: &str = "messages";
 const EVENTS: &str = "events";
 const FEEDBACK: &str = "feedback";
+const SEMANTIC_THREADS: &str = "semantic_threads";
 const INTENTS: &str = "intents";
 const OPENED_AT_ONCE: usize = 16;
 
@@ -58,6 +60,7 @@ pub struct Tables {
     columns: ColumnRegistry,
     events: RecordTable,
     feedback: RecordTable,
+    threads: RecordTable,
     /// Deleted rows as the table logs have them, by [`DataFile::number`].
     committed: BTreeMap<u32, Arc<RoaringBitmap>>,
     /// A commit that may have begun: it is finished before anything else.
@@ -76,6 +79,7 @@ pub struct Rows {
     pub conversations: NewRows<Conversation>,
     pub events: NewRows<Event>,
     pub feedback: NewRows<Feedback>,
+    pub threads: NewRows<SemanticThread>,
 }
 
 /// What it brings to one table.
@@ -94,6 +98,7 @@ pub struct Committed {
     pub conversations: CommittedRows<Conversation>,
     pub events: CommittedRows<Event>,
     pub feedback: CommittedRows<Feedback>,
+    pub threads: CommittedRows<SemanticThread>,
 }
 
 #[derive(Clone)]
@@ -108,6 +113,7 @@ pub struct OpenedFiles {
     pub conversations: Vec<FileSnapshot>,
     pub events: Vec<FileSnapshot>,
     pub feedback: Vec<FileSnapshot>,
+    pub threads: Vec<FileSnapshot>,
 }
 
 #[derive(Clone)]
@@ -118,6 +124,7 @@ struct Pending {
     columns: ColumnRegistry,
     events_columns: ColumnRegistry,
     feedback_columns: ColumnRegistry,
+    threads_columns: ColumnRegistry,
     result: Committed,
 }
 
@@ -144,6 +151,7 @@ impl Tables {
         let messages = open_or_create(&store, MESSAGES, messages_columns()).await?;
         let events = RecordTable::open::<Event>(&store, EVENTS).await?;
         let feedback = RecordTable::open::<Feedback>(&store, FEEDBACK).await?;
+        let threads = RecordTable::open::<SemanticThread>(&store, SEMANTIC_THREADS).await?;
         let mut tables = Tables {
             store,
             conversations,
@@ -151,6 +159,7 @@ impl Tables {
             columns: ColumnRegistry::default(),
             events,
             feedback,
+            threads,
             committed: BTreeMap::new(),
             pending: None,
         };
@@ -158,16 +167,19 @@ impl Tables {
         let position = tables.conversations.state().wal_position();
         tables.events.start_at(position).await?;
         tables.feedback.start_at(position).await?;
+        tables.threads.start_at(position).await?;
         tables.columns = property_columns(&tables.conversations)?;
         tables.events.columns = property_columns(&tables.events.log)?;
         tables.feedback.columns = property_columns(&tables.feedback.log)?;
+        tables.threads.columns = property_columns(&tables.threads.log)?;
 
         let files = OpenedFiles {
             conversations: tables.open_files::<Conversation>(&tables.conversations, &mut next_source).await?,
             events: tables.open_files::<Event>(&tables.events.log, &mut next_source).await?,
             feedback: tables.open_files::<Feedback>(&tables.feedback.log, &mut next_source).await?,
+            threads: tables.open_files::<SemanticThread>(&tables.threads.log, &mut next_source).await?,
         };
-        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback);
+        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback).chain(&files.threads);
         tables.committed = all.map(|entry| (entry.file.number, entry.deleted.clone())).collect();
         Ok((tables, files))
     }
@@ -182,8 +194,8 @@ impl Tables {
         files.buffered(OPENED_AT_ONCE).try_collect().await
     }
 
-    fn logs(&self) -> [&TableLog; 4] {
-        [&self.conversations, &self.messages, &self.events.log, &self.feedback.log]
+    fn logs(&self) -> [&TableLog; 5] {
+        [&self.conversations, &self.messages, &self.events.log, &self.feedback.log, &self.threads.log]
     }
 
     /// The position up to which all tables hold every operation.
@@ -202,6 +214,10 @@ impl Tables {
 
     pub fn feedback_layout(&self) -> Arc<Layout> {
         Arc::new(self.feedback.columns.layout())
+    }
+
+    pub fn threads_layout(&self) -> Arc<Layout> {
+        Arc::new(self.threads.columns.layout())
     }
 
     /// Paths of everything that the tables refer to.
@@ -248,7 +264,7 @@ impl Tables {
     /// Everything but the commits. `written` gets the paths of new files before they are written.
     async fn prepare(&self, rows: Rows, written: &mut Vec<Path>) -> Result<Pending, StoreError> {
         let now = time::now();
-        let Rows { position, conversations, events, feedback } = rows;
+        let Rows { position, conversations, events, feedback, threads } = rows;
         let NewRows { rows: mut sorted, source, files } = conversations;
         sort_rows(&mut sorted);
         let sorted = Arc::new(sorted);
@@ -277,7 +293,9 @@ impl Tables {
         let (of_events, events, events_columns) =
             self.prepare_records(&self.events, events, both.clone(), &mut committed, written, now).await?;
         let (of_feedback, feedback, feedback_columns) =
-            self.prepare_records(&self.feedback, feedback, both, &mut committed, written, now).await?;
+            self.prepare_records(&self.feedback, feedback, both.clone(), &mut committed, written, now).await?;
+        let (of_threads, threads, threads_columns) =
+            self.prepare_records(&self.threads, threads, both, &mut committed, written, now).await?;
         fail_point::reached("flush:after-files");
 
         for entry in &files {
@@ -304,12 +322,13 @@ impl Tables {
                 TableIntent { table: MESSAGES.into(), actions: of_messages },
                 TableIntent { table: EVENTS.into(), actions: of_events },
                 TableIntent { table: FEEDBACK.into(), actions: of_feedback },
+                TableIntent { table: SEMANTIC_THREADS.into(), actions: of_threads },
                 TableIntent { table: CONVERSATIONS.into(), actions: of_conversations },
             ],
         };
         let path = Path::from_iter([INTENTS, &format!("{:020}-{}.json", position.0, Uuid::new_v4())]);
-        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback };
-        Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, result })
+        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback, threads };
+        Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, threads_columns, result })
     }
 
     /// The actions of a table without a sibling: after `actions`, its new file and changed deletion vectors.
@@ -364,6 +383,7 @@ impl Tables {
         self.columns = pending.columns;
         self.events.columns = pending.events_columns;
         self.feedback.columns = pending.feedback_columns;
+        self.threads.columns = pending.threads_columns;
         self.pending = None;
         Ok(pending.result)
     }
@@ -376,6 +396,7 @@ impl Tables {
                 MESSAGES => &mut self.messages,
                 EVENTS => &mut self.events.log,
                 FEEDBACK => &mut self.feedback.log,
+                SEMANTIC_THREADS => &mut self.threads.log,
                 other => return Err(StoreError::Corrupt(format!("an intent names the unknown table {other:?}"))),
             };
             // An earlier try may have ended in doubt.

@@ -433,7 +433,10 @@ impl TailGroup {
             Operation::UpsertEvent(_)
             | Operation::DeleteEvent(_)
             | Operation::UpsertFeedback(_)
-            | Operation::DeleteFeedback(_) => {}
+            | Operation::DeleteFeedback(_)
+            | Operation::DeriveThreads(_)
+            | Operation::UpsertThread(_)
+            | Operation::DeleteThread(_) => {}
         }
     }
 }

@@ -185,12 +185,7 @@ pub fn title(conversation: &Conversation) -> Cow<'_, str> {
 
 /// A text as it is, of parts the texts joined by newlines, nothing for null.
 pub fn message_text(message: &Message) -> String {
-    let Some(content) = &message.content else { return String::new() };
-    if let Some(text) = raw::string_value(content.get()) {
-        return text.into_owned();
-    }
-    let Ok(Json::Array(parts)) = json::parse(content.get().as_bytes(), MAX_DEPTH) else { return String::new() };
-    parts.iter().filter_map(|part| text_of(part, "text")).collect::<Vec<_>>().join("\n")
+    message.text()
 }
 
 /// The name that a user property holds, `""` without one.

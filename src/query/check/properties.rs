@@ -13,7 +13,7 @@ pub(super) static VIEWS: [(&str, Option<&View>); 4] = [
     ("conversations_view", Some(&view::CONVERSATIONS)),
     ("events_view", Some(&view::EVENTS)),
     ("feedback_view", Some(&view::FEEDBACK)),
-    ("semantic_threads_view", None),
+    ("semantic_threads_view", Some(&view::SEMANTIC_THREADS)),
 ];
 
 const FIELDS: [(&str, &str); 2] = [("properties", "properties"), ("userProperties", "userProperties")];

@@ -63,6 +63,7 @@ impl Builder {
             tail: Tail::default(),
             events: TableSnapshot::default(),
             feedback: TableSnapshot::default(),
+            threads: TableSnapshot::default(),
             flush_generation: 0,
         };
         Builder { snapshot, number: 0 }

@@ -91,7 +91,8 @@ impl Form {
 
 /// The Arrow type of a plain field of the view.
 pub fn plain_type(name: &str) -> DataType {
-    match view::CONVERSATIONS.field(name).map(|field| field.kind) {
+    let field = view::CONVERSATIONS.field(name).or_else(|| view::SEMANTIC_THREADS.field(name));
+    match field.map(|field| field.kind) {
         Some(FieldKind::Time) => timestamp_type(),
         Some(FieldKind::Integer) => DataType::Int64,
         Some(FieldKind::Boolean) => DataType::Boolean,

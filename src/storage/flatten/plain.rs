@@ -10,6 +10,7 @@ use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::EpochMillis;
+use crate::model::thread::{ANNOTATIONS, AnnotationKind, SemanticThread};
 use crate::storage::schema::list_element;
 
 pub use crate::model::annotation::UNSET_STATE;
@@ -115,6 +116,54 @@ pub fn feedback_arrays(feedback: &[Arc<Feedback>]) -> Vec<ArrayRef> {
     ]
 }
 
+/// In the order of the schema: `organizationId` to `userProperties`.
+pub fn thread_arrays(threads: &[Arc<SemanticThread>]) -> Vec<ArrayRef> {
+    let rows = Rows(threads);
+    let flags = |flag: &dyn Fn(&SemanticThread) -> Option<bool>| -> ArrayRef {
+        Arc::new(threads.iter().map(|thread| flag(thread)).collect::<BooleanArray>())
+    };
+    let conversation_ids: Vec<[String; 1]> = threads.iter().map(|t| [t.conversation_id.as_str().to_owned()]).collect();
+    let mut arrays = vec![
+        rows.text(|t| t.organization_id.as_str()),
+        rows.text(|t| t.project_id.as_str()),
+        rows.text(|t| t.id.as_str()),
+        rows.nullable_text(|t| t.integration_id.as_ref().map(|id| id.as_str())),
+        rows.nullable_text(|t| t.question.as_deref()),
+        rows.nullable_text(|t| t.answer.as_deref()),
+        Arc::new(threads.iter().map(|t| t.question_length()).collect::<Int64Array>()),
+        Arc::new(Int64Array::from_iter_values(threads.iter().map(|t| t.message_ids.len() as i64))),
+        times(threads.iter().map(|t| Some(t.first_message_time))),
+        times(threads.iter().map(|t| Some(t.last_message_time))),
+        times(threads.iter().map(|t| Some(t.last_updated()))),
+        flags(&|t| Some(t.is_initial)),
+        rows.lists(|t| Some(&t.message_ids)),
+        lists(conversation_ids.iter().map(|ids| Some(ids.as_slice()))),
+        rows.lists(SemanticThread::languages),
+    ];
+    arrays.extend(ANNOTATIONS.iter().map(|(name, kind)| match kind {
+        AnnotationKind::Flag => flags(&|t| t.flag(name)),
+        AnnotationKind::Text => rows.nullable_text(|t| t.text(name)),
+        AnnotationKind::List => rows.lists(|t| t.list(name)),
+    }));
+    arrays.push(rows.nullable_text(|t| t.properties.as_ref().map(|raw| raw.get())));
+    arrays.push(rows.nullable_text(|t| t.user_properties.as_ref().map(|raw| raw.get())));
+    arrays
+}
+
+fn lists<'a>(rows: impl Iterator<Item = Option<&'a [String]>>) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringViewBuilder::new()).with_field(list_element());
+    for row in rows {
+        match row {
+            Some(elements) => {
+                elements.iter().for_each(|element| lists.values().append_value(element));
+                lists.append(true);
+            }
+            None => lists.append(false),
+        }
+    }
+    Arc::new(lists.finish())
+}
+
 struct Rows<'a, R>(&'a [Arc<R>]);
 
 impl<'a, R> Rows<'a, R> {
@@ -127,16 +176,6 @@ impl<'a, R> Rows<'a, R> {
     }
 
     fn lists(&self, value: impl Fn(&'a R) -> Option<&'a [String]>) -> ArrayRef {
-        let mut lists = ListBuilder::new(StringViewBuilder::new()).with_field(list_element());
-        for row in self.0 {
-            match value(row) {
-                Some(elements) => {
-                    elements.iter().for_each(|element| lists.values().append_value(element));
-                    lists.append(true);
-                }
-                None => lists.append(false),
-            }
-        }
-        Arc::new(lists.finish())
+        lists(self.0.iter().map(|row| value(row)))
     }
 }

@@ -1,0 +1,416 @@
+//! Threads: a user's question and the answer to it, made from a conversation's messages without any model
+//! (contract A4, `POST /query/semantic-threads`).
+//!
+//! The question is a run of messages of role `user`, the answer what follows up to the next one; messages keep the
+//! order of the document. Texts of role `system` are neither. What stands before the first question is in no thread.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::conversation::{Conversation, Message, RawJson};
+use super::document::{self, DocumentError, Path};
+use super::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, ThreadKey};
+use super::json::Json;
+
+/// What only a person or a model can tell of a thread: null until it is set.
+pub const ANNOTATIONS: [(&str, AnnotationKind); 14] = [
+    ("isOnTopic", AnnotationKind::Flag),
+    ("isClear", AnnotationKind::Flag),
+    ("isDocumented", AnnotationKind::Flag),
+    ("isFeatureSupported", AnnotationKind::Flag),
+    ("isAnswerConfident", AnnotationKind::Flag),
+    ("areAIAnnotationsVerified", AnnotationKind::Flag),
+    ("gapSummary", AnnotationKind::Text),
+    ("subject", AnnotationKind::Text),
+    ("category", AnnotationKind::Text),
+    ("emotion", AnnotationKind::Text),
+    ("sentiment", AnnotationKind::Text),
+    ("questionType", AnnotationKind::Text),
+    ("firstPartyEntities", AnnotationKind::List),
+    ("thirdPartyEntities", AnnotationKind::List),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnotationKind {
+    Flag,
+    Text,
+    List,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AnnotationValue {
+    Flag(bool),
+    Text(String),
+    List(Vec<String>),
+}
+
+/// What is set of [`ANNOTATIONS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ThreadAnnotations {
+    pub values: BTreeMap<String, AnnotationValue>,
+    /// When they were last set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<EpochMillis>,
+}
+
+impl ThreadAnnotations {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Annotations to set, or to clear where `None`.
+pub type AnnotationUpdate = BTreeMap<String, Option<AnnotationValue>>;
+
+/// A thread as a row. Optional fields are absent, never null.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SemanticThread {
+    pub organization_id: OrganizationId,
+    pub project_id: ProjectId,
+    pub id: ThreadId,
+    pub conversation_id: ConversationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<IntegrationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// Of the whole thread, in order.
+    pub message_ids: Vec<String>,
+    pub first_message_time: EpochMillis,
+    pub last_message_time: EpochMillis,
+    /// The conversation's `updatedAt`, without what annotations change.
+    pub updated_at: EpochMillis,
+    /// Whether it is the conversation's first thread.
+    pub is_initial: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_properties: Option<RawJson>,
+    #[serde(default, skip_serializing_if = "ThreadAnnotations::is_default")]
+    pub annotations: ThreadAnnotations,
+    /// Detected when a column needs it.
+    #[serde(skip)]
+    languages: OnceLock<Option<Vec<String>>>,
+}
+
+impl SemanticThread {
+    pub fn key(&self) -> ThreadKey {
+        ThreadKey {
+            organization_id: self.organization_id.clone(),
+            project_id: self.project_id.clone(),
+            id: self.id.clone(),
+        }
+    }
+
+    /// The threads of a conversation, in its order, without annotations.
+    pub fn derive(conversation: &Conversation) -> Vec<SemanticThread> {
+        let mut threads = Vec::new();
+        let mut messages = conversation.messages.as_slice();
+        while let Some(start) = messages.iter().position(is_question) {
+            messages = messages.get(start..).unwrap_or_default();
+            let asked = messages.iter().position(|message| !is_question(message)).unwrap_or(messages.len());
+            let (question, rest) = messages.split_at(asked);
+            let answered = rest.iter().position(is_question).unwrap_or(rest.len());
+            let (answer, rest) = rest.split_at(answered);
+            threads.extend(thread(conversation, question, answer, threads.is_empty()));
+            messages = rest;
+        }
+        threads
+    }
+
+    /// Whether question and answer are the same texts: then annotations still hold.
+    pub fn says_the_same(&self, other: &SemanticThread) -> bool {
+        self.question == other.question && self.answer == other.answer
+    }
+
+    /// Of the conversation or of the annotations, whichever is later.
+    pub fn last_updated(&self) -> EpochMillis {
+        self.annotations.updated_at.map_or(self.updated_at, |annotated| annotated.max(self.updated_at))
+    }
+
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.annotations.values.get(name) {
+            Some(AnnotationValue::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.annotations.values.get(name) {
+            Some(AnnotationValue::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn list(&self, name: &str) -> Option<&[String]> {
+        match self.annotations.values.get(name) {
+            Some(AnnotationValue::List(list)) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// ISO 639 code of the question's language, else of the answer's; none where neither tells it reliably.
+    pub fn languages(&self) -> Option<&[String]> {
+        let detected = self.languages.get_or_init(|| {
+            let texts = [&self.question, &self.answer];
+            texts.into_iter().flatten().find_map(|text| language(text)).map(|code| vec![code.to_owned()])
+        });
+        detected.as_deref()
+    }
+
+    pub fn question_length(&self) -> Option<i64> {
+        self.question.as_ref().map(|question| question.chars().count() as i64)
+    }
+
+    pub fn annotated(&self, update: &AnnotationUpdate, now: EpochMillis) -> SemanticThread {
+        let mut thread = self.clone();
+        for (name, value) in update {
+            match value {
+                Some(value) => thread.annotations.values.insert(name.clone(), value.clone()),
+                None => thread.annotations.values.remove(name),
+            };
+        }
+        thread.annotations.updated_at = Some(now);
+        thread
+    }
+
+    /// About how many bytes its JSON has.
+    pub fn text_bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let raw = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
+        let texts = text(&self.question) + text(&self.answer);
+        512 + texts + raw(&self.properties) + raw(&self.user_properties) + 64 * self.message_ids.len()
+    }
+}
+
+fn is_question(message: &Message) -> bool {
+    message.role == "user"
+}
+
+fn is_answer(message: &&Message) -> bool {
+    message.role != "system"
+}
+
+/// `None` only of no messages.
+fn thread(
+    conversation: &Conversation,
+    question: &[Message],
+    answer: &[Message],
+    is_initial: bool,
+) -> Option<SemanticThread> {
+    let named = answer.iter().find(is_answer).or_else(|| question.last())?;
+    let messages = || question.iter().chain(answer);
+    let times = || messages().map(|message| conversation.message_time(message));
+    Some(SemanticThread {
+        organization_id: conversation.organization_id.clone(),
+        project_id: conversation.project_id.clone(),
+        id: thread_id(conversation, named),
+        conversation_id: conversation.id.clone(),
+        integration_id: conversation.integration_id.clone(),
+        question: joined(question.iter()),
+        answer: joined(answer.iter().filter(is_answer)),
+        message_ids: messages().map(|message| message.id.as_str().to_owned()).collect(),
+        first_message_time: times().min()?,
+        last_message_time: times().max()?,
+        updated_at: conversation.updated_at,
+        is_initial,
+        properties: conversation.properties.clone(),
+        user_properties: conversation.user_properties.clone(),
+        annotations: ThreadAnnotations::default(),
+        languages: OnceLock::new(),
+    })
+}
+
+/// Of the first message of the answer, so that a longer answer keeps it; of the last of the question without one.
+fn thread_id(conversation: &Conversation, message: &Message) -> ThreadId {
+    let parts = [
+        conversation.organization_id.as_str(),
+        conversation.project_id.as_str(),
+        conversation.id.as_str(),
+        message.id.as_str(),
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    ThreadId::new(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// The texts that say something, a paragraph each.
+fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<String> {
+    let texts: Vec<String> = messages.map(Message::text).filter(|text| !text.trim().is_empty()).collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
+}
+
+/// Enough to tell a language.
+const DETECTED_CHARACTERS: usize = 2_000;
+
+fn language(text: &str) -> Option<&'static str> {
+    let end = text.char_indices().nth(DETECTED_CHARACTERS).map_or(text.len(), |(end, _)| end);
+    let found = whatlang::detect(text.get(..end)?)?;
+    found.is_reliable().then(|| short_code(found.lang().code()))
+}
+
+/// ISO 639-1 where there is such a code, else ISO 639-3.
+fn short_code(code: &'static str) -> &'static str {
+    const CODES: &str = "epoeo engen rusru cmnzh spaes porpt itait benbn frafr deude ukruk katka araar hinhi jpnja \
+        hebhe yidyi polpl amham javjv korko nobnb danda swesv finfi turtr nldnl hunhu cescs ellel bulbg belbe marmr \
+        kankn ronro slvsl hrvhr srpsr mkdmk litlt lavlv estet tamta vievi urdur thath gujgu uzbuz panpa azeaz indid \
+        telte pesfa malml orior myamy nepne sinsi khmkm tuktk akaak zulzu snasn afraf latla slksk catca tgltl hyehy \
+        cymcy";
+    CODES.split_ascii_whitespace().find_map(|pair| pair.strip_prefix(code)).unwrap_or(code)
+}
+
+/// Parses and validates the body of `PATCH /semantic-threads/{id}`.
+pub fn parse_update(body: &[u8]) -> Result<AnnotationUpdate, DocumentError> {
+    let root = Path::Root;
+    let members = match document::parse_body(body)? {
+        Json::Object(members) => members,
+        other => return Err(document::wrong_kind(root, &other, "an object")),
+    };
+    let mut update = AnnotationUpdate::new();
+    for (name, value) in members {
+        let path = root.key(&name);
+        let Some((_, kind)) = ANNOTATIONS.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = ANNOTATIONS.iter().map(|(known, _)| *known).collect();
+            return Err(path.error(format!("unknown key; allowed: {}", known.join(", "))));
+        };
+        let value = match (kind, value) {
+            (_, Json::Null) => None,
+            (AnnotationKind::Flag, Json::Bool(flag)) => Some(AnnotationValue::Flag(flag)),
+            (AnnotationKind::Text, Json::String(text)) => Some(AnnotationValue::Text(text)),
+            (AnnotationKind::List, value @ Json::Array(_)) => {
+                document::string_list(Some(value), path)?.map(AnnotationValue::List)
+            }
+            (AnnotationKind::Flag, other) => return Err(document::wrong_kind(path, &other, "a boolean or null")),
+            (AnnotationKind::Text, other) => return Err(document::wrong_kind(path, &other, "a string or null")),
+            (AnnotationKind::List, other) => {
+                return Err(document::wrong_kind(path, &other, "an array of strings or null"));
+            }
+        };
+        update.insert(name, value);
+    }
+    Ok(update)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::MessageId;
+    use crate::model::json::string_to_raw;
+    use crate::storage::flatten::test_support;
+
+    /// Messages as `role:text`, numbered `m0`, `m1` and so on.
+    fn conversation(messages: &[&str]) -> Conversation {
+        let mut conversation = test_support::conversation(1, Some(r#"{"plan":"pro"}"#), None);
+        let template = test_support::message(0, None);
+        conversation.messages = messages
+            .iter()
+            .enumerate()
+            .map(|(number, message)| {
+                let (role, text) = message.split_once(':').unwrap();
+                Message {
+                    id: MessageId::new(format!("m{number}")),
+                    role: role.to_owned(),
+                    content: Some(string_to_raw(text)),
+                    created_at: Some(EpochMillis(number as i64 * 1_000)),
+                    ..template.clone()
+                }
+            })
+            .collect();
+        conversation
+    }
+
+    fn shown(messages: &[&str]) -> Vec<(Option<String>, Option<String>, String)> {
+        let threads = SemanticThread::derive(&conversation(messages));
+        threads.into_iter().map(|one| (one.question, one.answer, one.message_ids.join(" "))).collect()
+    }
+
+    #[test]
+    fn a_thread_is_a_question_and_what_follows() {
+        let thread = |question: &str, answer: &str, ids: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            (text(question), text(answer), ids.to_owned())
+        };
+        for (messages, expected) in [
+            (&[][..], vec![]),
+            (&["assistant:hello", "system:be kind"], vec![]),
+            (&["user:a?"], vec![thread("a?", "", "m0")]),
+            (&["assistant:hello", "user:a?", "assistant:b"], vec![thread("a?", "b", "m1 m2")]),
+            (
+                &["user:a", "user:b?", "assistant:c", "agent:d", "user:e?", "user: "],
+                vec![thread("a\n\nb?", "c\n\nd", "m0 m1 m2 m3"), thread("e?", "", "m4 m5")],
+            ),
+            (&["user: ", "system:x", "assistant:b"], vec![thread("", "b", "m0 m1 m2")]),
+        ] {
+            assert_eq!(shown(messages), expected, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_of_the_conversation_and_the_answer() {
+        let ids = |conversation: &Conversation| -> Vec<ThreadId> {
+            SemanticThread::derive(conversation).into_iter().map(|thread| thread.id).collect()
+        };
+        let one = conversation(&["user:a?", "assistant:b"]);
+        let longer = conversation(&["user:other", "assistant:b", "assistant:c"]);
+        assert_eq!(ids(&one), ids(&longer));
+        let open = conversation(&["user:a?"]);
+        let waiting = conversation(&["user:a?", "system:x"]);
+        assert_eq!(ids(&open), ids(&waiting));
+        assert_ne!(ids(&open), ids(&one));
+        let mut elsewhere = one.clone();
+        elsewhere.project_id = ProjectId::new("elsewhere");
+        assert_ne!(ids(&elsewhere), ids(&one));
+    }
+
+    #[test]
+    fn what_is_derived() {
+        let threads =
+            SemanticThread::derive(&conversation(&["user:Grüße?", "assistant:b", "user:How do I rotate the key?"]));
+        let [first, second] = threads.as_slice() else { panic!("{threads:?}") };
+        assert_eq!((first.is_initial, second.is_initial), (true, false));
+        assert_eq!((first.question_length(), first.languages()), (Some(6), None));
+        assert_eq!((first.first_message_time, first.last_message_time), (EpochMillis(0), EpochMillis(1_000)));
+        assert_eq!(first.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
+        for (text, code) in [
+            ("Wie kann ich den Schlüssel für meine Anwendung wechseln, ohne dass sie ausfällt?", Some("de")),
+            ("How can I rotate the key of my application without any downtime for my users?", Some("en")),
+            ("如何更换我的应用程序的密钥而不中断服务", Some("zh")),
+            ("12345", None),
+        ] {
+            assert_eq!(language(text), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn annotations_are_checked() {
+        for (body, refused) in [
+            (r#"{}"#, None),
+            (r#"{"isClear":true,"subject":"keys","firstPartyEntities":["a"],"sentiment":null}"#, None),
+            (r#"{"isClear":"yes"}"#, Some("isClear")),
+            (r#"{"subject":1}"#, Some("subject")),
+            (r#"{"thirdPartyEntities":["a",1]}"#, Some("thirdPartyEntities[1]")),
+            (r#"{"question":"x"}"#, Some("question")),
+            ("[]", Some("")),
+        ] {
+            let found = parse_update(body.as_bytes()).err();
+            assert_eq!(found.as_ref().map(|error| error.path.as_str()), refused, "{body}: {found:?}");
+        }
+        let thread = SemanticThread::derive(&conversation(&["user:a?"])).remove(0);
+        let set = parse_update(br#"{"isClear":true,"subject":"keys"}"#).unwrap();
+        let cleared = parse_update(br#"{"isClear":null}"#).unwrap();
+        let thread = thread.annotated(&set, EpochMillis(1)).annotated(&cleared, EpochMillis(i64::MAX));
+        assert_eq!((thread.flag("isClear"), thread.text("subject")), (None, Some("keys")));
+        assert_eq!(thread.last_updated(), EpochMillis(i64::MAX));
+    }
+}
