@@ -27,6 +27,11 @@ pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, 
     export(services, call, &view::FEEDBACK).await
 }
 
+/// `POST /query/semantic-threads/export`
+pub async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    export(services, call, &view::SEMANTIC_THREADS).await
+}
+
 async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let export = call.read_json().await?.parse(|body| check_export(view, body)).await??;
     let scope = call.caller()?.scope();

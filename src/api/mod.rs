@@ -5,7 +5,7 @@
 //! - [`access`]: which key may call what, and the only place that makes a [`Scope`](crate::query::engine::Scope) or an
 //!   [`Identity`](crate::model::resolve::Identity).
 //! - [`body`]: reading a body within the limits; [`parameters`]: the query string; [`problem`]: errors; [`cors`].
-//! - [`conversations`], [`events`], [`feedback`], [`queries`], [`exports`], [`properties`],
+//! - [`conversations`], [`events`], [`feedback`], [`threads`], [`queries`], [`exports`], [`properties`],
 //!   [`search_analytics`]: the handlers, a file per resource; [`webapi`]: those of the
 //!   conversation API.
 //! - [`openapi`]: what is said about each route, as `/openapi.json`; [`docs`]: the same as a page.
@@ -36,6 +36,7 @@ mod properties;
 mod queries;
 pub mod routes;
 mod search_analytics;
+mod threads;
 pub mod webapi;
 
 /// What the handlers work on.

@@ -25,6 +25,11 @@ pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, 
     answer(services, call, &view::FEEDBACK).await
 }
 
+/// `POST /query/semantic-threads`
+pub async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    answer(services, call, &view::SEMANTIC_THREADS).await
+}
+
 async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let query = call.read_json().await?.parse(move |body| check(view, body)).await??;
     let scope = call.caller()?.scope();

@@ -8,7 +8,9 @@ use super::access::Access;
 use super::gate::Call;
 use super::problem::Problem;
 use super::webapi::{categories, changes, daily, listing, ratings, single};
-use super::{Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics};
+use super::{
+    Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics, threads,
+};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -81,6 +83,15 @@ pub static ROUTES: &[Route<Services>] = &[
     route(Method::POST, "/query/events", Access::Readers, |services, call| Box::pin(queries::events(services, call))),
     route(Method::POST, "/query/feedback", Access::Readers, |services, call| {
         Box::pin(queries::feedback(services, call))
+    }),
+    route(Method::POST, "/query/semantic-threads", Access::Readers, |services, call| {
+        Box::pin(queries::semantic_threads(services, call))
+    }),
+    route(Method::POST, "/query/semantic-threads/export", Access::Readers, |services, call| {
+        Box::pin(exports::semantic_threads(services, call))
+    }),
+    route(Method::PATCH, "/semantic-threads/{id}", Access::Readers, |services, call| {
+        Box::pin(threads::annotate(services, call))
     }),
     route(Method::GET, "/webapi/v2/conversations", Access::ConversationApi, |services, call| {
         Box::pin(listing::list(services, call))

@@ -183,6 +183,11 @@ pub enum Condition {
         or_null: bool,
         negated: bool,
     },
+    /// One of these text fields contains the text, in any case.
+    ContainsText {
+        targets: Vec<FieldRef>,
+        text: String,
+    },
     /// `gt`, `gte`, `lt`, `lte`. At a JSON path `value` is `Text` or `Number`, and only values of that JSON type match.
     Compare {
         target: FieldRef,

@@ -38,6 +38,8 @@ pub struct View {
     pub shows_texts: bool,
     /// The field of a `time` selection that names none.
     pub default_time_field: &'static str,
+    /// The fields that the words of a request's `query` are looked for in; without any the key is unknown.
+    pub searched: &'static [&'static str],
 }
 
 impl View {
@@ -89,6 +91,7 @@ pub static CONVERSATIONS: View = View {
         field("isEnd", FieldKind::Boolean, false),
     ],
     default_time_field: "firstMessageTime",
+    searched: &[],
 };
 
 pub static EVENTS: View = View {
@@ -110,6 +113,7 @@ pub static EVENTS: View = View {
         field("userProperties", FieldKind::Json, true),
     ],
     default_time_field: "createdAt",
+    searched: &[],
 };
 
 pub static FEEDBACK: View = View {
@@ -133,6 +137,7 @@ pub static FEEDBACK: View = View {
         field("integrationId", FieldKind::Text, true),
     ],
     default_time_field: "createdAt",
+    searched: &[],
 };
 
 pub static SEMANTIC_THREADS: View = View {
@@ -175,7 +180,13 @@ pub static SEMANTIC_THREADS: View = View {
         field("isInitialQuestionAnswer", FieldKind::Boolean, true),
     ],
     default_time_field: "firstMessageTime",
+    searched: &["question", "answer"],
 };
+
+/// Whether a field stands in no stored column.
+pub fn is_computed(name: &str) -> bool {
+    name == HAS_POSITIVE_FEEDBACK || name == HAS_NEGATIVE_FEEDBACK
+}
 
 /// Made by the scan from the feedback of the same snapshot.
 pub const HAS_POSITIVE_FEEDBACK: &str = "hasPositiveFeedback";

@@ -75,7 +75,7 @@ fn view(site: &Site, owner: &Owner) -> Vec<String> {
             .iter()
             .map(|path| site.ok("GET", path, &owner.api, None).text())
             .collect();
-    for view in ["conversations", "events", "feedback"] {
+    for view in ["conversations", "events", "feedback", "semantic-threads"] {
         seen.push(site.ok("POST", &format!("/query/{view}"), &owner.api, Some("{}")).text());
     }
     let feedback = format!("/feedback/only-{}", owner.name);
@@ -175,6 +175,7 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
         ("/query/conversations/export", "{}"),
         ("/query/events/export", "{}"),
         ("/query/feedback/export", "{}"),
+        ("/query/semantic-threads/export", "{}"),
         ("/query/property-values", r#"{"field":"properties","key":"owner","limit":1000}"#),
         ("/query/property-keys", r#"{"field":"properties"}"#),
     ] {
@@ -186,7 +187,7 @@ fn look(site: &Site, key: &str, other: &Owner, context: &str) {
         }
     }
     for filter in nosy_queries(other).iter().filter(|filter| !filter.contains("tags")) {
-        for view in ["events", "feedback"] {
+        for view in ["events", "feedback", "semantic-threads"] {
             let (path, request) = (format!("/query/{view}"), format!(r#"{{"where":{filter}}}"#));
             let answer = site.send("POST", &path, key, Some(&request));
             if context.starts_with("web") {
@@ -269,7 +270,7 @@ fn count(site: &Site, name: &str, key: &str, reached: &[&Owner]) {
             assert_eq!(one["details"], one["conversation"]["properties"]["owner"], "{name}");
             assert!(owners.iter().any(|owner| one["details"] == *owner), "{name}: {one}");
         }
-        for view in ["events", "feedback"] {
+        for view in ["events", "feedback", "semantic-threads"] {
             let rows = site.query_view(view, key, r#"{"groupBy":[{"field":"properties","path":["owner"]}]}"#);
             let found = rows["result"].as_array().expect("rows").iter().map(|row| row["properties.owner"].as_str());
             assert_eq!(found.flatten().collect::<Vec<_>>(), owners, "{name}: {view}");

@@ -18,6 +18,7 @@ mod openapi;
 mod properties;
 mod queries;
 mod site;
+mod threads;
 mod upsert;
 mod webapi;
 mod webapi_categories;

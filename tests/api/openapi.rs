@@ -219,6 +219,7 @@ fn the_documented_requests_are_answered_as_documented() {
         }
         let filled = path
             .replace("/feedback/{id}", "/feedback/f-1")
+            .replace("/semantic-threads/{id}", &format!("/semantic-threads/{}", thread(&site, &key)))
             .replace("{id}", "c-1")
             .replace("{externalId}", "t-1")
             .replace("{chatId}", "m-2")
@@ -270,4 +271,10 @@ fn the_page_needs_nothing_else() {
     for loaded in ["<link rel=\"stylesheet\"", "<script src", "<img", "<iframe", "http-equiv"] {
         assert!(!page.contains(loaded), "{loaded}");
     }
+}
+
+/// The id of some thread.
+fn thread(site: &Site, key: &str) -> String {
+    let threads = site.query_view("semantic-threads", key, "{}");
+    threads["result"][0]["id"].as_str().unwrap_or("none").to_owned()
 }

@@ -1,5 +1,6 @@
 //! `/query/…` (contract A3 and A4).
 
+use super::conversations::PROJECT;
 use super::operation::{Answer, Content, Operation, Parameter};
 
 const TAG: &str = "Queries";
@@ -35,6 +36,12 @@ const COUNTED: &str =
     r#"{"status": "ok", "data": {"result": [{"count": 41}], "total": 1, "pageSize": 10000, "count": 1}}"#;
 const ALL: &str = r#"{"select": [{"type": "field", "field": "id"}, {"type": "field", "field": "projectId"}]}"#;
 const ALL_CSV: &str = "id,projectId\r\n1,help\r\n";
+
+const ANNOTATIONS: &str = r#"{"isOnTopic": true, "subject": "API keys", "firstPartyEntities": ["dashboard"]}"#;
+const ANNOTATED: &str = r#"{
+  "id": "5f0c8e2f9d3a4b1c8e7f6a5b4c3d2e1f", "question": "How do I rotate the key?", "answer": "In the settings.",
+  "isOnTopic": true, "subject": "API keys", "firstPartyEntities": ["dashboard"], "isClear": null
+}"#;
 
 const QUERY_TEXT: &str = "`select` names the columns, `groupBy` the groups, `where` the rows, `orderBy` their order; all are \
     optional, and `{}` gives every row's published fields.\n\n\
@@ -168,6 +175,19 @@ pub static OPERATIONS: &[Operation] = &[
         Content { schema: "SemanticThreadsExport", example: ALL },
         ALL_CSV,
     ),
+    Operation {
+        method: "PATCH",
+        path: "/semantic-threads/{id}",
+        id: "annotateSemanticThread",
+        tag: TAG,
+        summary: "Set what people or models say of a thread",
+        description: "Sets the given fields, null clears. What is set stays when the conversation is logged again with \
+            the same question and answer. The answer is the thread's row.",
+        parameters: &[PROJECT],
+        request: Some(Content { schema: "ThreadAnnotations", example: ANNOTATIONS }),
+        answer: Answer::Json(Content { schema: "SemanticThread", example: ANNOTATED }),
+        errors: &[404, 429, 503],
+    },
     Operation {
         method: "POST",
         path: "/query/property-keys",

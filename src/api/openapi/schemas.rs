@@ -4,12 +4,17 @@
 use serde_json::{Map, Value, json};
 
 use super::operation::reference;
+use crate::model::thread::ANNOTATIONS;
 use crate::query::check::{Vocabulary, vocabulary};
 use crate::query::view::{self, FieldKind, View};
 
 /// The views that can be queried, by the prefix of their schemas' names.
-static VIEWS: [(&str, &View); 3] =
-    [("Conversations", &view::CONVERSATIONS), ("Events", &view::EVENTS), ("Feedback", &view::FEEDBACK)];
+static VIEWS: [(&str, &View); 4] = [
+    ("Conversations", &view::CONVERSATIONS),
+    ("Events", &view::EVENTS),
+    ("Feedback", &view::FEEDBACK),
+    ("SemanticThreads", &view::SEMANTIC_THREADS),
+];
 
 pub fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
@@ -44,6 +49,8 @@ pub fn all() -> Map<String, Value> {
         add(&format!("{prefix}Filter"), filter(prefix, view, &words));
         add(&format!("{prefix}Rows"), rows(view));
     }
+    add("ThreadAnnotations", thread_annotations());
+    add("SemanticThread", json!({"type": "object", "properties": fields(&view::SEMANTIC_THREADS)}));
     add("PropertyKeysRequest", property_request(&words, false));
     add("PropertyValuesRequest", property_request(&words, true));
     add("PropertyResults", object(json!({"results": {"type": "array", "items": {"type": "string"}}}), &["results"]));
@@ -380,6 +387,11 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         });
         members.insert("csvFormulaSafe".to_owned(), safe);
     }
+    if let (false, Some(members)) = (view.searched.is_empty(), properties.as_object_mut()) {
+        let fields = view.searched.join(" or ");
+        let words = json!({"type": "string", "description": format!("Words that {fields} must contain, in any case.")});
+        members.insert("query".to_owned(), words);
+    }
     closed(properties, &[])
 }
 
@@ -404,9 +416,8 @@ fn filter(prefix: &str, view: &View, words: &Vocabulary) -> Value {
 }
 
 /// Rows hold what was asked for; here are the fields by their plain names.
-fn rows(view: &View) -> Value {
-    let fields: Map<String, Value> = view
-        .fields
+fn fields(view: &View) -> Map<String, Value> {
+    view.fields
         .iter()
         .map(|field| {
             let schema = match field.kind {
@@ -419,7 +430,18 @@ fn rows(view: &View) -> Value {
             };
             (field.name.to_owned(), schema)
         })
-        .collect();
+        .collect()
+}
+
+/// What is set of a thread.
+fn thread_annotations() -> Value {
+    let of_threads = fields(&view::SEMANTIC_THREADS);
+    let known = ANNOTATIONS.iter().filter_map(|(name, _)| Some(((*name).to_owned(), of_threads.get(*name)?.clone())));
+    closed(Value::Object(known.collect()), &[])
+}
+
+fn rows(view: &View) -> Value {
+    let fields = fields(view);
     let row = json!({
         "type": "object",
         "properties": fields,

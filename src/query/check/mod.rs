@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 pub use self::properties::{check_property_keys, check_property_values};
 use self::reader::{At, Object, boolean, clipped, list, quoted, string, word};
-use super::dsl::{Export, FieldRef, Query};
+use super::dsl::{Condition, Export, FieldRef, Filter, Query};
 use super::error::QueryError;
 use super::view::{Field, FieldKind, View};
 use crate::model::json::{self, Json, JsonErrorKind};
@@ -30,6 +30,9 @@ const DEFAULT_LIMIT: usize = 10_000;
 const LARGEST_LIMIT: u64 = 100_000;
 /// The largest integer that every JSON client can spell exactly.
 const LARGEST_OFFSET: u64 = (1 << 53) - 1;
+
+/// Of `query`.
+const SEARCHED_WORDS: usize = 100;
 
 const REQUEST_KEYS: [&str; 9] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
@@ -90,7 +93,7 @@ pub fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
 pub fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryError> {
     let body = parse(body)?;
     let root = At::ROOT;
-    let request = Object::read(&body, &root, &EXPORT_KEYS)?;
+    let request = Object::read(&body, &root, &known_keys(view, &EXPORT_KEYS))?;
     let formula_safe = match request.get("csvFormulaSafe") {
         Some(given) => boolean(given, &root.key("csvFormulaSafe"))?,
         None => false,
@@ -117,7 +120,7 @@ fn parse(body: &[u8]) -> Result<Json, QueryError> {
 
 fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
     let root = At::ROOT;
-    let request = Object::read(body, &root, &REQUEST_KEYS)?;
+    let request = Object::read(body, &root, &known_keys(view, &REQUEST_KEYS))?;
     Ok(check_request(view, &request, &root, DEFAULT_LIMIT)?.0)
 }
 
@@ -135,6 +138,10 @@ fn check_request(
     let filter = match request.get("where") {
         Some(filter) => filter::filter(view, filter, &root.key("where"))?,
         None => None,
+    };
+    let filter = match request.get("query") {
+        Some(words) => contains_words(view, string(words, &root.key("query"))?, &root.key("query"), filter)?,
+        None => filter,
     };
     let order = match request.get("orderBy") {
         Some(order) => order::orders(view, order, &root.key("orderBy"), &mut columns)?,
@@ -170,6 +177,31 @@ fn check_request(
         week_start,
     };
     Ok((query, columns.mode_conflict))
+}
+
+fn known_keys(view: &View, keys: &[&'static str]) -> Vec<&'static str> {
+    let search = (!view.searched.is_empty()).then_some("query");
+    keys.iter().copied().chain(search).collect()
+}
+
+/// The filter, and that one of the view's searched fields has each of the words. Blank: the filter as it is.
+fn contains_words(
+    view: &'static View,
+    text: &str,
+    at: &At<'_>,
+    filter: Option<Filter>,
+) -> Result<Option<Filter>, QueryError> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if words.len() > SEARCHED_WORDS {
+        return Err(at.error(format!("{} words given, at most {SEARCHED_WORDS} are allowed", words.len())));
+    }
+    let targets = || view.searched.iter().filter_map(|name| view.field(name));
+    let targets = || targets().map(|field| FieldRef { field, path: Vec::new() }).collect();
+    let parts = words
+        .into_iter()
+        .map(|word| Filter::Condition(Condition::ContainsText { targets: targets(), text: word.to_owned() }));
+    let mut parts: Vec<Filter> = filter.into_iter().chain(parts).collect();
+    Ok(if parts.len() > 1 { Some(Filter::And(parts)) } else { parts.pop() })
 }
 
 fn check_notes(notes: &Json, at: &At<'_>) -> Result<(), QueryError> {

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_asked() {
         let keys = check_property_keys(br#"{"field":"properties"}"#).expect("valid");
-        assert_eq!((keys.rows.len(), keys.field, keys.key), (3, "properties", None));
+        assert_eq!((keys.rows.len(), keys.field, keys.key), (4, "properties", None));
         let values = check_property_values(
             br#"{"field":"userProperties","key":"","limit":1000,"views":[],"where":{"condition":{"field":"type","operator":"eq","value":"openai"}}}"#,
         );

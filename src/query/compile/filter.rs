@@ -68,6 +68,17 @@ fn compile_condition(condition: &Condition, columns: &mut Columns) -> Expr {
             }
             any_of(parts)
         }
+        Condition::ContainsText { targets, text } => {
+            let escaped: String = text
+                .chars()
+                .flat_map(|one| matches!(one, '%' | '_' | '\\').then_some('\\').into_iter().chain([one]))
+                .collect();
+            let pattern = lit(ScalarValue::Utf8View(Some(format!("%{escaped}%"))));
+            let found = targets
+                .iter()
+                .map(|target| columns.add(ScanColumn::Plain(target.field.name)).ilike(pattern.clone()).is_true());
+            any_of(found.collect())
+        }
         Condition::Compare { target, comparison, value } => compare(&target_of(target), *comparison, value, columns),
         Condition::ArrayContains { target, values } => match target_of(target) {
             Target::Plain(name, _) => {

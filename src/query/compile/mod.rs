@@ -27,7 +27,7 @@ pub use texts::texts;
 use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, Filter, KeyExpr, Query, TimeUnit};
 use super::functions;
 use super::scan::{self, Form, ScanColumn, ScanOptions, Scope, SnapshotProvider};
-use super::view::FieldKind;
+use super::view::{self, FieldKind};
 use crate::storage::layout::JsonField;
 use crate::storage::snapshot::{Snapshot, Table};
 
@@ -384,7 +384,7 @@ pub fn page(query: &Query, source: &Source) -> Result<PagePlan> {
     let mut output = Output::default();
     let mut page_columns = Vec::new();
     for reference in fields {
-        page_columns.push(if wide && reference.path.is_empty() {
+        page_columns.push(if wide && reference.path.is_empty() && !view::is_computed(reference.field.name) {
             PageColumn::Stored(reference.field.name)
         } else {
             PageColumn::Page(output.position(columns.field(reference)))

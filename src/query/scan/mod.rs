@@ -6,6 +6,7 @@
 //! write them back through that projection into the file's own columns.
 
 pub mod column;
+mod feedback;
 pub mod files;
 pub mod resolve;
 pub mod rows;
@@ -35,7 +36,7 @@ use datafusion::physical_plan::expressions::CastExpr;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, execute_stream};
 use datafusion::scalar::ScalarValue;
 
 pub use column::{Form, ScanColumn};
@@ -301,9 +302,51 @@ impl TableProvider for SnapshotProvider {
             Some(indices) => indices.iter().filter_map(|&index| self.columns.get(index).cloned()).collect(),
             None => self.columns.clone(),
         };
+        if self.table == Table::SemanticThreads && wanted.iter().any(|column| feedback::marked_type(column).is_some()) {
+            return self.scan_with_feedback(state, &wanted).await;
+        }
+        self.scan_stored(state, &wanted)
+    }
+}
+
+impl SnapshotProvider {
+    /// Threads with what their feedback tells.
+    async fn scan_with_feedback(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = feedback::FEEDBACK_COLUMNS.to_vec();
+        let (snapshot, scope) = (Arc::clone(&self.snapshot), self.scope.clone());
+        let source = SnapshotProvider::new(snapshot, Table::Feedback, scope, columns.clone(), self.options);
+        let task = state.task_ctx();
+        let rows = execute_stream(source.scan_stored(state, &columns)?, Arc::clone(&task))?;
+        let marks = Arc::new(feedback::Marks::read(rows, &task).await?);
+
+        let mut stored: Vec<ScanColumn> =
+            wanted.iter().filter(|column| feedback::marked_type(column).is_none()).cloned().collect();
+        for column in feedback::THREAD_COLUMNS {
+            if !stored.contains(&column) {
+                stored.push(column);
+            }
+        }
+        let plan = self.scan_stored(state, &stored)?;
+        let schema = DFSchema::try_from(plan.schema())?;
+        let named = |column: &ScanColumn| Expr::Column(Column::new_unqualified(column.name()));
+        let mut projection = Vec::with_capacity(wanted.len());
+        for column in wanted {
+            let expr = match feedback::marked_type(column) {
+                Some(feedback_type) => {
+                    let arguments = feedback::THREAD_COLUMNS.iter().map(named).collect();
+                    feedback::has_feedback(Arc::clone(&marks), feedback_type).call(arguments)
+                }
+                None => named(column),
+            };
+            projection.push(ProjectionExpr::new(state.create_physical_expr(expr, &schema)?, column.name()));
+        }
+        Ok(Arc::new(ProjectionExec::try_new(projection, plan)?))
+    }
+
+    fn scan_stored(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
         let mut plans = Vec::new();
-        for (key, group) in &self.group(&wanted)? {
-            plans.extend(self.scan_group(state, &wanted, key, group)?);
+        for (key, group) in &self.group(wanted)? {
+            plans.extend(self.scan_group(state, wanted, key, group)?);
         }
         match plans.len() {
             0 => {

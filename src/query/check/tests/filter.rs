@@ -26,6 +26,9 @@ fn shown(condition: &Condition) -> String {
             values.iter().map(literal).collect::<Vec<_>>().join("; "),
             if *or_null { " or null" } else { "" }
         ),
+        Condition::ContainsText { targets, text } => {
+            format!("{} contains {text}", targets.iter().map(path_of).collect::<Vec<_>>().join("|"))
+        }
         Condition::Compare { target, comparison, value } => {
             let sign = match comparison {
                 Comparison::Gt => ">",

@@ -1,0 +1,52 @@
+//! `/semantic-threads` (contract A4): what people and models say of a thread.
+
+use axum::response::Response;
+use futures::TryStreamExt;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Services;
+use super::access::Reach;
+use super::gate::{Call, json as json_answer};
+use super::problem::Problem;
+use crate::model::thread;
+use crate::query::check::check;
+use crate::query::view;
+
+/// `PATCH /semantic-threads/{id}`: answers with the thread's row.
+pub async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+    let body = call.read_json().await?;
+    let (update, bytes) = body.parse(|body| thread::parse_update(body).map(|update| (update, body.len()))).await??;
+    let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
+        return Err(unknown());
+    };
+    let scope = call.caller()?.scope_in(project.as_ref().map(|project| project.as_str()))?;
+    let snapshot = services.store.snapshot();
+    // The project is part of what an id is made of, so no two projects have it.
+    let found = snapshot.threads.find(&snapshot.store, &organization, project.as_ref(), call.id()?).await?;
+    let key = found.first().ok_or_else(unknown)?.key();
+    services.store.annotate_thread(&key, update, bytes).await?.ok_or_else(unknown)?;
+
+    let request = json!({"where": {"condition": {"field": "id", "operator": "eq", "value": key.id.as_str()}}});
+    let query = check(&view::SEMANTIC_THREADS, request.to_string().as_bytes())?;
+    let answer = services.engine.run(services.store.snapshot(), scope, query).await?;
+    let chunks: Vec<bytes::Bytes> = answer.body.try_collect().await?;
+    let answer: Answer = serde_json::from_slice(&chunks.concat()).map_err(|_| Problem::internal())?;
+    let row = answer.data.result.into_iter().next().ok_or_else(unknown)?;
+    Ok(json_answer(row.get().to_owned()))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Box<RawValue>>,
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no such thread")
+}
