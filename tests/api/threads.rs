@@ -124,7 +124,7 @@ fn words_are_searched_in_question_and_answer() {
     }
     site.refused(422, "POST", "/query/semantic-threads", &key, Some(r#"{"query":1}"#));
     site.refused(422, "POST", "/query/events", &key, Some(r#"{"query":"x"}"#));
-    let csv = site.ok("POST", "/query/semantic-threads/export", &key, Some(r#"{"query":"settings"}"#)).text();
+    let csv = site.send("POST", "/query/semantic-threads/export", &key, Some(r#"{"query":"settings"}"#)).text();
     assert!(csv.contains("properties.plan") && csv.contains("In the settings."), "{csv}");
     assert_eq!(csv.matches("\r\n").count(), 2, "{csv}");
     let keys = r#"{"field":"properties","views":["semantic_threads_view"]}"#;
