@@ -499,7 +499,10 @@ impl State {
             let active = tail.active();
             [active.operations(), active.rows(), active.bytes()]
         }
-        let all = [of(&self.tail), of(&self.events.tail), of(&self.feedback.tail), of(&self.threads.tail)];
+        // Threads come with their conversations: their texts count, not their rows.
+        let [thread_operations, _, thread_bytes] = of(&self.threads.tail);
+        let all =
+            [of(&self.tail), of(&self.events.tail), of(&self.feedback.tail), [thread_operations, 0, thread_bytes]];
         let [operations, rows, bytes] = std::array::from_fn(|part| all.iter().filter_map(|one| one.get(part)).sum());
         Active { operations, rows, bytes }
     }
