@@ -133,7 +133,7 @@ pub struct Request {
 
 pub enum Command {
     Change(Box<Request>),
-    Flushed(Result<Flushed, StoreError>),
+    Flushed(Result<Box<Flushed>, StoreError>),
     /// Flush everything and stop; nothing is acknowledged afterwards.
     Stop(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -268,7 +268,7 @@ impl Committer {
                 }
                 Some(Command::Flushed(Ok(flushed))) => {
                     if let Some(flush) = flush.take() {
-                        self.end_flush(flushed, &flush.job);
+                        self.end_flush(*flushed, &flush.job);
                     }
                 }
                 Some(Command::Flushed(Err(error))) => {
@@ -432,7 +432,7 @@ impl Committer {
         tokio::spawn(async move {
             let result = flush::run(job, tables).await;
             if let Some(sender) = sender.upgrade() {
-                let _ = sender.send(Command::Flushed(result)).await;
+                let _ = sender.send(Command::Flushed(result.map(Box::new))).await;
             }
         });
     }
