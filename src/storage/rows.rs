@@ -5,9 +5,11 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Schema, TimestampMicrosecondType};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
@@ -170,8 +172,11 @@ impl Selected {
         let (row_groups, selection) = select(&metadata, &ranges);
         let source = StoredFile { store: store.clone(), path: path.clone(), metadata: Some(metadata.clone()) };
         let reader = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
+        let schema = reader.schema().clone();
         let fields = reader.parquet_schema().root_schema().get_fields();
-        let roots = fields.iter().enumerate().filter(|(_, field)| columns.contains(&field.name()));
+        let absent = |name: &str| row_groups.iter().all(|group| holds_nothing(reader.metadata(), *group, name));
+        let (absent, present): (Vec<&str>, Vec<&str>) = columns.iter().partition(|name| absent(name));
+        let roots = fields.iter().enumerate().filter(|(_, field)| present.contains(&field.name()));
         let mask = ProjectionMask::roots(reader.parquet_schema(), roots.map(|(index, _)| index));
         let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(source, reader)
             .with_projection(mask)
@@ -180,9 +185,10 @@ impl Selected {
             .with_row_selection_policy(RowSelectionPolicy::Selectors)
             .with_batch_size(rows.clamp(1, 8_192))
             .build()?;
-        let schema = stream.schema().clone();
+        let read = stream.schema().clone();
         let batches: Vec<RecordBatch> = stream.try_collect().await?;
-        let batch = concat_batches(&schema, &batches).map_err(ParquetError::from)?;
+        let batch = concat_batches(&read, &batches).map_err(ParquetError::from)?;
+        let batch = with_absent(&batch, &schema, &absent)?;
         if batch.num_rows() != rows {
             let reason = format!("{} rows found, {rows} asked for", batch.num_rows());
             return Err(FileError::Damaged { path: path.clone(), reason });
@@ -225,6 +231,27 @@ impl Selected {
     fn list(&self, name: &str) -> Result<&ListArray, FileError> {
         self.column(name)?.as_list_opt().ok_or_else(|| self.wrong_type(name))
     }
+}
+
+/// Whether a row group has nothing but nulls in a column, by its statistics. Not told of lists: an empty one and an
+/// absent one count alike.
+fn holds_nothing(metadata: &ParquetMetaData, row_group: usize, name: &str) -> bool {
+    let Some(group) = metadata.row_groups().get(row_group) else { return false };
+    let column = group.columns().iter().find(|column| column.column_path().parts() == [name]);
+    let nulls = column.and_then(|column| column.statistics()?.null_count_opt());
+    nulls.is_some_and(|nulls| u64::try_from(group.num_rows()).is_ok_and(|rows| rows == nulls))
+}
+
+/// The batch and, as columns of nulls, what was not read of the file's `schema`.
+fn with_absent(batch: &RecordBatch, schema: &Schema, absent: &[&str]) -> Result<RecordBatch, ParquetError> {
+    let mut fields = batch.schema().fields().to_vec();
+    let mut columns = batch.columns().to_vec();
+    for field in schema.fields().iter().filter(|field| absent.contains(&field.name().as_str())) {
+        columns.push(new_null_array(field.data_type(), batch.num_rows()));
+        fields.push(field.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
 /// The row groups that hold `ranges`, and the selection within them.
@@ -544,6 +571,7 @@ mod tests {
                 metadata: known(&main.metadata),
                 messages: None,
                 index: crate::storage::index::FileIndex::empty(),
+                text_index: OnceLock::new(),
             };
             (file, MessagesFile { path: "m".into(), size: messages.size, metadata: known(&messages.metadata) })
         }
