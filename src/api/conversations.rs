@@ -18,11 +18,10 @@ use crate::model::rating::Ratings;
 use crate::model::{document, output};
 use crate::storage::snapshot::{RowAddress, Snapshot};
 use crate::storage::store::{Lookup, Store};
+use crate::storage::text_index::ReadSize;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
-/// Conversations of a list that are in memory at once: each may be 2 MB.
-const LIST_CHUNK: usize = 10;
 
 /// `POST /conversations`
 pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -55,7 +54,8 @@ pub(super) async fn stream_list(
     let pages = Pages {
         store: Arc::clone(&services.store),
         snapshot,
-        chunks: rows.chunks(LIST_CHUNK).map(<[RowAddress]>::to_vec).collect(),
+        rows: rows.to_vec().into(),
+        size: ReadSize::default(),
         head: Some("{\"conversations\":["),
         tail: Some(tail),
         chats,
@@ -133,7 +133,8 @@ async fn respond(conversation: Arc<Conversation>) -> Result<Response, Problem> {
 struct Pages {
     store: Arc<Store>,
     snapshot: Arc<Snapshot>,
-    chunks: VecDeque<Vec<RowAddress>>,
+    rows: VecDeque<RowAddress>,
+    size: ReadSize,
     head: Option<&'static str>,
     tail: Option<String>,
     chats: Option<WriteRated>,
@@ -147,11 +148,10 @@ impl Pages {
         if self.tail.is_none() {
             return Ok(None);
         }
-        let conversations = match self.chunks.pop_front() {
-            Some(rows) => self.store.read_rows(&self.snapshot, &rows).await?,
-            None => Vec::new(),
-        };
-        let (head, tail) = (self.head.take(), if self.chunks.is_empty() { self.tail.take() } else { None });
+        let rows: Vec<RowAddress> = self.rows.drain(..self.size.rows().min(self.rows.len())).collect();
+        let conversations = self.store.read_rows(&self.snapshot, &rows).await?;
+        self.size.learn(conversations.iter().map(Arc::as_ref));
+        let (head, tail) = (self.head.take(), if self.rows.is_empty() { self.tail.take() } else { None });
         let mut chats = None;
         if let Some(write) = &self.chats {
             let ratings = conversations.iter().map(|conversation| of_recent(&self.snapshot, conversation));

@@ -69,6 +69,7 @@ pub async fn listen(
     let pause = Duration::from_secs(arguments.body_pause_seconds);
     let gate = Gate { keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
     let router = api::router(Arc::new(gate), Arc::new(services));
+    store.index_texts()?;
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
         max_connections: arguments.max_connections as usize,

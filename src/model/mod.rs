@@ -13,6 +13,7 @@ pub mod output;
 pub mod rating;
 pub mod raw;
 pub mod resolve;
+pub mod search_text;
 pub mod thread;
 pub mod time;
 

@@ -4,7 +4,7 @@
 //! [`table_log`], [`deletion_vector`]). Every read works on one immutable [`snapshot`] ([`rows`] for point reads).
 //! Events and feedback go the same way ([`table_row`]: what all rows have in common) into tables of their own; [`links`]
 //! ties them to their conversations. [`recovery`] opens a store, [`bulk`] loads history past the log, [`durable`] makes
-//! local files durable. [`keys`], [`secret`] and [`categories`] are small objects of their own.
+//! local files durable, [`text_index`] finds texts. [`keys`], [`secret`] and [`categories`] are small objects of their own.
 
 pub mod bulk;
 pub mod categories;
@@ -37,4 +37,5 @@ pub mod table_log;
 pub mod table_row;
 pub mod tables;
 pub mod tail;
+pub mod text_index;
 pub mod wal;

@@ -16,6 +16,7 @@ use super::layout::Layout;
 use super::rows::MessagesFile;
 use super::table_row::TableRow;
 use super::tail::Tail;
+use super::text_index::file::TextIndex;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
@@ -79,6 +80,8 @@ pub struct DataFile {
     pub messages: Option<MessagesFile>,
     /// Finds rows by id, externalId and reference, and the messages of a row.
     pub index: FileIndex,
+    /// Of conversations, once it is made.
+    pub text_index: OnceLock<TextIndex>,
 }
 
 /// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::committer::{
     Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
@@ -18,6 +19,7 @@ use super::recovery;
 use super::rows;
 use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
 use super::tables::lookup_hash;
+use super::text_index::indexer::Indexer;
 use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::document::Document;
@@ -82,6 +84,8 @@ pub struct Store {
     commands: mpsc::Sender<Command>,
     tail_bytes: usize,
     local_root: Option<PathBuf>,
+    /// Ends with the store.
+    background: CancellationToken,
     /// Held as long as this process may write.
     _lock: Option<std::fs::File>,
 }
@@ -135,8 +139,15 @@ impl Store {
             commands: sender,
             tail_bytes: options.tail_bytes,
             local_root,
+            background: CancellationToken::new(),
             _lock: lock,
         }))
+    }
+
+    /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
+    pub fn index_texts(&self) -> Result<(), StoreError> {
+        let indexer = Indexer { published: self.published.clone(), stop: self.background.clone() };
+        indexer.start().map_err(|error| StoreError::io("the text indexer's thread could not start", error))
     }
 
     pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
@@ -386,11 +397,18 @@ impl Store {
 
     /// Flushes and stops taking changes.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.background.cancel();
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::Stop(reply)).await.is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.background.cancel();
     }
 }
 
@@ -542,7 +560,7 @@ impl Snapshot {
             }
             wanted.sort_unstable();
             let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
-            let conversations = entry.read(&self.store, &rows).await?;
+            let conversations = entry.conversations(&self.store, &rows).await?;
             for ((_, slot), conversation) in wanted.into_iter().zip(conversations) {
                 if let Some(slot) = found.get_mut(slot) {
                     *slot = Some(Arc::new(conversation));
@@ -571,7 +589,7 @@ impl FileSnapshot {
 
     /// A conversation with all of its annotations.
     async fn read_whole(&self, store: &Arc<dyn ObjectStore>, hit: FileHit) -> Result<Arc<Conversation>, StoreError> {
-        let read = self.read(store, &[hit.row]).await?;
+        let read = self.conversations(store, &[hit.row]).await?;
         let mut conversation = read
             .into_iter()
             .next()
@@ -581,7 +599,11 @@ impl FileSnapshot {
     }
 
     /// Whole conversations, but for the annotations that are no columns; `rows` ascending.
-    async fn read(&self, store: &Arc<dyn ObjectStore>, rows: &[u32]) -> Result<Vec<Conversation>, StoreError> {
+    pub(crate) async fn conversations(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        rows: &[u32],
+    ) -> Result<Vec<Conversation>, StoreError> {
         let failed = |error| StoreError::io("a sidecar index could not be read", error);
         let index = &self.file.index;
         let mut wanted = Vec::with_capacity(rows.len());

@@ -501,6 +501,7 @@ impl Tables {
                 metadata: OnceLock::from(messages.file.metadata),
             }),
             index,
+            text_index: OnceLock::new(),
         };
         Ok(NewFile {
             conversations: Add::new(main_name, file.size, &main_statistics, tags, now),
@@ -555,6 +556,7 @@ impl Tables {
             metadata: OnceLock::from(data.file.metadata),
             messages: None,
             index,
+            text_index: OnceLock::new(),
         };
         Ok((add, file))
     }
@@ -610,6 +612,7 @@ impl Tables {
             metadata: OnceLock::new(),
             messages,
             index,
+            text_index: OnceLock::new(),
         };
         Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) })
     }

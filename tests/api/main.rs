@@ -17,6 +17,7 @@ mod limits;
 mod openapi;
 mod properties;
 mod queries;
+mod search;
 mod site;
 mod threads;
 mod upsert;

@@ -105,7 +105,7 @@ impl Work {
             let snapshot = self.store.snapshot();
             let order = vec![("createdAt", false)];
             let found = self.engine.rows(Arc::clone(&snapshot), scope.clone(), filter.clone(), order, at_once);
-            let rows = found.await?;
+            let rows = found.await?.addresses;
             if rows.is_empty() {
                 return Ok(self.api.categories.end_removal(changing, &category.category_id).await?);
             }

@@ -115,7 +115,7 @@ async fn change_all(
         let snapshot = store.snapshot();
         let order = vec![("createdAt", false)];
         let found = engine.rows(Arc::clone(&snapshot), scope.clone(), filter.clone(), order, MAX_BULK_ROWS + 1);
-        let rows = found.await?;
+        let rows = found.await?.addresses;
         if rows.len() > MAX_BULK_ROWS {
             return Err(Problem::unprocessable(format!(
                 "more than {MAX_BULK_ROWS} conversations match, which is what one bulk update may change; narrow it"

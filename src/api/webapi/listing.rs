@@ -2,13 +2,14 @@
 //!
 //! What the columns tell is a query; it goes on after the last row shown by that row's place in the order, so that what
 //! is logged meanwhile moves nothing. What they do not tell (the text of messages, whether a conversation is running) is
-//! checked on the conversations themselves, in the same order, a bounded part of them in memory at a time. Such a page
-//! may end early with a cursor, once it has taken [`SCAN_TIME`].
+//! checked row by row in the same order, of a text only where the text index knows candidates. Such a page may end
+//! early with a cursor, once it has taken [`SCAN_TIME`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
+use futures::future::try_join_all;
 use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -19,23 +20,25 @@ use crate::api::conversations::stream_list;
 use crate::api::gate::{Call, json};
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
-use crate::model::annotation::{Actor, user_id_text};
+use crate::model::annotation::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
 use crate::model::rating::Ratings;
+use crate::model::search_text::SearchTerm;
 use crate::model::time;
 use crate::query::dsl::{Comparison, Filter};
-use crate::query::engine::Scope;
+use crate::query::engine::{FoundRows, Scope};
 use crate::storage::snapshot::{RowAddress, Snapshot};
 use crate::storage::store::StoreError;
+use crate::storage::text_index::ReadSize;
 
 const MAX_PAGE: usize = 50;
-/// Addresses that a scan asks of the query engine at once.
-const SCAN_ROWS: usize = 20_000;
-/// Conversations of a scan in memory: as many as have about so many bytes, at most [`MAX_READ_ROWS`].
-const READ_BYTES: usize = 8 << 20;
-const FIRST_READ_ROWS: usize = 16;
-const MAX_READ_ROWS: usize = 512;
+/// Addresses that a scan asks of the query engine at once: first so many, then ever more, for what passes is rare.
+const FIRST_SCAN_ROWS: usize = 128;
+const SCAN_GROWTH: usize = 8;
+const MAX_SCAN_ROWS: usize = 20_000;
+/// Of these, checked between two looks at the clock.
+const CHECKED_ROWS: usize = 1_024;
 const SCAN_TIME: Duration = Duration::from_secs(20);
 const SCAN_WAIT: Duration = Duration::from_secs(10);
 
@@ -74,15 +77,14 @@ impl ListOrder {
     fn columns(self) -> Vec<(&'static str, bool)> {
         vec![(self.field(), self.descending), ("id", self.descending), ("projectId", false)]
     }
+}
 
-    fn place(self, conversation: &Conversation) -> Place {
-        let time = match self.time {
-            OrderTime::Created => conversation.created_at,
-            OrderTime::Modified => conversation.updated_at,
-            OrderTime::LastChat => conversation.last_message_time(),
-        };
-        Place { time, id: conversation.id.as_str().to_owned(), project: conversation.project_id.as_str().to_owned() }
-    }
+/// The place of a row that was found in the order of [`ListOrder::columns`].
+fn place(found: &FoundRows, row: usize) -> Result<Place, Problem> {
+    let text = |column| found.text(row, column).map(str::to_owned);
+    let place = (found.time(row, 0), text(1), text(2));
+    let (Some(time), Some(id), Some(project)) = place else { return Err(Problem::internal()) };
+    Ok(Place { time, id, project })
 }
 
 /// The parameters of a list, checked.
@@ -102,8 +104,7 @@ struct ListRequest {
 /// What only the conversations themselves tell.
 #[derive(Clone, Debug, Default)]
 struct Check {
-    /// Folded.
-    term: Option<String>,
+    term: Option<SearchTerm>,
     running: Option<bool>,
 }
 
@@ -140,7 +141,7 @@ impl ListRequest {
             category_ids: parameters.list("categoryId"),
             times,
             active_only: boolean(parameters, "activeOnly")?.unwrap_or(false),
-            check: Check { term: term.map(fold), running: boolean(parameters, "backgroundRunning")? },
+            check: Check { term: term.map(SearchTerm::new), running: boolean(parameters, "backgroundRunning")? },
             variables: shape::variable_names(parameters)?,
             page_size,
             order,
@@ -163,7 +164,7 @@ impl ListRequest {
             &self.category_ids,
             times,
             self.active_only,
-            (&self.check.term, self.check.running),
+            (self.check.term.as_ref().map(SearchTerm::folded), self.check.running),
             (self.order.field(), self.order.descending),
         );
         let text = serde_json::to_vec(&(identity, asked)).map_err(|_| Problem::internal())?;
@@ -240,7 +241,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    async fn after(&self, place: Option<&Place>, limit: usize) -> Result<Vec<RowAddress>, Problem> {
+    async fn after(&self, place: Option<&Place>, limit: usize) -> Result<FoundRows, Problem> {
         let mut parts = self.filter.clone();
         if let Some(Place { time, id, project }) = place {
             parts.push(filters::after(self.order.field(), self.order.descending, (*time, id, project))?);
@@ -251,16 +252,10 @@ impl Rows<'_> {
     }
 
     async fn page(&self, after: Option<Place>, size: usize) -> Result<Page, Problem> {
-        let mut rows = self.after(after.as_ref(), size + 1).await?;
-        let more = rows.len() > size;
+        let found = self.after(after.as_ref(), size + 1).await?;
+        let next = if found.addresses.len() > size { Some(place(&found, size - 1)?) } else { None };
+        let mut rows = found.addresses;
         rows.truncate(size);
-        let next = match rows.last().filter(|_| more) {
-            Some(last) => {
-                let last = self.snapshot.read_rows(std::slice::from_ref(last)).await?;
-                last.first().map(|conversation| self.order.place(conversation))
-            }
-            None => None,
-        };
         Ok(Page { rows, next })
     }
 
@@ -270,53 +265,61 @@ impl Rows<'_> {
             _ => return Err(Problem::unavailable("too many searches are running", 1)),
         };
         let started = Instant::now();
+        let candidates = self.candidates(check).await?;
         let mut page = Page { rows: Vec::new(), next: None };
-        let mut read_rows = FIRST_READ_ROWS;
+        let mut limit = FIRST_SCAN_ROWS;
         loop {
-            let candidates = self.after(after.as_ref(), SCAN_ROWS).await?;
-            let mut left = candidates.as_slice();
-            while !left.is_empty() {
-                let (part, rest) = left.split_at(read_rows.min(left.len()));
-                left = rest;
-                let (bytes, checked) = self.check(part, check).await?;
-                read_rows = (READ_BYTES / (bytes / part.len().max(1)).max(1)).clamp(1, MAX_READ_ROWS);
-                for (address, (passes, place)) in part.iter().zip(checked) {
+            let found = candidates.after(after.as_ref(), limit).await?;
+            let (mut looked_at, count) = (0, found.addresses.len());
+            for part in found.addresses.chunks(CHECKED_ROWS) {
+                for (row, passes) in part.iter().zip(candidates.check(part, check).await?) {
                     if passes && page.rows.len() == size {
-                        page.next = after;
+                        page.next = if looked_at == 0 { after } else { Some(place(&found, looked_at - 1)?) };
                         return Ok(page);
                     }
                     if passes {
-                        page.rows.push(*address);
+                        page.rows.push(*row);
                     }
-                    after = Some(place);
+                    looked_at += 1;
                 }
                 if started.elapsed() > SCAN_TIME {
-                    page.next = after;
+                    page.next = Some(place(&found, looked_at - 1)?);
                     return Ok(page);
                 }
             }
-            if candidates.len() < SCAN_ROWS {
+            if count < limit {
                 return Ok(page);
             }
+            after = Some(place(&found, count - 1)?);
+            limit = (limit * SCAN_GROWTH).min(MAX_SCAN_ROWS);
         }
     }
-}
 
-impl Rows<'_> {
-    /// Whether each of these passes, and its place; and how many bytes they have.
-    async fn check(&self, part: &[RowAddress], check: &Check) -> Result<(usize, Vec<(bool, Place)>), Problem> {
-        let (snapshot, part) = (Arc::clone(&self.snapshot), part.to_vec());
-        let (check, order) = (check.clone(), self.order);
-        let work = async move {
-            let conversations = match check.running {
-                Some(_) => snapshot.read_whole(&part).await?,
-                None => snapshot.read_rows(&part).await?,
-            };
-            let bytes = conversations.iter().map(|conversation| conversation.text_bytes()).sum();
-            let one = |conversation: &Arc<Conversation>| (check.passes(conversation), order.place(conversation));
-            Ok::<_, StoreError>((bytes, conversations.iter().map(one).collect()))
+    /// The same list of the rows that may pass.
+    async fn candidates(&self, check: &Check) -> Result<Rows<'_>, Problem> {
+        let snapshot = match &check.term {
+            None => Arc::clone(&self.snapshot),
+            Some(term) => {
+                let (snapshot, term) = (Arc::clone(&self.snapshot), term.clone());
+                let work = async move { snapshot.candidates(&term).await };
+                Arc::new(self.services.engine.decode(work).await??)
+            }
         };
-        Ok(self.services.engine.decode(work).await??)
+        Ok(Rows { services: self.services, snapshot, scope: self.scope.clone(), filter: self.filter.clone(), ..*self })
+    }
+
+    /// Whether each of these passes.
+    async fn check(&self, rows: &[RowAddress], check: &Check) -> Result<Vec<bool>, Problem> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let parts = rows.chunks(rows.len().div_ceil(cores).max(1)).map(|part| {
+            let (snapshot, part, check) = (Arc::clone(&self.snapshot), part.to_vec(), check.clone());
+            self.services.engine.decode(async move { check.pass(&snapshot, &part).await })
+        });
+        let mut passed = Vec::with_capacity(rows.len());
+        for part in try_join_all(parts).await? {
+            passed.extend(part?);
+        }
+        Ok(passed)
     }
 }
 
@@ -325,29 +328,26 @@ impl Check {
         self.term.is_some() || self.running.is_some()
     }
 
-    fn passes(&self, conversation: &Conversation) -> bool {
-        self.running.is_none_or(|running| conversation.is_running() == running)
-            && self.term.as_deref().is_none_or(|term| matches(conversation, term))
+    async fn pass(&self, snapshot: &Snapshot, rows: &[RowAddress]) -> Result<Vec<bool>, StoreError> {
+        let mut passed = match &self.term {
+            Some(term) => snapshot.have_text(rows, term).await?,
+            None => vec![true; rows.len()],
+        };
+        let Some(running) = self.running else { return Ok(passed) };
+        let mut left: Vec<(&RowAddress, &mut bool)> = rows.iter().zip(&mut passed).filter(|(_, has)| **has).collect();
+        let (mut left, mut size) = (left.as_mut_slice(), ReadSize::default());
+        while !left.is_empty() {
+            let (part, rest) = left.split_at_mut(size.rows().min(left.len()));
+            let addresses: Vec<RowAddress> = part.iter().map(|(row, _)| **row).collect();
+            let conversations = snapshot.read_whole(&addresses).await?;
+            size.learn(conversations.iter().map(Arc::as_ref));
+            for ((_, passes), conversation) in part.iter_mut().zip(conversations) {
+                **passes = conversation.is_running() == running;
+            }
+            left = rest;
+        }
+        Ok(passed)
     }
-}
-
-/// Whether title, a user name or id, or a message has the folded term.
-fn matches(conversation: &Conversation, term: &str) -> bool {
-    let has = |text: &str| fold(text).contains(term);
-    has(&shape::title(conversation))
-        || conversation.user_properties.as_ref().is_some_and(|properties| {
-            let names = ["id", "firstName", "lastName"].map(|name| shape::user_name(properties, name));
-            names.iter().any(|name| has(name)) || user_id_text(properties).is_some_and(|id| has(&id))
-        })
-        || conversation.messages.iter().any(|message| has(&shape::message_text(message)))
-}
-
-/// Case away, character by character: to upper case and then to lower, so that `ß`, `ſ` and `ς` meet `SS`, `S` and `Σ`.
-fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 fn boolean(parameters: &Parameters, name: &str) -> Result<Option<bool>, Problem> {
@@ -405,25 +405,5 @@ mod tests {
         let read = ListRequest::read(&Parameters::parse(Some("userIds=a,b&userIds[]=c&endAt=7.9"))).ok().unwrap();
         assert_eq!(read.user_ids, ["a", "b", "c"]);
         assert_eq!(read.times, [("lastMessageTime", Comparison::Lte, EpochMillis(7))]);
-    }
-
-    #[test]
-    fn case_does_not_count() {
-        for (text, term) in [
-            ("Hello", "hELLO"),
-            ("STRASSE", "straße"),
-            ("straße", "STRASSE"),
-            ("ΟΔΟΣ", "οδος"),
-            ("οδος", "ΟΔΟΣ"),
-            ("ÉCOLE", "école"),
-            ("İstanbul", "i̇STANBUL"),
-            ("ДОМ", "дом"),
-            ("日本語", "本"),
-            ("😀a", "😀A"),
-            ("ǅ", "ǆ"),
-        ] {
-            assert!(fold(text).contains(&fold(term)), "{text} {term}");
-        }
-        assert!(!fold("abc").contains(&fold("abd")));
     }
 }

@@ -12,7 +12,7 @@ use crate::model::conversation::{Conversation, Message, RawJson};
 use crate::model::ids::IntegrationId;
 use crate::model::json::{self, Json, to_raw};
 use crate::model::rating::{Rater, Ratings};
-use crate::model::raw;
+use crate::model::search_text::user_name;
 
 /// The most recent chats that a conversation shows.
 const SHOWN_CHATS: usize = 20;
@@ -186,11 +186,6 @@ pub fn title(conversation: &Conversation) -> Cow<'_, str> {
 /// A text as it is, of parts the texts joined by newlines, nothing for null.
 pub fn message_text(message: &Message) -> String {
     message.text()
-}
-
-/// The name that a user property holds, `""` without one.
-pub fn user_name(properties: &RawJson, name: &str) -> String {
-    raw::text_at(properties.get(), &[name.to_owned()]).map(Cow::into_owned).unwrap_or_default()
 }
 
 fn user(properties: &RawJson) -> User {

@@ -3,6 +3,7 @@
 //! A query is a task on the engine's runtime that writes chunks of the response into a short channel. Dropping the
 //! answer's body ends the task, and with it every stream and spill file of the query.
 
+mod found;
 mod row_count;
 mod session;
 mod texts;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
 use datafusion::error::DataFusionError;
@@ -37,6 +38,8 @@ use super::error::QueryError;
 use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
 use crate::storage::snapshot::{RowAddress, Snapshot, Table};
+pub use found::FoundRows;
+use found::addresses;
 
 /// Plans of a thousand nested conditions are walked recursively.
 const STACK_BYTES: usize = 32 << 20;
@@ -241,7 +244,7 @@ impl QueryEngine {
         self.newest(source, page, count, limit, offset).await
     }
 
-    /// The addresses of the first matching conversations, by plain fields in order (`true`: descending).
+    /// The first matching conversations, by plain fields in order (`true`: descending).
     pub async fn rows(
         &self,
         snapshot: Arc<Snapshot>,
@@ -249,7 +252,7 @@ impl QueryEngine {
         filter: Filter,
         order: Vec<(&'static str, bool)>,
         limit: usize,
-    ) -> Result<Vec<RowAddress>, QueryError> {
+    ) -> Result<FoundRows, QueryError> {
         let slot = self.slot().await?;
         let deadline = Deadline::after(self.deadline);
         let limits = Arc::clone(&self.limits);
@@ -626,23 +629,19 @@ impl Execution {
         if limit == 0 || offset as u64 >= total {
             return Ok((Vec::new(), total));
         }
-        Ok((self.rows(page, Window { skip: offset, left: limit }).await?, total))
+        Ok((self.rows(page, Window { skip: offset, left: limit }).await?.addresses, total))
     }
 
-    /// The addresses that a page plan has in a window.
-    async fn rows(
-        &self,
-        page: Result<PagePlan, DataFusionError>,
-        mut window: Window,
-    ) -> Result<Vec<RowAddress>, QueryError> {
-        let mut found = Vec::new();
+    /// The rows that a page plan has in a window.
+    async fn rows(&self, page: Result<PagePlan, DataFusionError>, mut window: Window) -> Result<FoundRows, QueryError> {
+        let mut found = FoundRows::default();
         let page = page.map_err(|error| self.error(error))?;
-        let Some((source, row)) = page.address else { return Ok(found) };
+        let Some(address) = page.address else { return Ok(found) };
         let fetch = window.skip.checked_add(window.left).filter(|&rows| rows <= MAX_TOP_ROWS);
         let mut stream = self.page_stream(&page, fetch).await?;
         while let Some(batch) = next(&mut stream).await.map_err(|error| self.error(error))? {
             let rows = window.take(batch.num_rows());
-            found.extend(addresses(&batch.slice(rows.start, rows.len()), source, row)?);
+            found.push(&batch.slice(rows.start, rows.len()), &page, address)?;
             if window.left == 0 {
                 break;
             }
@@ -672,16 +671,6 @@ fn position(column: &PageColumn) -> Option<usize> {
         PageColumn::Page(position) => Some(*position),
         PageColumn::Stored(_) => None,
     }
-}
-
-fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
-    let wrong = || QueryError::Internal("a page has no row addresses".into());
-    let sources = batch.columns().get(source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
-    let rows = batch.columns().get(row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());
-    let (sources, rows) = (sources.ok_or_else(wrong)?, rows.ok_or_else(wrong)?);
-    let address =
-        |(&source, &row): (&u32, &i32)| u32::try_from(row).map(|row| RowAddress { source, row }).map_err(|_| wrong());
-    sources.values().iter().zip(rows.values().iter()).map(address).collect()
 }
 
 /// The output columns in order, from the page and from the stored columns (which stand in the order of their use).

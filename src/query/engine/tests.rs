@@ -98,6 +98,7 @@ impl Builder {
             metadata: OnceLock::new(),
             messages: None,
             index: FileIndex::empty(),
+            text_index: OnceLock::new(),
         };
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
         Arc::make_mut(&mut self.snapshot.files).push(file);

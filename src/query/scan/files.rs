@@ -142,11 +142,11 @@ fn file_statistics(file: &DataFile, schema: &Schema) -> Statistics {
 pub fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
     let mut selectors = Vec::new();
     let mut next = 0_u32;
-    let mut iter = deleted.iter().filter(|&row| row < rows).peekable();
-    while let Some(first) = iter.next() {
-        let mut last = first;
-        while let Some(row) = iter.next_if(|&row| row == last + 1) {
-            last = row;
+    let mut iter = deleted.iter();
+    while let Some(range) = iter.next_range() {
+        let (first, last) = (*range.start(), (*range.end()).min(rows.saturating_sub(1)));
+        if first >= rows {
+            break;
         }
         if first > next {
             selectors.push(RowSelector::select((first - next) as usize));

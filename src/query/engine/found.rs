@@ -1,0 +1,70 @@
+//! Rows that a plan found: where they lie and by what they are sorted.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, UInt32Array};
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::record_batch::RecordBatch;
+
+use super::QueryError;
+use crate::model::ids::EpochMillis;
+use crate::query::compile::{PagePlan, SortColumn};
+use crate::storage::snapshot::RowAddress;
+
+/// Rows in their order.
+#[derive(Default)]
+pub struct FoundRows {
+    pub addresses: Vec<RowAddress>,
+    /// The sort columns of the same rows, batch by batch.
+    keys: Vec<Vec<ArrayRef>>,
+}
+
+impl FoundRows {
+    /// Takes the next rows, whose source and row number are in these columns.
+    pub(super) fn push(
+        &mut self,
+        batch: &RecordBatch,
+        plan: &PagePlan,
+        (source, row): (usize, usize),
+    ) -> Result<(), QueryError> {
+        self.addresses.extend(addresses(batch, source, row)?);
+        let key = |column: &SortColumn| batch.column_by_name(&column.name).map(Arc::clone);
+        self.keys.push(plan.order.iter().filter_map(key).collect());
+        Ok(())
+    }
+
+    /// The value of a row's sort column, which is a time.
+    pub fn time(&self, row: usize, column: usize) -> Option<EpochMillis> {
+        let (array, row) = self.key(row, column)?;
+        let times = array.as_primitive_opt::<TimestampMicrosecondType>()?;
+        times.is_valid(row).then(|| EpochMillis(times.value(row).div_euclid(1_000)))
+    }
+
+    /// The same of a text.
+    pub fn text(&self, row: usize, column: usize) -> Option<&str> {
+        let (array, row) = self.key(row, column)?;
+        let texts = array.as_string_view_opt()?;
+        texts.is_valid(row).then(|| texts.value(row))
+    }
+
+    fn key(&self, mut row: usize, column: usize) -> Option<(&ArrayRef, usize)> {
+        for columns in &self.keys {
+            let array = columns.get(column)?;
+            if row < array.len() {
+                return Some((array, row));
+            }
+            row -= array.len();
+        }
+        None
+    }
+}
+
+pub(super) fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
+    let wrong = || QueryError::Internal("a page has no row addresses".into());
+    let sources = batch.columns().get(source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
+    let rows = batch.columns().get(row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());
+    let (sources, rows) = (sources.ok_or_else(wrong)?, rows.ok_or_else(wrong)?);
+    let address =
+        |(&source, &row): (&u32, &i32)| u32::try_from(row).map(|row| RowAddress { source, row }).map_err(|_| wrong());
+    sources.values().iter().zip(rows.values().iter()).map(address).collect()
+}
