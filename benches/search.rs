@@ -73,7 +73,10 @@ fn search(store: &Path, terms: &[&str]) {
         server.resident_mib()
     );
     let peer = duckdb(store, terms);
-    println!("{:<44} {:>6} {:>9} {:>9} {:>9} {:>9}", "page of 50, milliseconds", "rows", "first", "median", "worst", "DuckDB");
+    println!(
+        "{:<44} {:>6} {:>9} {:>9} {:>9} {:>9}",
+        "page of 50, milliseconds", "rows", "first", "median", "worst", "DuckDB"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut client = Client::connect(&server.address).await;

@@ -302,7 +302,7 @@ impl Rows<'_> {
             Some(term) => {
                 let (snapshot, term) = (Arc::clone(&self.snapshot), term.clone());
                 let work = async move { snapshot.candidates(&term).await };
-                Arc::new(self.services.engine.decode(work).await??)
+                Arc::new(self.services.engine.decode(work).await?)
             }
         };
         Ok(Rows { services: self.services, snapshot, scope: self.scope.clone(), filter: self.filter.clone(), ..*self })

@@ -28,9 +28,12 @@ pub fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32))
     }
 }
 
-/// The buckets that every text with this term has.
+/// Of a term; more of them would hardly leave out more rows.
+const MAX_TERM_GRAMS: usize = 256;
+
+/// Buckets that every text with this term has.
 pub fn term_buckets(folded: &str, bits: u32) -> BTreeSet<u32> {
-    let characters: Vec<char> = folded.chars().collect();
+    let characters: Vec<char> = folded.chars().take(MAX_TERM_GRAMS).collect();
     let length = LENGTH.min(characters.len()).max(1);
     characters.windows(length).map(|gram| bucket(gram, bits)).collect()
 }

@@ -11,6 +11,7 @@ pub mod indexer;
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::error::StoreError;
@@ -18,32 +19,34 @@ use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
 use crate::model::conversation::Conversation;
 use crate::model::search_text::{SearchTerm, append_search_text};
 
+const FILES_AT_ONCE: usize = 8;
+
 impl Snapshot {
     /// The same state without rows that certainly do not have the term.
-    pub async fn candidates(&self, term: &SearchTerm) -> Result<Snapshot, StoreError> {
-        let mut files = Vec::new();
-        for entry in self.files.iter() {
-            let Some(index) = entry.file.text_index.get() else {
-                files.push(entry.clone());
-                continue;
-            };
-            let mut candidates = match index.candidates(self.store.as_ref(), term).await {
-                Ok(candidates) => candidates,
-                Err(error) => {
-                    tracing::warn!(%error, "a text index could not be read; its rows are read whole");
-                    files.push(entry.clone());
-                    continue;
-                }
-            };
-            candidates -= &*entry.deleted;
-            if !candidates.is_empty() {
-                let mut others = RoaringBitmap::new();
-                others.insert_range(0..entry.file.rows);
-                others -= candidates;
-                files.push(FileSnapshot { file: entry.file.clone(), deleted: Arc::new(others) });
+    pub async fn candidates(&self, term: &SearchTerm) -> Snapshot {
+        let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
+        let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
+        Snapshot { files: Arc::new(files.into_iter().flatten().collect()), ..self.clone() }
+    }
+
+    /// `None` without any.
+    async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> Option<FileSnapshot> {
+        let Some(index) = entry.file.text_index.get() else { return Some(entry) };
+        let mut candidates = match index.candidates(self.store.as_ref(), term).await {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                tracing::warn!(%error, "a text index could not be read; its rows are read whole");
+                return Some(entry);
             }
+        };
+        candidates -= &*entry.deleted;
+        if candidates.is_empty() {
+            return None;
         }
-        Ok(Snapshot { files: Arc::new(files), ..self.clone() })
+        let mut others = RoaringBitmap::new();
+        others.insert_range(0..entry.file.rows);
+        others -= candidates;
+        Some(FileSnapshot { file: entry.file, deleted: Arc::new(others) })
     }
 
     /// Whether each of these rows has the term.
@@ -95,7 +98,7 @@ pub struct ReadSize {
 
 impl ReadSize {
     const BYTES: usize = 8 << 20;
-    /// One may have 2 MB.
+    /// One that was imported may have 16 MB.
     const FIRST_ROWS: usize = 16;
     const MAX_ROWS: usize = 128;
 
