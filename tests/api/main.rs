@@ -1,4 +1,4 @@
-//! The API contract, rule by rule (sections A1 to A4), against the real binary over HTTP.
+//! The API contract, rule by rule (sections A1 to A4, Part B), against the real binary over HTTP.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,6 +17,7 @@ mod limits;
 mod openapi;
 mod properties;
 mod queries;
+mod raw_data;
 mod search;
 mod site;
 mod threads;
@@ -25,4 +26,5 @@ mod webapi;
 mod webapi_categories;
 mod webapi_lists;
 mod webapi_ratings;
+mod webapi_real_data;
 mod webapi_users;
