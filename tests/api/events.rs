@@ -222,3 +222,25 @@ fn search_reports() {
         site.refused(403, "GET", path, &web, None);
     }
 }
+
+#[test]
+fn a_hundred_searches_are_shown_and_all_are_counted() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    for number in (0..103).chain(100..103) {
+        log(
+            &site,
+            &key,
+            &json!({"type": "s", "entityType": "search", "searchQuery": format!("q{number:03}")}).to_string(),
+        );
+    }
+    for _ in 0..2 {
+        let data = site.get("/query/top-search-queries", &key)["data"].clone();
+        let shown: Vec<&str> =
+            data["result"].as_array().expect("rows").iter().filter_map(|row| row["search_query"].as_str()).collect();
+        let expected: Vec<String> = (100..103).chain(0..97).map(|number| format!("q{number:03}")).collect();
+        assert_eq!((shown, &data["total"]), (expected.iter().map(String::as_str).collect(), &json!(103)));
+        assert_eq!(data["result"][2]["count"], "2");
+        site.restart();
+    }
+}

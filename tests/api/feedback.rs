@@ -219,3 +219,78 @@ fn exports_unpack_reasons_and_sources() {
         site.restart();
     }
 }
+
+#[test]
+fn the_two_lists_are_paged_each_by_itself() {
+    let mut site = Site::start(&[]);
+    let (key, other) = (site.api_key(), site.key("api", "acme", Some("shop"), &[]));
+    for key in [&key, &other] {
+        site.log(key, &conversation("c", "2024-08-26", &["m"]));
+    }
+    // Pairs of one time, so that ids decide; the newest are not those that came last.
+    let give = |key: &str, kind: &str, number: usize| {
+        let day = format!("2024-08-{:02}", 1 + number / 2);
+        log(&site, key, &json!({"id": format!("{kind}{number:02}"), "type": kind, "messageId": "m", "createdAt": day}));
+    };
+    for number in (0..12).rev() {
+        give(&key, "positive", number);
+    }
+    for number in 0..3 {
+        give(&key, "negative", number);
+        give(&other, "negative", number);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        list.as_array().expect("a list").iter().map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let named = |kind: &str, numbers: &[usize]| -> Vec<String> {
+        numbers.iter().map(|number| format!("{kind}{number:02}")).collect()
+    };
+    let positive: Vec<usize> = (0..12).rev().collect();
+    for _ in 0..2 {
+        for (query, limit, offset) in [
+            ("", 10, 0),
+            ("?offset=10", 10, 10),
+            ("?limit=2&offset=1", 2, 1),
+            ("?limit=100", 100, 0),
+            ("?limit=0", 0, 0),
+        ] {
+            let page = |all: &[usize]| all.iter().copied().skip(offset).take(limit).collect::<Vec<_>>();
+            let list = site.get(&format!("/feedback{query}"), &key);
+            assert_eq!((&list["positiveFeedbackCount"], &list["negativeFeedbackCount"]), (&json!(12), &json!(3)));
+            assert_eq!(ids(&list["positiveFeedback"]), named("positive", &page(&positive)), "{query}");
+            assert_eq!(ids(&list["negativeFeedback"]), named("negative", &page(&[2, 1, 0])), "{query}");
+        }
+        site.restart();
+    }
+    for query in ["limit=101", "limit=-1", "offset=x"] {
+        site.refused(400, "GET", &format!("/feedback?{query}"), &key, None);
+    }
+}
+
+#[test]
+fn an_upsert_replaces_by_id() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    site.log(&key, &conversation("c", "2024-08-26", &["m1", "m2"]));
+    let first = json!({"id": "f", "type": "positive", "messageId": "m1", "createdAt": "2024-08-27", "details": "d",
+        "properties": {"a": 1}});
+    log(&site, &key, &first);
+    for _ in 0..2 {
+        // What the new one does not give is gone.
+        let stored = log(&site, &key, &json!({"id": "f", "type": "negative", "messageId": "m2", "reasons": null}));
+        assert_eq!(
+            json!([stored["type"], stored["messageId"], stored["details"], stored["properties"], stored["createdAt"]]),
+            json!(["negative", "m2", null, null, "2024-08-27T00:00:00.000Z"])
+        );
+        for _ in 0..2 {
+            let list = site.get("/feedback", &key);
+            assert_eq!((&list["positiveFeedbackCount"], &list["negativeFeedbackCount"]), (&json!(0), &json!(1)));
+            assert_eq!(rows(&site, &key, "{}").as_array().map(Vec::len), Some(1));
+            assert_eq!(site.get("/feedback/f", &key)["message"]["id"], "m2");
+            site.restart();
+        }
+    }
+    let gone = site.ok("DELETE", "/feedback/f", &key, None).json();
+    assert_eq!((gone["success"].as_bool(), gone["message"].is_string()), (Some(true), true), "{gone}");
+    assert_eq!(gone.as_object().map(serde_json::Map::len), Some(2));
+}

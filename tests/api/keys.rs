@@ -50,6 +50,40 @@ fn kinds_and_scopes() {
     }
 }
 
+/// Method and path of what only readers may call, besides [`ROUTES`].
+const OF_READERS: &str = "GET /feedback, GET /feedback/f, DELETE /feedback/f, POST /query/events, POST /query/feedback, \
+    POST /query/semantic-threads, POST /query/events/export, POST /query/feedback/export, \
+    POST /query/semantic-threads/export, GET /query/top-search-queries, GET /query/weekly-search-users, \
+    GET /webapi/v2/conversations, POST /webapi/v2/conversations/bulk_update, GET /webapi/v2/conversations/daily_count, \
+    GET /webapi/v2/conversations/c, PUT /webapi/v2/conversations/c, PATCH /webapi/v2/conversations/c, \
+    DELETE /webapi/v2/conversations/c, GET /webapi/v2/conversations/c/chats, GET /webapi/v2/conversations/c/chats/m, \
+    GET /webapi/v2/conversations/c/running, POST /webapi/v2/conversations/c/stop, POST /webapi/v2/conversations/c/end, \
+    PUT /webapi/v2/conversations/c/title, POST /webapi/v2/conversations/c/title, \
+    PATCH /webapi/v2/conversations/c/title, POST /webapi/v2/conversations/c/chats/m/feedback, \
+    GET /webapi/v2/conversation_categories, POST /webapi/v2/conversation_categories, \
+    DELETE /webapi/v2/conversation_categories/x";
+
+#[test]
+fn web_keys_write_and_read_nothing_else() {
+    let site = Site::start(&[]);
+    let api = site.api_key();
+    site.log(&api, &DOCUMENT.replace(r#""role""#, r#""id":"m","role""#));
+    let before = site.ok("GET", "/conversations/c", &api, None).text();
+    for scopes in [&[][..], &["query"]] {
+        let web = site.key("web", ORGANIZATION, Some(PROJECT), scopes);
+        for route in OF_READERS.split(", ") {
+            let (method, path) = route.split_once(' ').expect("method and path");
+            let body = (method != "GET" && method != "DELETE").then_some(r#"{"name":"n","title":"t","state":"s"}"#);
+            site.refused(403, method, path, &web, body);
+        }
+        let event = r#"{"id":"e","type":"t","entityType":"message","messageId":"m"}"#;
+        site.ok("POST", "/events", &web, Some(event));
+        site.ok("POST", "/feedback", &web, Some(r#"{"id":"f","type":"positive","messageId":"m"}"#));
+    }
+    assert_eq!(site.ok("GET", "/conversations/c", &api, None).text(), before);
+    assert_eq!(site.get("/feedback", &api)["positiveFeedbackCount"], 1);
+}
+
 #[test]
 fn without_a_key_nothing_is_done() {
     let site = Site::start(&[]);

@@ -22,6 +22,7 @@ mod search;
 mod site;
 mod threads;
 mod upsert;
+mod views;
 mod webapi;
 mod webapi_categories;
 mod webapi_lists;

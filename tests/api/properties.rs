@@ -55,6 +55,12 @@ fn keys_and_values() {
             (KEYS, r#""field":"properties","views":["events_view"]"#.to_string(), json!(["button", "plan"])),
             (KEYS, format!(r#""field":"properties",{searches}"#), json!(["button", "plan"])),
             (KEYS, format!(r#""field":"properties",{of_view},{of_a}"#), json!(["n", "o", "plan", "z"])),
+            (
+                KEYS,
+                format!(r#""field":"properties","views":["conversations_view","events_view"],{searches}"#),
+                json!(["button", "plan"]),
+            ),
+            (KEYS, r#""field":"properties","views":[],"where":{"or":[]}"#.to_string(), json!([])),
             (KEYS, r#""field":"properties","where":{"or":[]}"#.to_string(), json!([])),
             (VALUES, r#""field":"properties","key":"plan""#.to_string(), json!(["free", "of event", "pro"])),
             (VALUES, r#""field":"properties","key":"plan","limit":2"#.to_string(), json!(["free", "of event"])),
@@ -125,6 +131,11 @@ fn what_is_refused() {
             (r#"{"field":"properties","key":"a","where":{"condition":{"field":"nope","operator":"isNull"}}}"#, "where"),
             (r#"{"field":"properties","key":"a","where":{"condition":{"field":"id","operator":"is"}}}"#, "where"),
             (r#"{"field":"properties","key":"a","filter":{}}"#, "filter"),
+            // Known, but in no view that was chosen.
+            (
+                r#"{"field":"properties","key":"a","views":["conversations_view","feedback_view"],"where":{"condition":{"field":"searchQuery","operator":"isNull"}}}"#,
+                "where",
+            ),
         ] {
             let body =
                 if path == KEYS { body.replace(r#","key":"a""#, "").replace(r#""key":"a""#, "") } else { body.into() };

@@ -36,6 +36,10 @@ const DOCUMENT: &str = r#"{"id":"c","type":"openai","createdAt":"2024-08-26T10:0
                  {"url":"https://b","label":"L","type":"custom_question_answer"},{"url":"https://c"}]},
       {"id":"m3","role":"system","createdAt":"2024-08-26T10:03:00Z","content":""}]}"#;
 
+fn ids_of(list: &Value) -> Vec<&str> {
+    list["conversations"].as_array().expect("a list").iter().map(|one| text(&one["id"])).collect()
+}
+
 fn citation(source: &str, title: Value, url: &str, text: Value) -> Value {
     json!({"clueId": null, "source": source, "title": title, "knowledgeBaseId": null, "pageNo": null, "url": url,
         "text": text})
@@ -55,6 +59,11 @@ fn a_conversation_is_mapped() {
         &key,
         r#"{"id":"bare","type":"support_ticket","createdAt":"2024-08-26T10:00:00Z","integrationId":"i",
         "messages":[{"id":"m","role":"customer"}]}"#,
+    );
+    site.log(
+        &key,
+        r#"{"id":"by-id","type":"openai","userProperties":{"id":"x","userId":null,"lastName":"Bo"},
+        "messages":[{"role":"user","content":"hi"}]}"#,
     );
     let chats = [
         chat("m1", "USER", "How do I\nlog in?", 1, &[]),
@@ -90,6 +99,8 @@ fn a_conversation_is_mapped() {
         let bare = site.get(&format!("{ROOT}/bare"), &key);
         assert_eq!((&bare["title"], &bare["user"], &bare["llmApp"]["id"]), (&json!(""), &Value::Null, &json!("i")));
         assert_eq!((&bare["chats"][0]["sender"], &bare["chats"][0]["timestamp"]), (&json!("AGENT"), &json!(TEN)));
+        let by_id = site.get(&format!("{ROOT}/by-id"), &key);
+        assert_eq!(by_id["user"], json!({"userId": "x", "firstName": "", "lastName": "Bo"}));
         // The other way to send a key.
         let answer = site.server.request_with("GET", &path, None, None, &[("API-KEY", &key)]);
         assert_eq!((answer.status, answer.json()), (200, expected.clone()));
@@ -172,6 +183,10 @@ fn what_is_set_shows_everywhere_and_stays() {
         fields(&site.rows(&key, "{\"select\":[{\"type\":\"field\",\"field\":\"categories\"}]}")[0])[2],
         Value::Null
     );
+    // So does the other of the two; a name that is not known is no field.
+    set(&site, &key, "c", r#"{"assignee":"bo@x","title":"t","unknown":1}"#);
+    let cleared = set(&site, &key, "c", r#"{"assignee":"","title":null}"#);
+    assert_eq!(fields(&cleared), json!(["closed", null, [], "How do I\nlog in?", true]));
     for (method, title) in [("PUT", "a"), ("POST", "b"), ("PATCH", "ü")] {
         let body = json!({ "title": title }).to_string();
         let answer = site.ok(method, &format!("{path}/title"), &key, Some(&body)).json();
@@ -265,11 +280,14 @@ fn bad_calls_are_refused() {
         ("/daily_count", "startDate"),
         ("/daily_count?startDate=2024-01-01", "endDate"),
         ("/daily_count?startDate=2024-01-01&endDate=2024-01-01&timeZone=x", "timeZone"),
+        ("/daily_count?startDate=2014-01-01&endDate=2024-01-09", "3660"),
+        ("/daily_count?startDate=2024-01-02&endDate=2024-01-01", "endDate"),
     ] {
         let path = format!("{ROOT}{path}");
         let detail = site.refused(400, "GET", &path, &key, None);
         assert!(detail.contains(place), "{path}: {detail}");
     }
+    assert_eq!(ids_of(&site.get(&format!("{ROOT}?unknown=1&pageSize=1"), &key)), ["c"]);
     for headers in [&[][..], &[("API-KEY", "x")], &[("API-KEY", "")]] {
         let answer = site.server.request_with("GET", ROOT, None, None, headers);
         problem(&answer, 401, ROOT);

@@ -119,6 +119,9 @@ fn a_bulk_update_changes_what_all_its_filters_match() {
         &site,
         json!({"categoryIds": [sales], "conversationIds": ["c0", "c1"], "conversationInfo": {"title": null}}),
     );
+    update(&site, json!({"conversationIds": ["c6"], "conversationInfo": {"title": "", "assignee": ""}}));
+    let cleared = site.get(&format!("{ROOT}/c6"), &key);
+    assert_eq!(json!([cleared["state"], cleared["assignee"], cleared["title"]]), json!(["s1", null, "c6"]));
     update(&site, json!({"categoryIds": ["unknown"], "conversationInfo": {"state": "wrong"}}));
     update(&site, json!({"userIds": ["nobody"], "llmAppIds": [], "conversationInfo": {"state": "wrong"}}));
     let shown = site.get(&format!("{ROOT}/c0"), &key);

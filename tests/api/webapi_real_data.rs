@@ -26,6 +26,9 @@ struct World {
     keys: BTreeMap<String, String>,
 }
 
+/// A name, and what is compared.
+type Part = (&'static str, fn(&World));
+
 /// A list: whose key (`""` for the organization's), and what it asks for.
 #[derive(Clone, Copy)]
 struct List<'a> {
@@ -51,7 +54,7 @@ fn real_conversations_are_counted_listed_and_found() {
     let mut world = World::import(&files);
     world.change_some();
     let (world, begin) = (&world, Instant::now());
-    let parts: [(&str, fn(&World)); 5] = [
+    let parts: [Part; 5] = [
         ("days", World::days),
         ("orders", World::orders),
         ("filters", World::filters),
