@@ -57,7 +57,8 @@ fn rows_leave_out_what_is_absent_and_show_properties_as_text() {
         &site,
         &key,
         r#"{"id":"a","type":"shared","entityType":"conversation","conversationId":"c","createdAt":"2024-08-26",
-            "properties":{"n":1.50,"b":true,"o":{"k":[1,"x"]},"s":"t","z":null}}"#,
+            "properties":{"n":1.50,"b":true,"o":{"k":[1,"x"]},"s":"t","z":null},
+            "userProperties":{"userId":7,"name":null}}"#,
     );
     log(
         &site,
@@ -70,7 +71,8 @@ fn rows_leave_out_what_is_absent_and_show_properties_as_text() {
          "userProperties": null},
         {"id": "a", "organizationId": "acme", "conversationId": "c", "createdAt": "2024-08-26T00:00:00.000Z",
          "projectId": "docs", "integrationId": "bot", "eventType": "conversation", "type": "shared",
-         "properties": {"n": "1.50", "b": "true", "o": "{\"k\": [1, \"x\"]}", "s": "t"}, "userProperties": null},
+         "properties": {"n": "1.50", "b": "true", "o": "{\"k\": [1, \"x\"]}", "s": "t"},
+         "userProperties": {"userId": "7"}},
     ]);
     for _ in 0..2 {
         assert_eq!(json!(rows(&site, &key, "{}")), expected);
@@ -82,6 +84,11 @@ fn rows_leave_out_what_is_absent_and_show_properties_as_text() {
                 {"count": 1, "createdAt_week": "2024-08-26T00:00:00.000Z", "searchQuery": "q", "properties.n": null},
                 {"count": 1, "createdAt_week": "2024-08-26T00:00:00.000Z", "properties.n": "1.50"},
             ])
+        );
+        let request = r#"{"groupBy":[{"field":"userProperties"}]}"#;
+        assert_eq!(
+            json!(rows(&site, &key, request)),
+            json!([{"userProperties": {"userId": "7"}}, {"userProperties": null}])
         );
         let request = r#"{"where":{"condition":{"field":"searchQuery","operator":"isNull"}},
             "select":[{"type":"field","field":"id"}]}"#;

@@ -215,8 +215,12 @@ impl World {
             assert_eq!(date, end + Days::new(1), "{path}");
             start = date;
         }
-        let differ: Vec<_> = found.iter().filter(|(day, count)| expected.get(day) != Some(count)).collect();
-        assert_eq!(found, expected, "project `{project}`, zone `{zone}`, user {user:?}: {} days differ", differ.len());
+        let of = |counts: &BTreeMap<NaiveDate, u64>, day: &NaiveDate| counts.get(day).copied().unwrap_or_default();
+        let differ = found.keys().chain(expected.keys()).find(|day| of(&found, day) != of(&expected, day));
+        if let Some(day) = differ {
+            let (found, expected) = (of(&found, day), of(&expected, day));
+            panic!("project `{project}`, zone `{zone}`, user {user:?}: {found} on {day}, {expected} expected");
+        }
         assert!(days > MAX_DAYS && !found.is_empty(), "project `{project}`: {days} days");
     }
 
@@ -285,6 +289,14 @@ impl World {
     }
 
     fn filters(&self) {
+        // Without any parameter: the fifty of the latest chats.
+        let mut latest: Vec<&Known> = self.of("FLUID").collect();
+        latest.sort_by_key(|one| std::cmp::Reverse((one.last_chat(), &one.id)));
+        let list = self.get("FLUID", ROOT, &[]);
+        let ids: Vec<&str> =
+            list["conversations"].as_array().expect("a list").iter().map(|one| text(&one["id"])).collect();
+        assert_eq!(ids, latest[..50].iter().map(|one| one.id.as_str()).collect::<Vec<_>>());
+
         let check = |project, query: String, holds: &dyn Fn(&Known) -> bool| {
             let is_scanned = query.contains("backgroundRunning");
             self.check(List { project, query: &query, is_scanned, ..NEWEST }, holds)

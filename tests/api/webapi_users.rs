@@ -84,7 +84,10 @@ fn a_user_sees_and_changes_the_own_conversations_only() {
         assert_eq!([state("own"), state("nobody"), state("number")], [json!("no"), json!("no"), json!("mine")]);
         site.restart();
     }
+    let user = |site: &Site| site.get("/conversations/number", &key)["userProperties"].clone();
     for (method, path, body) in calls("number") {
+        // Whoever calls, it stays this user's.
+        assert_eq!(user(&site), json!({"userId": 7}));
         let answer = send(&site, &[("OWN-USER-ID", "7"), ("AGENT-EMAIL", "a@x")], method, &path, body);
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
     }
