@@ -232,7 +232,7 @@ impl World {
         for order in orders.iter().flatten() {
             let variables = &["key", "derived", "resolved", "nothing"];
             let list = List { order, variables, ..NEWEST };
-            self.check(List { project: "ncar-zulip", page_size: 13, ..list }, |_| true);
+            self.check(List { project: "ncar-zulip", page_size: 37, ..list }, |_| true);
             self.check(List { project: "C2LC", ..list }, |_| true);
             // Of several projects: the first months of 2021.
             let (from, to) = (1_609_459_200_000, 1_617_235_200_000);
