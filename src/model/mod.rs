@@ -9,6 +9,7 @@ pub mod feedback;
 pub mod ids;
 pub mod json;
 pub mod jsonb;
+pub mod language;
 pub mod output;
 pub mod rating;
 pub mod raw;

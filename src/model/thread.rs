@@ -14,6 +14,7 @@ use super::conversation::{Conversation, Message, RawJson};
 use super::document::{self, DocumentError, Path};
 use super::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, ThreadKey};
 use super::json::Json;
+use super::language;
 
 /// What only a person or a model can tell of a thread: null until it is set.
 pub const ANNOTATIONS: [(&str, AnnotationKind); 14] = [
@@ -160,7 +161,7 @@ impl SemanticThread {
     pub fn languages(&self) -> Option<&[String]> {
         let detected = self.languages.get_or_init(|| {
             let texts = [&self.question, &self.answer];
-            texts.into_iter().flatten().find_map(|text| language(text)).map(|code| vec![code.to_owned()])
+            texts.into_iter().flatten().find_map(|text| language::detect(text)).map(|code| vec![code.to_owned()])
         });
         detected.as_deref()
     }
@@ -249,25 +250,6 @@ fn thread_id(conversation: &Conversation, message: &Message) -> ThreadId {
 fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<String> {
     let texts: Vec<String> = messages.map(Message::text).filter(|text| !text.trim().is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
-}
-
-/// Enough to tell a language.
-const DETECTED_CHARACTERS: usize = 2_000;
-
-fn language(text: &str) -> Option<&'static str> {
-    let end = text.char_indices().nth(DETECTED_CHARACTERS).map_or(text.len(), |(end, _)| end);
-    let found = whatlang::detect(text.get(..end)?)?;
-    found.is_reliable().then(|| short_code(found.lang().code()))
-}
-
-/// ISO 639-1 where there is such a code, else ISO 639-3.
-fn short_code(code: &'static str) -> &'static str {
-    const CODES: &str = "epoeo engen rusru cmnzh spaes porpt itait benbn frafr deude ukruk katka araar hinhi jpnja \
-        hebhe yidyi polpl amham javjv korko nobnb danda swesv finfi turtr nldnl hunhu cescs ellel bulbg belbe marmr \
-        kankn ronro slvsl hrvhr srpsr mkdmk litlt lavlv estet tamta vievi urdur thath gujgu uzbuz panpa azeaz indid \
-        telte pesfa malml orior myamy nepne sinsi khmkm tuktk akaak zulzu snasn afraf latla slksk catca tgltl hyehy \
-        cymcy";
-    CODES.split_ascii_whitespace().find_map(|pair| pair.strip_prefix(code)).unwrap_or(code)
 }
 
 /// Parses and validates the body of `PATCH /semantic-threads/{id}`.
@@ -374,25 +356,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_derived() {
-        let threads =
-            SemanticThread::derive(&conversation(&["user:é 42?", "assistant:b", "user:How do I rotate the key?"]));
-        let [first, second] = threads.as_slice() else { panic!("{threads:?}") };
-        assert_eq!((first.is_initial, second.is_initial), (true, false));
-        assert_eq!((first.question_length(), first.languages()), (Some(5), None));
-        assert_eq!((first.first_message_time, first.last_message_time), (EpochMillis(0), EpochMillis(1_000)));
-        assert_eq!(first.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
-        for (text, code) in [
-            ("Wie kann ich den Schlüssel für meine Anwendung wechseln, ohne dass sie ausfällt?", Some("de")),
-            ("How can I rotate the key of my application without any downtime for my users?", Some("en")),
-            ("如何更换我的应用程序的密钥而不中断服务", Some("zh")),
-            ("12345", None),
-        ] {
-            assert_eq!(language(text), code, "{text}");
-        }
-    }
-
-    #[test]
     fn annotations_are_checked() {
         for (body, refused) in [
             (r#"{}"#, None),
@@ -412,5 +375,16 @@ mod tests {
         let thread = thread.annotated(&set, EpochMillis(1)).annotated(&cleared, EpochMillis(i64::MAX));
         assert_eq!((thread.flag("isClear"), thread.text("subject")), (None, Some("keys")));
         assert_eq!(thread.last_updated(), EpochMillis(i64::MAX));
+    }
+
+    #[test]
+    fn what_is_derived() {
+        let threads =
+            SemanticThread::derive(&conversation(&["user:é 42?", "assistant:b", "user:How do I rotate the key?"]));
+        let [first, second] = threads.as_slice() else { panic!("{threads:?}") };
+        assert_eq!((first.is_initial, second.is_initial), (true, false));
+        assert_eq!((first.question_length(), first.languages()), (Some(5), None));
+        assert_eq!((first.first_message_time, first.last_message_time), (EpochMillis(0), EpochMillis(1_000)));
+        assert_eq!(first.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
     }
 }
