@@ -122,10 +122,7 @@ mod tests {
                 "Jag kan inte logga in på mitt konto, och jag får inget mejl när jag ber om ett nytt lösenord.",
                 Some("sv"),
             ),
-            (
-                "Здравствуйте, подскажите, пожалуйста, как мне сменить пароль, если у меня больше нет доступа к почте?",
-                Some("ru"),
-            ),
+            ("비밀번호를 변경하려면 어떻게 해야 하나요?", Some("ko")),
             ("パスワードを変更する方法を教えてください", Some("ja")),
             ("12345", None),
             ("", None),
