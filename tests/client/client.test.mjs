@@ -12,6 +12,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { InkeepAnalytics } from "@inkeep/inkeep-analytics";
 import * as errors from "@inkeep/inkeep-analytics/models/errors";
 
+import { driven, offered } from "./operations.mjs";
 import { startServer } from "./server.mjs";
 
 const mcpServer = fileURLToPath(new URL("./node_modules/@inkeep/inkeep-analytics/bin/mcp-server.js", import.meta.url));
@@ -227,6 +228,167 @@ describe("properties", () => {
   });
 });
 
+describe("query.querySemanticThreads", () => {
+  const count = { type: "aggregation", aggregation: "count" };
+  const user = { userId: "u-1", additionalProperties: { team: "blue" } };
+  const where = (field, operator, value) => ({ where: { condition: { field, operator, value } } });
+  let asker;
+  let conversations;
+
+  const rows = async (request) => {
+    const { status, data } = await asker.query.querySemanticThreads(request);
+    assert.equal(status, "ok");
+    assert.deepEqual([data.count, data.total], [data.result.length, data.result.length]);
+    return data.result;
+  };
+  const times = (row) => [row.firstMessageTime, row.lastMessageTime, row.lastUpdated].map((time) => time.toISOString());
+  const questions = async (request) => (await rows(request)).map((row) => row.question).sort();
+  const csv = async (request) => await new Response(await asker.query.exportSemanticThreadsQueryResults(request)).text();
+
+  before(async () => {
+    const key = server.keys.threads;
+    asker = new InkeepAnalytics({ serverURL: server.serverURL, apiIntegrationKey: key, retryConfig: { strategy: "none" } });
+    const logged = (document) => log(document, { apiIntegrationKey: key });
+    const parts = [{ type: "text", text: "And what is" }, { type: "image_url", imageUrl: { url: "https://example.com/a.png" } }, { type: "text", text: "this?" }];
+    const at = (minute) => new Date(`2024-08-26T09:0${minute}:00Z`);
+    const chat = await logged({
+      type: "openai",
+      properties: { plan: "pro", "odd.name": 1 },
+      userProperties: user,
+      messages: [
+        { role: "system", content: "Be kind.", createdAt: at(0) },
+        { role: "user", content: "How do I rotate the key of my application without any downtime?", createdAt: at(1) },
+        { role: "assistant", content: "In the settings.", createdAt: at(2) },
+        { role: "user", content: parts, createdAt: at(3) },
+        { role: "assistant", content: "", toolCalls: weather, createdAt: at(4) },
+        { role: "assistant", content: "An oak, in Oslo.", createdAt: at(5) },
+      ],
+    });
+    const ticket = await logged({
+      type: "support_ticket",
+      createdAt: at(9),
+      messages: [
+        { role: "agent", content: "Welcome." },
+        { role: "user", content: "It does not start." },
+        { role: "agent", name: "Ada", content: "Is it plugged in?" },
+        { role: "bot", content: null },
+        { role: "user", content: "Yes." },
+      ],
+    });
+    await asker.feedback.submit({ type: "positive", messageId: chat.messages[2].id });
+    await asker.feedback.submit({ type: "negative", messageId: ticket.messages[4].id });
+    conversations = { chat, ticket };
+  });
+
+  test("whole rows of a chat", async () => {
+    const { chat } = conversations;
+    const [first, second] = await rows({ ...where("conversationIds", "arrayContains", chat.id), orderBy: [{ field: "firstMessageTime", direction: "asc" }] });
+    const ids = chat.messages.map((message) => message.id);
+    assert.deepEqual(first.messageIds, ids.slice(1, 3));
+    assert.deepEqual(second.messageIds, ids.slice(3));
+    assert.equal(first.question, "How do I rotate the key of my application without any downtime?");
+    assert.deepEqual([first.messagesCount, first.questionLength, first.answer], [2, first.question.length, "In the settings."]);
+    assert.deepEqual([second.question, second.answer], ["And what is\nthis?", "An oak, in Oslo."]);
+    assert.deepEqual(times(first), [chat.messages[1].createdAt, chat.messages[2].createdAt, chat.updatedAt]);
+    assert.deepEqual([first.properties, first.userProperties], [chat.properties, chat.userProperties]);
+    assert.deepEqual([first.languages, first.conversationIds], [["en"], [chat.id]]);
+    const marks = (row) => [row.isInitialQuestionAnswer, row.hasPositiveFeedback, row.hasNegativeFeedback];
+    assert.deepEqual([marks(first), marks(second)], [[true, true, false], [false, false, false]]);
+    for (const annotation of ["isOnTopic", "gapSummary", "firstPartyEntities", "areAIAnnotationsVerified"]) assert.equal(first[annotation], null);
+  });
+
+  test("whole rows of a ticket", async () => {
+    const { ticket } = conversations;
+    const [first, second] = await rows({ ...where("conversationIds", "arrayContains", [ticket.id]), orderBy: [{ field: "isInitialQuestionAnswer", direction: "desc" }] });
+    const ids = ticket.messages.map((message) => message.id);
+    assert.deepEqual([first.messageIds, second.messageIds], [ids.slice(1, 4), ids.slice(4)]);
+    assert.deepEqual([first.question, first.answer], ["It does not start.", "Is it plugged in?"]);
+    assert.deepEqual([second.question, second.answer], ["Yes.", undefined]);
+    assert.deepEqual([first.properties, first.userProperties, second.hasNegativeFeedback], [null, null, true]);
+    assert.deepEqual(times(first), [ticket.createdAt, ticket.createdAt, ticket.updatedAt]);
+  });
+
+  test("filters", async () => {
+    const [rotate, image, start, yes] = ["How do I rotate the key of my application without any downtime?", "And what is\nthis?", "It does not start.", "Yes."];
+    const message = conversations.ticket.messages[3].id;
+    for (const [filter, expected] of [
+      [where("hasPositiveFeedback", "eq", true), [rotate]],
+      [where("hasNegativeFeedback", "neq", true), [image, rotate, start]],
+      [where("answer", "isNull"), [yes]],
+      [where("messagesCount", "gte", 3), [image, start]],
+      [where("messageIds", "arrayContains", message), [start]],
+      [where("languages", "arrayContains", "en"), [rotate]],
+      [where("isOnTopic", "isNotNull"), []],
+      [where("question", "in", [yes, start]), [start, yes]],
+      [where("properties", "eq", { path: ["plan"], value: "pro" }), [image, rotate]],
+      [where("userProperties", "jsonContains", { team: "blue" }), [image, rotate]],
+      [where("firstMessageTime", "lt", "2024-08-26T09:03:00Z"), [rotate]],
+      [{ where: { and: [where("isInitialQuestionAnswer", "eq", true).where, { or: [where("question", "eq", start).where] }] } }, [start]],
+    ]) assert.deepEqual(await questions(filter), expected, JSON.stringify(filter));
+  });
+
+  test("words", async () => {
+    assert.deepEqual(await questions({ query: "SETTINGS rotate" }), ["How do I rotate the key of my application without any downtime?"]);
+    assert.deepEqual(await questions({ query: "plugged start", ...where("properties", "isNull") }), ["It does not start."]);
+    assert.equal((await questions({ query: " " })).length, 4);
+    assert.deepEqual(await questions({ query: "kind" }), []);
+  });
+
+  test("groups", async () => {
+    const byFlag = await rows({ select: [count, { type: "aggregation", aggregation: "sum", field: "messagesCount" }], groupBy: [{ field: "isInitialQuestionAnswer" }], orderBy: [{ field: "isInitialQuestionAnswer", direction: "desc" }] });
+    assert.deepEqual(byFlag.map((row) => [row.isInitialQuestionAnswer, row.count, row.sumMessagesCount]), [[true, 2, 5], [false, 2, 4]]);
+    const byList = await rows({ select: [count], groupBy: [{ field: "conversationIds" }], orderBy: [{ field: "count_id", direction: "desc" }] });
+    assert.deepEqual(byList.map((row) => row.conversationIds[0]).sort(), [conversations.chat.id, conversations.ticket.id].sort());
+    const byPath = await rows({ select: [count], groupBy: [{ field: "properties", path: ["plan"] }] });
+    assert.deepEqual(byPath.map((row) => [row.additionalProperties["properties.plan"], row.count]), [["pro", 2], [null, 2]]);
+    const byMonth = await rows({ select: [count, { type: "time", timeUnit: "month" }] });
+    assert.deepEqual(byMonth.map((row) => row.firstMessageTimeMonth), ["2024-08-01T00:00:00.000Z"]);
+    // Null in a field that is never null for the client: the group's row leaves it out.
+    const byAnswer = await rows({ select: [count], groupBy: [{ field: "answer" }] });
+    assert.deepEqual(byAnswer.map((row) => row.answer), ["An oak, in Oslo.", "In the settings.", "Is it plugged in?", undefined]);
+  });
+
+  test("exported", async () => {
+    const plain = await csv({ select: ["question", "answer"].map((field) => ({ type: "field", field })), query: "plugged" });
+    assert.equal(plain, "question,answer\r\nIt does not start.,Is it plugged in?\r\n");
+    const whole = await csv({});
+    const header = whole.slice(0, whole.indexOf("\r\n")).split(",");
+    for (const column of ["id", "messageIds", "properties.plan", "userProperties.team", "isInitialQuestionAnswer"]) assert.ok(header.includes(column), header.join());
+    assert.equal(whole.split(/\r\n/).length, 4 + 2);
+    assert.match(whole, /"And what is\nthis\?"/);
+    const unpacked = await csv({ select: [{ type: "field", field: "properties" }], ...where("hasPositiveFeedback", "eq", true) });
+    assert.equal(unpacked, "properties.odd.name,properties.plan\r\n1,pro\r\n");
+  });
+
+  test("annotated", async () => {
+    const [{ id }] = await rows(where("question", "eq", "Yes."));
+    const annotations = { isOnTopic: false, subject: "power", thirdPartyEntities: ["Ada"], areAIAnnotationsVerified: true };
+    const headers = { authorization: `Bearer ${server.keys.threads}`, "content-type": "application/json" };
+    const answer = await fetch(`${server.serverURL}/semantic-threads/${id}`, { method: "PATCH", headers, body: JSON.stringify(annotations) });
+    assert.equal(answer.status, 200);
+    const [row] = await rows(where("thirdPartyEntities", "arrayContains", "Ada"));
+    assert.deepEqual([row.id, row.isOnTopic, row.subject, row.areAIAnnotationsVerified], [id, false, "power", true]);
+    const groups = await rows({ select: [count], groupBy: [{ field: "thirdPartyEntities" }] });
+    assert.deepEqual(groups.map((group) => [group.thirdPartyEntities, group.count]), [[["Ada"], 1], [null, 3]]);
+  });
+
+  test("other projects have their own", async () => {
+    const other = new InkeepAnalytics({ serverURL: server.serverURL, apiIntegrationKey: server.keys.other });
+    assert.equal((await other.query.querySemanticThreads({})).data.total, 0);
+  });
+
+  for (const operation of ["querySemanticThreads", "exportSemanticThreadsQueryResults"]) {
+    test(`typed errors of ${operation}`, async () => {
+      const by = (apiIntegrationKey) => new InkeepAnalytics({ serverURL: server.serverURL, apiIntegrationKey }).query;
+      await failure(by("nobody")[operation]({}), errors.Unauthorized, 401);
+      await failure(by(server.keys.web)[operation]({}), errors.Forbidden, 403);
+      const error = await failure(asker.query[operation](where("isClear", "gt", true)), errors.UnprocessableEntity, 422);
+      assert.match(error.detail, /where/);
+      await failure(asker.query[operation]({ select: [{ type: "aggregation", aggregation: "sum", field: "question" }] }), errors.UnprocessableEntity, 422);
+    });
+  }
+});
+
 describe("errors are the client's own types", () => {
   test("401", async () => {
     const stranger = new InkeepAnalytics({ serverURL: server.serverURL, apiIntegrationKey: "nobody" });
@@ -266,4 +428,9 @@ describe("the client's MCP server", () => {
       await mcp.close();
     }
   });
+});
+
+test("every operation of the client was driven", () => {
+  assert.equal(offered.size, 18);
+  assert.deepEqual([...offered].filter((operation) => !driven.has(operation)), []);
 });

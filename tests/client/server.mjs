@@ -17,7 +17,8 @@ export async function startServer() {
       stdio: ["ignore", "pipe", "ignore"],
     }).trim();
   const own = ["--project", "help", "--integration", "widget"];
-  const keys = { api: key("api", ...own), web: key("web", ...own), other: key("api", "--project", "other", "--integration", "widget") };
+  const of = (project) => key("api", "--project", project, "--integration", "widget");
+  const keys = { api: key("api", ...own), web: key("web", ...own), other: of("other"), threads: of("threads") };
   const child = spawn(binary, ["serve", "--store", store, "--listen", "127.0.0.1:0"], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, RUST_LOG: "error" },
