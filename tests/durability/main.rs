@@ -8,4 +8,5 @@ mod crashes;
 mod foreign_readers;
 mod kill;
 mod records;
+mod threads;
 mod writers;

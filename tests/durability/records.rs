@@ -1,5 +1,5 @@
 //! Events and feedback survive as conversations do: each acknowledged one is there exactly once, linked to its
-//! conversation, whenever the server is killed and wherever its flush stands.
+//! conversation and seen by its threads, whenever the server is killed and wherever its flush stands.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::crashes::FAIL_POINTS;
 use crate::support::{Server, create_key};
+use crate::threads;
 
 const CONVERSATIONS: u64 = 8;
 
@@ -130,6 +131,7 @@ fn verify(server: &Server, key: &str, model: &Model) {
             assert_eq!(answer.status, if holds { 200 } else { 404 }, "{id}");
         }
     }
+    threads::verify_derived(server, key);
 }
 
 /// The model as the store is, after a change whose answer never came.

@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::support::Server;
+use crate::threads;
 
 /// What is known of one conversation: the last acknowledged state, and a change whose answer never came.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +25,14 @@ pub type Ledger = BTreeMap<String, Known>;
 
 /// A document whose every part tells its version, so that a torn one shows.
 pub fn document(id: &str, version: u64) -> Value {
-    let messages: Vec<Value> = (0..1 + version % 4)
-        .map(|number| {
-            json!({"role": if number % 2 == 0 { "user" } else { "assistant" },
-                "content": format!("{id} version {version} message {number}"),
+    // Some message ids stay, and so do ids of threads.
+    let roles = ["user assistant user assistant", "system user user assistant", "assistant user system assistant"];
+    let roles = roles[(version / 4 % 3) as usize].split(' ').take(1 + (version % 4) as usize);
+    let messages: Vec<Value> = roles
+        .enumerate()
+        .map(|(number, role)| {
+            let message_id = (version % 3 > 0).then(|| format!("{id}-m{number}"));
+            json!({"id": message_id, "role": role, "content": format!("{id} version {version} message {number}"),
                 "externalId": format!("{id}-{version}-{number}"), "properties": {"version": version}})
         })
         .collect();
@@ -72,7 +77,8 @@ pub fn write(server: &Server, key: &str, prefix: &str, ledger: &mut Ledger, seed
     }
 }
 
-/// Checks every conversation against the ledger, by id, by externalId and by query; settles what was in doubt.
+/// Checks every conversation against the ledger, by id, by externalId and by query, and its threads; settles what was
+/// in doubt.
 pub fn verify(server: &Server, key: &str, ledger: &mut Ledger) {
     let mut live = 0;
     for (id, known) in ledger.iter_mut() {
@@ -116,6 +122,7 @@ pub fn verify(server: &Server, key: &str, ledger: &mut Ledger) {
         assert_eq!(row["max_properties.version"].as_f64(), Some(version as f64), "{id}");
         assert_eq!(row["sum_messageCount"].as_f64(), Some((1 + version % 4) as f64), "{id}");
     }
+    threads::verify_derived(server, key);
 }
 
 fn check_whole(id: &str, version: u64, body: &Value) {
