@@ -18,6 +18,15 @@ import polars
 DEFAULT_COLUMNS = {
     "conversations": ["organizationId", "projectId", "id", "title", "state", "createdAt", "messageCount", "tags", "properties"],
     "messages": ["organizationId", "projectId", "conversationId", "position", "id", "role", "content"],
+    "events": """organizationId projectId integrationId id type eventType messageId conversationId searchQuery
+        createdAt""".split(),
+    "feedback": """organizationId projectId integrationId id type messageId conversationId details createdAt updatedAt
+        reasons sources properties userProperties""".split(),
+    "semantic_threads": """organizationId projectId integrationId id messageIds messagesCount conversationIds question
+        questionLength answer isOnTopic isClear isDocumented isFeatureSupported isAnswerConfident gapSummary subject
+        category languages firstPartyEntities thirdPartyEntities emotion sentiment questionType firstMessageTime
+        lastMessageTime lastUpdated areAIAnnotationsVerified isInitialQuestionAnswer properties
+        userProperties""".split(),
 }
 
 

@@ -3,6 +3,7 @@
 //! Needs a Python with both, named by `CONVOLAKE_PYTHON`; skips visibly without.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -33,12 +34,51 @@ fn other_readers_find_the_same_rows_and_values() {
         server.expect_json(200, "DELETE", &format!("/conversations/{id}"), &key, None);
         wanted.remove(&id);
     }
-    for number in 0..60 {
-        let id = format!("e-{}", number % 50);
-        let event = json!({"id": id, "type": "search", "entityType": "search", "searchQuery": "q"});
+    let rated = |number: &u64| wanted.get(&format!("f-{number}")).is_some_and(|version| version % 3 > 0);
+    let rated: Vec<u64> = (0..150).filter(rated).collect();
+    let write = |server: &Server, numbers: &[u64], feedback: &str| {
+        for number in numbers {
+            let message = format!("f-{number}-m0");
+            let event =
+                json!({"id": format!("e-{number}"), "type": feedback, "entityType": "message", "messageId": message});
+            server.expect_json(200, "POST", "/events", &key, Some(&event));
+            let feedback = json!({"id": format!("r-{number}"), "type": feedback, "messageId": message,
+                "reasons": [{"label": "é", "details": number.to_string()}], "properties": {"n": number, "list": [1, null]}});
+            server.expect_json(200, "POST", "/feedback", &key, Some(&feedback));
+        }
+    };
+    write(&server, &rated, "positive");
+    for number in 0..10 {
+        let event = json!({"id": format!("s-{number}"), "type": "search", "entityType": "search", "searchQuery": "q"});
         server.expect_json(200, "POST", "/events", &key, Some(&event));
     }
     assert!(server.terminate().success(), "{}", server.stderr());
+
+    // Of every table, rows of files are replaced, and some go.
+    let mut server = Server::start_on(store.path(), &["--flush-seconds", "600"]);
+    write(&server, &rated[..20], "negative");
+    server.expect_json(200, "DELETE", &format!("/feedback/r-{}", rated[30]), &key, None);
+    for number in &rated[40..50] {
+        // A version without given message ids: its feedback and events lose their conversation.
+        let id = format!("f-{number}");
+        server.expect_json(200, "POST", "/conversations", &key, Some(&document(&id, 303)));
+        wanted.insert(id, 303);
+    }
+    let id = format!("f-{}", rated[60]);
+    server.expect_json(200, "DELETE", &format!("/conversations/{id}"), &key, None);
+    wanted.remove(&id);
+    for row in own_rows(&server, &key, "semantic-threads").values().step_by(9) {
+        let path = format!("/semantic-threads/{}", row["id"].as_str().expect("an id"));
+        let annotations = json!({"isClear": false, "subject": "keys", "firstPartyEntities": ["a", "é"]});
+        server.expect_json(200, "PATCH", &path, &key, Some(&annotations));
+    }
+    let views = [("events", "events"), ("feedback", "feedback"), ("semantic-threads", "semantic_threads")];
+    let own = views.map(|(view, table)| (table, own_rows(&server, &key, view)));
+    assert!(own.iter().all(|(_, rows)| rows.len() > 50), "{own:?}");
+    assert!(server.terminate().success(), "{}", server.stderr());
+    for table in ["conversations", "events", "feedback", "semantic_threads"] {
+        assert!(has_deletion_vector(store.path(), table), "no deleted row in the files of {table}");
+    }
 
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign_readers.py");
     let output = Command::new(python).arg(script).arg(store.path()).output().expect("the script runs");
@@ -62,10 +102,61 @@ fn other_readers_find_the_same_rows_and_values() {
             .collect();
         assert_eq!(found.len(), rows.len(), "{reader} sees a conversation twice");
         assert_eq!(found, wanted, "{reader} sees other conversations");
-        let events: BTreeSet<String> = table("events").iter().map(|row| row["id"].to_string()).collect();
-        assert_eq!((events.len(), table("events").len()), (50, 50), "{reader} sees other events");
+        for (name, own) in &own {
+            let rows = table(name);
+            let ids: BTreeSet<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+            assert_eq!((ids.len(), rows.len()), (own.len(), own.len()), "{reader} sees other rows of {name}");
+            for row in &rows {
+                let id = row["id"].as_str().expect("an id");
+                same_values(&own[id], row).unwrap_or_else(|field| {
+                    panic!("{reader} sees another {field} in {name}: {row}\nthe server: {}", own[id])
+                });
+            }
+        }
         let messages = table("messages");
         let wanted_messages: u64 = wanted.values().map(|version| 1 + version % 4).sum();
         assert_eq!(messages.len() as u64, wanted_messages, "{reader} sees other messages");
     }
+}
+
+/// What the server shows of a view, by id.
+fn own_rows(server: &Server, key: &str, view: &str) -> BTreeMap<String, Value> {
+    let answer = server.expect_json(200, "POST", &format!("/query/{view}"), key, Some(&json!({"limit": 100_000})));
+    let rows = answer["data"]["result"].as_array().expect("rows").iter();
+    rows.map(|row| (row["id"].as_str().expect("an id").to_owned(), row.clone())).collect()
+}
+
+/// Compares all fields but those that stand in no column; gives the first that differs.
+fn same_values(own: &Value, read: &Value) -> Result<(), String> {
+    let (own, read) = (own.as_object().expect("a row"), read.as_object().expect("a row"));
+    let is_event = own.contains_key("eventType");
+    for field in own.keys().chain(read.keys()) {
+        let value = own.get(field).unwrap_or(&Value::Null);
+        let same = match (field.as_str(), read.get(field)) {
+            // Made of feedback when asked.
+            ("hasPositiveFeedback" | "hasNegativeFeedback", None) => true,
+            // A query shows them as texts.
+            ("properties" | "userProperties", None) => is_event,
+            ("properties" | "userProperties" | "reasons" | "sources", Some(Value::String(text))) => {
+                serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value)
+            }
+            (_, found) => found == Some(value),
+        };
+        if !same {
+            return Err(field.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a commit of a table has a file with deleted rows.
+fn has_deletion_vector(store: &Path, table: &str) -> bool {
+    let commits = std::fs::read_dir(store.join(table).join("_delta_log")).expect("the table log");
+    let commits = commits.map(|entry| entry.expect("an entry").path());
+    let mut texts = commits.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+    texts.any(|path| {
+        let text = std::fs::read_to_string(path).expect("a commit");
+        let mut actions = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        actions.any(|action| action["add"]["deletionVector"].is_object())
+    })
 }
