@@ -1,27 +1,34 @@
 //! Compares answers, and makes a differing request small enough to read.
 
-use crate::oracle::documents::Stored;
 use crate::oracle::json::{self, Value};
 use crate::oracle::query::{Answer, Cell, answer};
 use crate::oracle::request::Request;
 use crate::oracle::time::render;
+use crate::oracle::views::{self, Record};
 use crate::support::{Server, cut};
 
-/// What one key sees: the server that answers it and the documents that it may see.
+/// What one key sees of a view: the server that answers it and the rows that it may see.
 pub struct View<'a> {
     pub server: &'a Server,
     pub key: &'a str,
     pub name: &'a str,
-    pub documents: Vec<&'a Stored>,
+    pub of: &'static views::View,
+    pub records: Vec<Record>,
+}
+
+impl View<'_> {
+    fn answer(&self, request: &Request) -> Answer {
+        answer(&self.records.iter().collect::<Vec<_>>(), request)
+    }
 }
 
 pub const PATH: &str = "/query/conversations";
 
 /// None = same answers. The request must be valid.
 pub fn difference(view: &View, request: &Value) -> Option<String> {
-    let parsed = Request::parse(request).unwrap_or_else(|error| panic!("{error}: {}", request.to_text()));
-    let expected = answer(&view.documents, &parsed);
-    let got = view.server.request("POST", PATH, Some(view.key), Some(request.to_text().as_bytes()));
+    let parsed = Request::parse(view.of, request).unwrap_or_else(|error| panic!("{error}: {}", request.to_text()));
+    let expected = view.answer(&parsed);
+    let got = view.server.request("POST", &view.of.path(), Some(view.key), Some(request.to_text().as_bytes()));
     if got.status != 200 {
         return Some(format!("status {} for a valid request: {}", got.status, cut(&got.text(), 600)));
     }
@@ -123,7 +130,7 @@ pub fn report(view: &View, request: &Value, difference_found: &str) -> String {
     if small != *request {
         text.push_str(&format!("  first seen with: {}\n", cut(&request.to_text(), 1_500)));
     }
-    text.push_str(&documents_matched_by_one_side(view, &small));
+    text.push_str(&rows_matched_by_one_side(view, &small));
     text
 }
 
@@ -132,7 +139,7 @@ fn shrink(view: &View, mut request: Value, mut reason: String) -> (Value, String
     let mut tries = 0;
     'again: loop {
         for candidate in smaller(&request) {
-            if Request::parse(&candidate).is_err() {
+            if Request::parse(view.of, &candidate).is_err() {
                 continue;
             }
             tries += 1;
@@ -193,17 +200,17 @@ fn smaller(value: &Value) -> Vec<Value> {
     candidates
 }
 
-fn documents_matched_by_one_side(view: &View, request: &Value) -> String {
+fn rows_matched_by_one_side(view: &View, request: &Value) -> String {
     let field = |name: &str| json::object(vec![("type", json::string("field")), ("field", json::string(name))]);
     let mut pairs =
         vec![("select", Value::Array(vec![field("id"), field("projectId")])), ("limit", json::integer(100_000))];
-    if let Some(filter) = request.given("where") {
-        pairs.push(("where", filter.clone()));
+    for key in ["where", "query"] {
+        pairs.extend(request.given(key).map(|value| (key, value.clone())));
     }
     let request = json::object(pairs);
-    let Ok(parsed) = Request::parse(&request) else { return String::new() };
-    let expected: Vec<String> = answer(&view.documents, &parsed).rows.iter().map(|row| show(row)).collect();
-    let got = view.server.request("POST", PATH, Some(view.key), Some(request.to_text().as_bytes()));
+    let Ok(parsed) = Request::parse(view.of, &request) else { return String::new() };
+    let expected: Vec<String> = view.answer(&parsed).rows.iter().map(|row| show(row)).collect();
+    let got = view.server.request("POST", &view.of.path(), Some(view.key), Some(request.to_text().as_bytes()));
     let found: Vec<String> = match json::parse_answer(&got.text()) {
         Ok(body) => {
             let rows =
@@ -222,26 +229,22 @@ fn documents_matched_by_one_side(view: &View, request: &Value) -> String {
         if only.is_empty() {
             continue;
         }
-        text.push_str(&format!("  {} documents matched by the {side} only, such as:\n", only.len()));
+        text.push_str(&format!("  {} rows matched by the {side} only, such as:\n", only.len()));
         for row in only.iter().take(2) {
-            let stored = view.documents.iter().find(|stored| {
-                **row
-                    == json::object(vec![
-                        ("id", json::string(&stored.id)),
-                        ("projectId", json::string(&stored.project)),
-                    ])
-                    .to_text()
+            let record = view.records.iter().find(|record| {
+                let text = |field: &str| json::string(record.text(field).unwrap_or_default());
+                **row == json::object(vec![("id", text("id")), ("projectId", text("projectId"))]).to_text()
             });
-            let shown = stored.map(|stored| describe(stored)).unwrap_or_else(|| "(not stored)".to_string());
+            let shown = record.map(describe).unwrap_or_else(|| "(not stored)".to_string());
             text.push_str(&format!("    {row}: {}\n", cut(&shown, 1_500)));
         }
     }
     text
 }
 
-fn describe(stored: &Stored) -> String {
-    let request = Request::parse(&Value::Object(Vec::new())).expect("the empty request is valid");
-    answer(&[stored], &request).rows.first().map(|row| show(row)).unwrap_or_default()
+fn describe(record: &Record) -> String {
+    let request = Request::parse(record.view, &Value::Object(Vec::new())).expect("the empty request is valid");
+    answer(&[record], &request).rows.first().map(|row| show(row)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -259,10 +262,10 @@ mod tests {
             );
             log_text(&mut documents, &identity, &text);
         }
-        let documents: Vec<&Stored> = documents.all.iter().collect();
-        let request = Request::parse(&json::parse(request)?)?;
+        let records = documents.records();
+        let request = Request::parse(&views::CONVERSATIONS, &json::parse(request)?)?;
         let body = format!(r#"{{"status":"ok","data":{result}}}"#);
-        compare(&answer(&documents, &request), &json::parse_answer(&body)?)
+        compare(&answer(&records.iter().collect::<Vec<_>>(), &request), &json::parse_answer(&body)?)
     }
 
     #[test]

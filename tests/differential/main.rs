@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use compare::{PATH, View};
 use oracle::documents::{Documents, Identity, Stored};
 use oracle::json::{self, Value, integer, object, string};
+use oracle::views::{CONVERSATIONS, Record};
 use support::{Server, create_key, cut, run};
 use world::{World, ask_random, assert_alive, check, finish};
 
@@ -338,9 +339,14 @@ fn real_conversations_answer_as_the_oracle() {
 
     let server = Server::start_on(store, &[]);
     adopt_ids(&server, &key, &mut documents, &known);
-    let view =
-        View { server: &server, key: &key, name: "org key of default", documents: documents.all.iter().collect() };
-    println!("{} files, {} conversations", files.len(), view.documents.len());
+    let view = View {
+        server: &server,
+        key: &key,
+        name: "org key of default",
+        of: &CONVERSATIONS,
+        records: documents.records(),
+    };
+    println!("{} files, {} conversations", files.len(), view.records.len());
     let mut failures: Vec<String> = real_requests().iter().filter_map(|request| check(&view, request)).collect();
     println!("{} chosen requests, {} failures", real_requests().len(), failures.len());
     failures.extend(ask_random(std::slice::from_ref(&view), "real data", seed(), requests_per_state() / 10));
@@ -466,12 +472,13 @@ fn requests_find_documents() {
         documents.log(&identity, &document, None).expect("a valid document");
     }
     assert_eq!(documents.all.len(), 150);
-    let visible: Vec<&Stored> = documents.all.iter().collect();
-    let vocabulary = requests::Vocabulary::of(&visible);
+    let records = documents.records();
+    let visible: Vec<&Record> = records.iter().collect();
+    let vocabulary = requests::Vocabulary::of(&CONVERSATIONS, &records);
     let (mut some, mut several, mut operators) = (0, 0, HashMap::new());
     for _ in 0..600 {
         let request = vocabulary.request(&mut random);
-        let parsed = oracle::request::Request::parse(&request).expect("a valid request");
+        let parsed = oracle::request::Request::parse(&CONVERSATIONS, &request).expect("a valid request");
         let answer = oracle::query::answer(&visible, &parsed);
         some += usize::from(answer.total > 0);
         several += usize::from(answer.rows.len() > 2);

@@ -3,25 +3,32 @@
 use std::collections::HashMap;
 
 use crate::generate::{MOMENTS, NUMBERS, TAGS, TEXTS, ZONES, anything, long_key};
-use crate::oracle::documents::Stored;
 use crate::oracle::json::{Value, integer, object, string};
-use crate::oracle::request::{AGGREGATIONS, FIELDS, Kind, Request, kind_of};
+use crate::oracle::query::Cell;
+use crate::oracle::request::{AGGREGATIONS, Request};
 use crate::oracle::time::render;
+use crate::oracle::views::{Kind, Record, View};
 use crate::random::Random;
 
 /// Paths of one JSON field with some of the values found there.
 type Paths = Vec<(Vec<String>, Vec<Value>)>;
 
-/// What the documents hold.
-pub struct Vocabulary {
-    properties: Paths,
-    user_properties: Paths,
-    /// Whole values of the JSON fields.
+/// One JSON field.
+struct JsonField {
+    name: &'static str,
+    paths: Paths,
     wholes: Vec<Value>,
+}
+
+/// What the rows of a view hold.
+pub struct Vocabulary {
+    view: &'static View,
+    /// `properties` come several times.
+    json: Vec<JsonField>,
     texts: HashMap<&'static str, Vec<String>>,
     times: Vec<i64>,
-    tags: Vec<Vec<String>>,
-    /// Time buckets in a zone leave out `updatedAt`, whose edge values have no local time everywhere.
+    lists: HashMap<&'static str, Vec<Vec<String>>>,
+    /// Time buckets in a zone leave out `updatedAt` and `lastUpdated`, whose edge values have no local time everywhere.
     zoned_times: Vec<&'static str>,
 }
 
@@ -73,49 +80,47 @@ fn paths(found: HashMap<Vec<String>, Vec<Value>>) -> Paths {
 }
 
 impl Vocabulary {
-    pub fn of(documents: &[&Stored]) -> Vocabulary {
-        let (mut properties, mut user_properties) = (HashMap::new(), HashMap::new());
+    pub fn of(view: &'static View, records: &[Record]) -> Vocabulary {
+        let json = view.of_kinds(&[Kind::Json, Kind::JsonList]).into_iter().map(|name| {
+            let mut found = HashMap::new();
+            let values: Vec<&Value> = records.iter().filter_map(|record| record.json(name)).collect();
+            values.iter().for_each(|value| walk(value, &mut Vec::new(), &mut found));
+            JsonField { name, paths: paths(found), wholes: values.into_iter().take(500).cloned().collect() }
+        });
         let mut texts: HashMap<&'static str, Vec<String>> = HashMap::new();
-        let mut wholes = Vec::new();
-        for stored in documents {
-            if let Some(value) = &stored.properties {
-                walk(value, &mut Vec::new(), &mut properties);
-            }
-            if let Some(value) = &stored.user_properties {
-                walk(value, &mut Vec::new(), &mut user_properties);
-            }
-            if wholes.len() < 500 {
-                wholes.extend(stored.properties.iter().chain(&stored.user_properties).cloned());
-            }
-            for (field, value) in [
-                ("id", Some(&stored.id)),
-                ("organizationId", Some(&stored.organization)),
-                ("projectId", Some(&stored.project)),
-                ("integrationId", stored.integration.as_ref()),
-                ("type", Some(&stored.kind)),
-                ("externalId", stored.external_id.as_ref()),
-                ("externalUrl", stored.external_url.as_ref()),
-                ("supportTicketConversationId", stored.ticket_id.as_ref()),
-                ("visibility", stored.visibility.as_ref()),
-            ] {
-                let known = texts.entry(field).or_default();
-                if let Some(value) = value
-                    && known.len() < 500
-                    && !known.contains(value)
-                {
-                    known.push(value.clone());
+        for field in view.of_kinds(&[Kind::Text]) {
+            let known = texts.entry(field).or_default();
+            for text in records.iter().filter_map(|record| record.text(field)) {
+                if known.len() < 500 && !known.iter().any(|other| other == text) {
+                    known.push(text.to_string());
                 }
             }
         }
-        let sample = documents.iter().take(500);
+        let sample = || records.iter().take(500);
+        let lists = view.of_kinds(&[Kind::List]).into_iter().map(|field| {
+            let given = sample().filter_map(|record| match record.cell(field) {
+                Cell::List(list) => Some(list.clone()),
+                _ => None,
+            });
+            (field, given.collect())
+        });
+        let times = view.of_kinds(&[Kind::Time]);
+        let zoned_times: Vec<&'static str> =
+            times.into_iter().filter(|field| *field != "updatedAt" && *field != "lastUpdated").collect();
+        let given = |field: &&'static str| {
+            let field = *field;
+            sample().filter_map(move |record| match record.cell(field) {
+                Cell::Time(at) => Some(*at),
+                _ => None,
+            })
+        };
         Vocabulary {
-            properties: paths(properties),
-            user_properties: paths(user_properties),
-            wholes,
+            view,
+            json: json.collect(),
             texts,
-            times: sample.clone().flat_map(|stored| [stored.created_at, stored.first_message_time()]).collect(),
-            tags: sample.filter_map(|stored| stored.tags.clone()).collect(),
-            zoned_times: vec!["firstMessageTime", "lastMessageTime", "createdAt"],
+            times: zoned_times.iter().flat_map(given).collect(),
+            lists: lists.collect(),
+            zoned_times,
         }
     }
 
@@ -123,7 +128,7 @@ impl Vocabulary {
     pub fn request(&self, random: &mut Random) -> Value {
         loop {
             let request = self.attempt(random);
-            if Request::parse(&request).is_ok() {
+            if Request::parse(self.view, &request).is_ok() {
                 return request;
             }
         }
@@ -203,6 +208,9 @@ impl Vocabulary {
         if random.percent(5) {
             pairs.push(("notes", string("seen by nobody")));
         }
+        if let (Some([field, _]), true) = (self.view.searched, random.percent(25)) {
+            pairs.push(("query", self.words(random, field)));
+        }
         if random.percent(60) {
             self.add_order(random, &mut pairs, grouped, &hidden);
         }
@@ -219,7 +227,7 @@ impl Vocabulary {
         hidden: &[(String, Vec<String>)],
     ) {
         let so_far = object(pairs.clone());
-        let Ok(request) = Request::parse(&so_far) else { return };
+        let Ok(request) = Request::parse(self.view, &so_far) else { return };
         let mut orders = Vec::new();
         for _ in 0..1 + random.below(3) {
             let name = match random.below(10) {
@@ -237,7 +245,10 @@ impl Vocabulary {
                         2 => format!("countDistinct_{place}"),
                         3 => format!("count_{place}"),
                         4 if !path.is_empty() => format!("{}_{place}", random.pick(&["sum", "avg", "min", "max"])),
-                        _ => "avg_messageCount".to_string(),
+                        _ => match self.view.of_kinds(&[Kind::Count]).last() {
+                            Some(field) => format!("avg_{field}"),
+                            None => format!("max_{}", self.view.default_time),
+                        },
                     }
                 }
                 _ => {
@@ -275,16 +286,14 @@ impl Vocabulary {
     fn key(&self, random: &mut Random) -> (String, Vec<String>) {
         match random.below(20) {
             0..=9 => self.json_path(random),
-            10 => (random.pick(&["properties", "userProperties"]).to_string(), Vec::new()),
-            11..=14 => {
-                (random.pick(&["type", "projectId", "integrationId", "userMessageCount"]).to_string(), Vec::new())
-            }
-            _ => (random.pick(&FIELDS).0.to_string(), Vec::new()),
+            10 => (random.pick(&self.json).name.to_string(), Vec::new()),
+            11..=14 => (random.pick(self.view.favourites).to_string(), Vec::new()),
+            _ => (random.pick(self.view.fields).0.to_string(), Vec::new()),
         }
     }
 
     fn json_path(&self, random: &mut Random) -> (String, Vec<String>) {
-        let (field, paths) = self.paths(random);
+        let JsonField { name: field, paths, .. } = self.json_field(random);
         let path = match random.below(20) {
             0 => vec!["missing".to_string()],
             1 => vec![random.pick(&["PLAN", "0", "a b", "-1", "nested"]).to_string(), "b".to_string()],
@@ -300,8 +309,20 @@ impl Vocabulary {
         (field.to_string(), path.into_iter().take(32).collect())
     }
 
-    fn paths(&self, random: &mut Random) -> (&'static str, &Paths) {
-        if random.percent(75) { ("properties", &self.properties) } else { ("userProperties", &self.user_properties) }
+    /// Mostly `properties`.
+    fn json_field(&self, random: &mut Random) -> &JsonField {
+        let properties = self.json.iter().find(|field| field.name == "properties");
+        properties.filter(|_| random.percent(60)).unwrap_or_else(|| random.pick(&self.json))
+    }
+
+    /// Some of a text that is there, or a few odd words.
+    fn words(&self, random: &mut Random, field: &str) -> Value {
+        let text = match pick(random, &self.texts[field]) {
+            Some(text) if random.percent(80) => text.to_uppercase(),
+            _ => random.pick(&["", " ", "5", "%", "_", "é ß", "no such words"]).to_string(),
+        };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        string(subset(random, &words).join("  "))
     }
 
     fn aggregation(&self, random: &mut Random) -> Value {
@@ -315,14 +336,7 @@ impl Vocabulary {
                 pairs.extend(self.place(random, &field, &path));
             }
             _ if random.percent(25) => {
-                let fields = [
-                    "userMessageCount",
-                    "messageCount",
-                    "firstMessageTime",
-                    "lastMessageTime",
-                    "createdAt",
-                    "updatedAt",
-                ];
+                let fields = self.view.of_kinds(&[Kind::Count, Kind::Time]);
                 pairs.push(("field", string(random.pick(&fields))));
             }
             _ => {
@@ -337,7 +351,10 @@ impl Vocabulary {
         let mut pairs =
             vec![("type", string("time")), ("timeUnit", string(random.pick(&["hour", "day", "week", "month"])))];
         if random.percent(60) {
-            let field = if zoned || random.percent(80) { random.pick(&self.zoned_times) } else { "updatedAt" };
+            let field = match self.view.of_kinds(&[Kind::Time]) {
+                times if !zoned && random.percent(20) => *random.pick(&times),
+                _ => *random.pick(&self.zoned_times),
+            };
             pairs.push(("field", string(field)));
         }
         object(pairs)
@@ -359,9 +376,13 @@ impl Vocabulary {
 
     fn path_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
         let (field, path) = self.json_path(random);
-        let (_, paths) = if field == "properties" { ("", &self.properties) } else { ("", &self.user_properties) };
-        let samples: &[Value] =
-            paths.iter().find(|(other, _)| *other == path).map(|(_, samples)| samples.as_slice()).unwrap_or_default();
+        let paths = self.json.iter().find(|known| known.name == field).map(|known| known.paths.as_slice());
+        let samples: &[Value] = paths
+            .unwrap_or_default()
+            .iter()
+            .find(|(other, _)| *other == path)
+            .map(|(_, samples)| samples.as_slice())
+            .unwrap_or_default();
         let operators = [
             "eq",
             "eq",
@@ -432,10 +453,12 @@ impl Vocabulary {
     }
 
     fn whole_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
-        let field = *random.pick(&["properties", "userProperties"]);
+        let JsonField { name: field, paths, wholes } = random.pick(&self.json);
+        let is_list = self.view.kind_of(field) == Ok(Kind::JsonList);
+        let empty = || if is_list { Value::Array(Vec::new()) } else { Value::Object(Vec::new()) };
         let whole = |random: &mut Random| {
-            let value = pick(random, &self.wholes).cloned();
-            value.map(|value| crate::oracle::json::canonical(&value)).unwrap_or(Value::Object(Vec::new()))
+            let value = pick(random, wholes).cloned();
+            value.map(|value| crate::oracle::json::canonical(&value)).unwrap_or_else(empty)
         };
         let operator = *random.pick(&[
             "eq",
@@ -452,18 +475,19 @@ impl Vocabulary {
             "isNull",
             "isNotNull",
         ]);
-        let key = |random: &mut Random| {
-            let (_, paths) = self.paths(random);
-            match pick(random, paths) {
-                Some((path, _)) if random.percent(90) => string(&path[0]),
-                _ => string("missing"),
-            }
+        let key = |random: &mut Random| match pick(random, paths) {
+            Some((path, _)) if random.percent(90) => string(&path[0]),
+            _ => string("missing"),
         };
         let value = match operator {
             "eq" | "neq" => Some(if random.percent(15) { Value::Null } else { whole(random) }),
             "in" | "notIn" => Some(Value::Array(
                 (0..random.below(4)).map(|_| if random.percent(15) { Value::Null } else { whole(random) }).collect(),
             )),
+            "jsonContains" if is_list => {
+                let Value::Array(elements) = whole(random) else { unreachable!("a whole value is a list") };
+                Some(Value::Array(subset(random, &elements).iter().map(|value| part_of(random, value)).collect()))
+            }
             "jsonContains" => {
                 let Value::Object(pairs) = whole(random) else { unreachable!("a whole value is an object") };
                 let few = subset(random, &pairs).into_iter().take(1 + random.below(2));
@@ -478,7 +502,13 @@ impl Vocabulary {
             "jsonHasAnyKey" | "jsonHasAllKeys" => {
                 Some(Value::Array((0..random.below(4)).map(|_| key(random)).collect()))
             }
-            "jsonArrayContainsObject" => Some(object(vec![("k", integer(1))])),
+            "jsonArrayContainsObject" => Some(match whole(random) {
+                Value::Array(elements) if !elements.is_empty() => {
+                    let element = random.pick(&elements);
+                    part_of(random, element)
+                }
+                _ => object(vec![("k", integer(1))]),
+            }),
             _ => None,
         };
         let mut pairs = vec![("field", string(field)), ("operator", string(operator))];
@@ -487,12 +517,12 @@ impl Vocabulary {
     }
 
     fn plain_condition(&self, random: &mut Random) -> Vec<(&'static str, Value)> {
-        let field = if random.percent(40) {
-            *random.pick(&["id", "type", "projectId", "firstMessageTime", "userMessageCount", "tags"])
-        } else {
-            random.pick(&FIELDS).0
+        let field = match random.below(10) {
+            0..=2 => *random.pick(self.view.favourites),
+            3 => self.view.default_time,
+            _ => random.pick(self.view.fields).0,
         };
-        let kind = kind_of(field).expect("a known field");
+        let kind = self.view.kind_of(field).expect("a known field");
         let operators: &[&str] = match kind {
             Kind::Text | Kind::Count | Kind::Time => {
                 &["eq", "neq", "gt", "gte", "lt", "lte", "in", "notIn", "isNull", "isNotNull", "gte", "lt"]
@@ -501,7 +531,7 @@ impl Vocabulary {
             Kind::List => {
                 &["arrayContains", "arrayContains", "arrayContains", "eq", "neq", "in", "notIn", "isNull", "isNotNull"]
             }
-            Kind::Json => return self.whole_condition(random),
+            Kind::Json | Kind::JsonList => return self.whole_condition(random),
         };
         let operator = *random.pick(operators);
         let list_operator = matches!(operator, "in" | "notIn");
@@ -517,8 +547,11 @@ impl Vocabulary {
             }
             Kind::Flag => Value::Bool(random.percent(50)),
             Kind::Time => self.time(random),
-            Kind::List if operator == "arrayContains" && random.percent(60) => string(random.pick(&TAGS)),
-            Kind::List | Kind::Json => match pick(random, &self.tags) {
+            Kind::List if operator == "arrayContains" && random.percent(60) => {
+                let known = self.lists[field].iter().flatten().collect::<Vec<_>>();
+                string(pick(random, &known).map_or(*random.pick(&TAGS), |text| text.as_str()))
+            }
+            Kind::List | Kind::Json | Kind::JsonList => match pick(random, &self.lists[field]) {
                 Some(tags) if random.percent(80) => Value::Array(tags.iter().map(|tag| string(tag)).collect()),
                 _ => Value::Array((0..random.below(3)).map(|_| string(random.pick(&TAGS))).collect()),
             },

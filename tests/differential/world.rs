@@ -11,6 +11,7 @@ use crate::compare::{PATH, View, difference, report};
 use crate::generate;
 use crate::oracle::documents::{Documents, Identity, Stored};
 use crate::oracle::json::{self, Value, string};
+use crate::oracle::views::{self, Record};
 use crate::random::Random;
 use crate::requests::Vocabulary;
 use crate::support::{Server, create_key, cut, percent_encode};
@@ -270,17 +271,18 @@ impl World {
     }
 
     pub fn view(&self, key: usize) -> View<'_> {
+        self.view_of(key, &views::CONVERSATIONS, self.documents.records())
+    }
+
+    /// Those of all rows of a view that a key sees.
+    pub fn view_of(&self, key: usize, of: &'static views::View, mut records: Vec<Record>) -> View<'_> {
         let key = &self.keys[key];
-        let sees = |stored: &&Stored| {
-            stored.organization == key.identity.organization
-                && key.identity.project.as_ref().is_none_or(|project| *project == stored.project)
-        };
-        View {
-            server: &self.server,
-            key: &key.secret,
-            name: key.name,
-            documents: self.documents.all.iter().filter(sees).collect(),
-        }
+        records.retain(|record| {
+            let project = record.text("projectId");
+            record.text("organizationId") == Some(&key.identity.organization)
+                && key.identity.project.as_deref().is_none_or(|own| Some(own) == project)
+        });
+        View { server: &self.server, key: &key.secret, name: key.name, of, records }
     }
 
     /// Compares `count` random requests, spread over the keys.
@@ -326,7 +328,7 @@ pub fn finish(server: &Server, failures: &[String]) {
 
 /// Gives one text for each difference; only the first few are worked out.
 pub fn ask_random(views: &[View], state: &str, seed: u64, count: usize) -> Vec<String> {
-    let vocabularies: Vec<Vocabulary> = views.iter().map(|view| Vocabulary::of(&view.documents)).collect();
+    let vocabularies: Vec<Vocabulary> = views.iter().map(|view| Vocabulary::of(view.of, &view.records)).collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

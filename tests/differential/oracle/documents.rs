@@ -1,7 +1,9 @@
 //! What is stored after a series of upserts and deletions (contract A2), as far as queries see it.
 
 use super::json::{self, Value};
+use super::query::Cell;
 use super::time::parse_document_time;
+use super::views::{CONVERSATIONS, Record, json_cell, text_cell};
 
 /// Whom a key stands for.
 #[derive(Clone, Debug)]
@@ -50,6 +52,34 @@ impl Stored {
 
     pub fn last_message_time(&self) -> i64 {
         self.messages.iter().filter_map(|message| message.created_at).max().unwrap_or(self.created_at)
+    }
+
+    pub fn record(&self) -> Record {
+        let text = |value: &Option<String>| text_cell(value.as_ref());
+        Record::new(&CONVERSATIONS, |field| match field {
+            "id" => Cell::Text(self.id.clone()),
+            "organizationId" => Cell::Text(self.organization.clone()),
+            "projectId" => Cell::Text(self.project.clone()),
+            "integrationId" => text(&self.integration),
+            "type" => Cell::Text(self.kind.clone()),
+            "externalId" => text(&self.external_id),
+            "externalUrl" => text(&self.external_url),
+            "supportTicketConversationId" => text(&self.ticket_id),
+            "visibility" => text(&self.visibility),
+            "state" => Cell::Text("no".to_string()),
+            "title" | "assignee" | "categories" => Cell::Null,
+            "isEnd" => Cell::Flag(false),
+            "tags" => self.tags.clone().map_or(Cell::Null, Cell::List),
+            "userMessageCount" => Cell::Count(self.user_message_count()),
+            "messageCount" => Cell::Count(self.messages.len() as i64),
+            "createdAt" => Cell::Time(self.created_at),
+            "updatedAt" => Cell::Time(self.updated_at),
+            "firstMessageTime" => Cell::Time(self.first_message_time()),
+            "lastMessageTime" => Cell::Time(self.last_message_time()),
+            "properties" => json_cell(self.properties.as_ref()),
+            "userProperties" => json_cell(self.user_properties.as_ref()),
+            other => panic!("no field {other}"),
+        })
     }
 
     pub fn user_message_count(&self) -> i64 {
@@ -156,6 +186,10 @@ impl Documents {
             messages,
         });
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+
+    pub fn records(&self) -> Vec<Record> {
+        self.all.iter().map(Stored::record).collect()
     }
 
     pub fn delete(&mut self, organization: &str, project: &str, id: &str) -> bool {

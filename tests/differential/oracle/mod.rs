@@ -7,6 +7,7 @@
 //! - [`number`]: decimals, doubles and the exact sum
 //! - [`time`]: ISO 8601, buckets, rendering
 //! - [`documents`]: what is stored after upserts and deletions
+//! - [`views`]: their fields, and their rows
 //! - [`request`]: a request as columns, keys, filter and order
 //! - [`query`]: its answer
 //! - `postgresql`: the rules held against a PostgreSQL, where there is one
@@ -19,3 +20,4 @@ mod postgresql;
 pub mod query;
 pub mod request;
 pub mod time;
+pub mod views;

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::documents::Stored;
 use super::json::{self, Value};
 use super::number;
-use super::request::{Column, Filter, Kind, Place, Request, kind_of, query_time};
+use super::request::{Column, Filter, Place, Request, query_time};
 use super::time;
+use super::views::{Kind, Record};
 
 /// One value of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,24 +21,25 @@ pub enum Cell {
     List(Vec<String>),
     /// A whole JSON field.
     Json(Value),
-    /// A result of `sum`, `avg`, `min` or `max`; None = no input, left out of the row.
+    /// A result of `sum`, `avg`, `min` or `max`; None = no input.
     Double(Option<f64>),
 }
 
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// (column name, value), left-out aggregates included as `Double(None)`.
+    /// (column name, value), what is left out included as `Double(None)`.
     pub rows: Vec<Vec<(String, Cell)>>,
     pub total: usize,
     pub page_size: usize,
 }
 
 /// The rows of those `documents` that the key may see.
-pub fn answer(documents: &[&Stored], request: &Request) -> Answer {
-    let matching: Vec<&Stored> = documents
+pub fn answer(documents: &[&Record], request: &Request) -> Answer {
+    let matching: Vec<&Record> = documents
         .iter()
         .copied()
-        .filter(|stored| request.filter.as_ref().is_none_or(|filter| matches(stored, filter)))
+        .filter(|record| request.filter.as_ref().is_none_or(|filter| matches(record, filter)))
+        .filter(|record| has_words(record, request))
         .collect();
     let groups =
         if request.grouped { group(&matching, request) } else { matching.iter().map(|one| vec![*one]).collect() };
@@ -50,14 +51,14 @@ pub fn answer(documents: &[&Stored], request: &Request) -> Answer {
 }
 
 /// The groups of equal keys; without keys one group, even if it is empty.
-fn group<'a>(matching: &[&'a Stored], request: &Request) -> Vec<Vec<&'a Stored>> {
+fn group<'a>(matching: &[&'a Record], request: &Request) -> Vec<Vec<&'a Record>> {
     if request.keys.is_empty() {
         return vec![matching.to_vec()];
     }
-    let mut groups: HashMap<String, Vec<&Stored>> = HashMap::new();
-    for stored in matching {
-        let keys: Vec<Cell> = request.keys.iter().map(|key| row_value(stored, key, request)).collect();
-        groups.entry(identity(&keys)).or_default().push(stored);
+    let mut groups: HashMap<String, Vec<&Record>> = HashMap::new();
+    for record in matching {
+        let keys: Vec<Cell> = request.keys.iter().map(|key| row_value(record, key, request)).collect();
+        groups.entry(identity(&keys)).or_default().push(record);
     }
     groups.into_values().collect()
 }
@@ -74,6 +75,28 @@ fn identity(cells: &[Cell]) -> String {
     format!("{canonical:?}")
 }
 
+/// A view's own way with null and with whole JSON fields (contract A4).
+fn shown(column: &Column, cell: Cell, request: &Request) -> Cell {
+    let Column::Field(place) = column else { return cell };
+    match cell {
+        Cell::Null if place.path.is_empty() && request.view.left_out.contains(&place.field.as_str()) => {
+            Cell::Double(None)
+        }
+        Cell::Json(Value::Object(pairs)) if request.view.shows_texts => {
+            let texts = pairs.iter().filter_map(|(key, value)| Some((key.clone(), Value::String(json::text(value)?))));
+            Cell::Json(Value::Object(texts.collect()))
+        }
+        other => other,
+    }
+}
+
+/// Whether each word is in the question or in the answer.
+fn has_words(record: &Record, request: &Request) -> bool {
+    let Some(fields) = request.view.searched else { return true };
+    let texts = fields.map(|field| record.text(field).unwrap_or_default().to_lowercase());
+    request.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
+}
+
 struct Row {
     shown: Vec<(String, Cell)>,
     order: Vec<Cell>,
@@ -82,7 +105,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(members: &[&Stored], request: &Request) -> Row {
+    fn of(members: &[&Record], request: &Request) -> Row {
         let value = |column: &Column| match column {
             Column::Aggregate { kind, of } => aggregate(members, kind, of.as_ref()),
             key => match row_value(members[0], key, request) {
@@ -96,14 +119,21 @@ impl Row {
         } else {
             let one = members[0];
             vec![
-                Cell::Time(-one.first_message_time()),
-                Cell::Text(one.id.clone()),
-                Cell::Text(one.project.clone()),
-                Cell::Text(one.organization.clone()),
+                match one.cell(request.view.default_time) {
+                    Cell::Time(at) => Cell::Time(-at),
+                    other => panic!("no time: {other:?}"),
+                },
+                one.cell("id").clone(),
+                one.cell("projectId").clone(),
+                one.cell("organizationId").clone(),
             ]
         };
         Row {
-            shown: request.columns.iter().map(|column| (column.name(), value(column))).collect(),
+            shown: request
+                .columns
+                .iter()
+                .map(|column| (column.name(), shown(column, value(column), request)))
+                .collect(),
             order: request.order.iter().map(|(column, _)| value(column)).collect(),
             ties,
         }
@@ -144,67 +174,33 @@ fn compare(left: &Cell, right: &Cell) -> Ordering {
 }
 
 /// A document's value in a column that is no aggregate.
-fn row_value(stored: &Stored, column: &Column, request: &Request) -> Cell {
+fn row_value(record: &Record, column: &Column, request: &Request) -> Cell {
     match column {
-        Column::Field(place) => value_at(stored, place),
-        Column::Bucket { field, unit } => match plain(stored, field) {
+        Column::Field(place) => value_at(record, place),
+        Column::Bucket { field, unit } => match *record.cell(field) {
             Cell::Time(at) => Cell::Time(time::bucket(at, *unit, request.zone, request.week_start)),
-            other => panic!("{field} is no time: {other:?}"),
+            ref other => panic!("{field} is no time: {other:?}"),
         },
         Column::Aggregate { .. } => panic!("an aggregate of one row"),
     }
 }
 
-fn value_at(stored: &Stored, place: &Place) -> Cell {
+fn value_at(record: &Record, place: &Place) -> Cell {
     if place.path.is_empty() {
-        return plain(stored, &place.field);
+        return record.cell(&place.field).clone();
     }
-    json_at(stored, place).and_then(json::text).map_or(Cell::Null, Cell::Text)
-}
-
-fn whole_json<'a>(stored: &'a Stored, field: &str) -> Option<&'a Value> {
-    match field {
-        "properties" => stored.properties.as_ref(),
-        "userProperties" => stored.user_properties.as_ref(),
-        other => panic!("{other} is no JSON field"),
-    }
+    json_at(record, place).and_then(json::text).map_or(Cell::Null, Cell::Text)
 }
 
 /// The JSON value at a path, null counting as absent.
-fn json_at<'a>(stored: &'a Stored, place: &Place) -> Option<&'a Value> {
-    json::at_path(whole_json(stored, &place.field)?, &place.path).filter(|value| **value != Value::Null)
+fn json_at<'a>(record: &'a Record, place: &Place) -> Option<&'a Value> {
+    json::at_path(record.json(&place.field)?, &place.path).filter(|value| **value != Value::Null)
 }
 
-fn plain(stored: &Stored, field: &str) -> Cell {
-    let text = |value: &Option<String>| value.clone().map_or(Cell::Null, Cell::Text);
-    match field {
-        "id" => Cell::Text(stored.id.clone()),
-        "organizationId" => Cell::Text(stored.organization.clone()),
-        "projectId" => Cell::Text(stored.project.clone()),
-        "integrationId" => text(&stored.integration),
-        "type" => Cell::Text(stored.kind.clone()),
-        "externalId" => text(&stored.external_id),
-        "externalUrl" => text(&stored.external_url),
-        "supportTicketConversationId" => text(&stored.ticket_id),
-        "visibility" => text(&stored.visibility),
-        "state" => Cell::Text("no".to_string()),
-        "title" | "assignee" | "categories" => Cell::Null,
-        "isEnd" => Cell::Flag(false),
-        "tags" => stored.tags.clone().map_or(Cell::Null, Cell::List),
-        "userMessageCount" => Cell::Count(stored.user_message_count()),
-        "messageCount" => Cell::Count(stored.messages.len() as i64),
-        "createdAt" => Cell::Time(stored.created_at),
-        "updatedAt" => Cell::Time(stored.updated_at),
-        "firstMessageTime" => Cell::Time(stored.first_message_time()),
-        "lastMessageTime" => Cell::Time(stored.last_message_time()),
-        json => whole_json(stored, json).cloned().map_or(Cell::Null, Cell::Json),
-    }
-}
-
-fn aggregate(members: &[&Stored], kind: &str, of: Option<&Place>) -> Cell {
+fn aggregate(members: &[&Record], kind: &str, of: Option<&Place>) -> Cell {
     let Some(place) = of else { return Cell::Count(members.len() as i64) };
     if kind == "count" || kind == "countDistinct" {
-        let values = members.iter().map(|stored| value_at(stored, place)).filter(|value| *value != Cell::Null);
+        let values = members.iter().map(|record| value_at(record, place)).filter(|value| *value != Cell::Null);
         let mut identities: Vec<String> = values.map(|value| identity(&[value])).collect();
         if kind == "countDistinct" {
             identities.sort();
@@ -212,7 +208,7 @@ fn aggregate(members: &[&Stored], kind: &str, of: Option<&Place>) -> Cell {
         }
         return Cell::Count(identities.len() as i64);
     }
-    let inputs: Vec<f64> = members.iter().filter_map(|stored| numeric(stored, place)).collect();
+    let inputs: Vec<f64> = members.iter().filter_map(|record| numeric(record, place)).collect();
     if inputs.is_empty() {
         return Cell::Double(None);
     }
@@ -226,33 +222,34 @@ fn aggregate(members: &[&Stored], kind: &str, of: Option<&Place>) -> Cell {
 }
 
 /// What `sum`, `avg`, `min` and `max` take of a document.
-fn numeric(stored: &Stored, place: &Place) -> Option<f64> {
+fn numeric(record: &Record, place: &Place) -> Option<f64> {
     if place.path.is_empty() {
-        return match plain(stored, &place.field) {
+        return match record.cell(&place.field).clone() {
             Cell::Count(value) | Cell::Time(value) => Some(value as f64),
+            Cell::Null => None,
             other => panic!("not numeric: {other:?}"),
         };
     }
-    match json_at(stored, place)? {
+    match json_at(record, place)? {
         Value::Number(token) => number::double(token),
         Value::String(text) => number::double_of_string(text),
         _ => None,
     }
 }
 
-pub fn matches(stored: &Stored, filter: &Filter) -> bool {
+pub fn matches(record: &Record, filter: &Filter) -> bool {
     match filter {
-        Filter::And(parts) => parts.iter().all(|part| matches(stored, part)),
-        Filter::Or(parts) => parts.iter().any(|part| matches(stored, part)),
-        Filter::Condition { place, operator, value } => condition(stored, place, operator, value),
+        Filter::And(parts) => parts.iter().all(|part| matches(record, part)),
+        Filter::Or(parts) => parts.iter().any(|part| matches(record, part)),
+        Filter::Condition { place, operator, value } => condition(record, place, operator, value),
     }
 }
 
-fn condition(stored: &Stored, place: &Place, operator: &str, literal: &Value) -> bool {
-    let field_kind = kind_of(&place.field).expect("a checked field");
+fn condition(record: &Record, place: &Place, operator: &str, literal: &Value) -> bool {
+    let field_kind = record.view.kind_of(&place.field).expect("a checked field");
     let value = match field_kind {
-        Kind::Json => json_at(stored, place).cloned(),
-        _ => as_json(&plain(stored, &place.field)),
+        Kind::Json | Kind::JsonList => json_at(record, place).cloned(),
+        _ => as_json(&record.cell(&place.field).clone()),
     };
     // Times are compared as numbers of milliseconds.
     let literal_of = |literal: &Value| match field_kind {
@@ -325,7 +322,7 @@ fn as_json(cell: &Cell) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::super::documents::{Documents, Identity, log_text};
-    use super::super::request::FIELDS;
+    use super::super::views::CONVERSATIONS;
     use super::*;
 
     /// Five conversations, `a` to `e`, a day apart, newest first in the default order.
@@ -354,9 +351,10 @@ mod tests {
 
     fn ask(request: &str) -> Answer {
         let documents = documents();
-        let visible: Vec<&Stored> = documents.all.iter().collect();
+        let records = documents.records();
+        let visible: Vec<&Record> = records.iter().collect();
         let body = json::parse(request).unwrap_or_else(|error| panic!("{request}: {error}"));
-        answer(&visible, &Request::parse(&body).unwrap_or_else(|error| panic!("{request}: {error}")))
+        answer(&visible, &Request::parse(&CONVERSATIONS, &body).unwrap_or_else(|error| panic!("{request}: {error}")))
     }
 
     fn ids_where(condition: &str) -> String {
@@ -463,15 +461,15 @@ mod tests {
             r#"{"limit":0}"#,
         ] {
             let body = json::parse(request).unwrap_or_else(|error| panic!("{request}: {error}"));
-            assert!(Request::parse(&body).is_err(), "{request}");
+            assert!(Request::parse(&CONVERSATIONS, &body).is_err(), "{request}");
         }
     }
 
     /// A field without a reader fails here, not in a long run.
     #[test]
     fn reads_every_field() {
-        let documents = documents();
-        let given = FIELDS.iter().filter(|(field, _)| plain(&documents.all[0], field) != Cell::Null);
+        let record = documents().all[0].record();
+        let given = CONVERSATIONS.fields.iter().filter(|(field, _)| *record.cell(field) != Cell::Null);
         let given: Vec<&str> = given.map(|(field, _)| *field).collect();
         let expected = "id userMessageCount organizationId projectId firstMessageTime type properties createdAt updatedAt \
                         lastMessageTime messageCount tags state isEnd";

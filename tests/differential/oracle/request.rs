@@ -1,4 +1,4 @@
-//! A request of `POST /query/conversations` taken apart (contract A3).
+//! A query request taken apart (contract A3).
 //!
 //! Reads valid requests; what the contract refuses is refused here as far as the generator can make it, so that it can
 //! throw such a request away.
@@ -8,53 +8,10 @@ use chrono_tz::Tz;
 use super::json::Value;
 use super::number;
 use super::time::{self, Unit};
+use super::views::{Kind, View};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Text,
-    Count,
-    Time,
-    Flag,
-    List,
-    Json,
-}
-
-/// The fields of the conversations view.
-pub const FIELDS: [(&str, Kind); 23] = [
-    ("id", Kind::Text),
-    ("userMessageCount", Kind::Count),
-    ("organizationId", Kind::Text),
-    ("projectId", Kind::Text),
-    ("integrationId", Kind::Text),
-    ("firstMessageTime", Kind::Time),
-    ("type", Kind::Text),
-    ("properties", Kind::Json),
-    ("userProperties", Kind::Json),
-    ("externalId", Kind::Text),
-    ("externalUrl", Kind::Text),
-    ("supportTicketConversationId", Kind::Text),
-    ("createdAt", Kind::Time),
-    ("updatedAt", Kind::Time),
-    ("lastMessageTime", Kind::Time),
-    ("messageCount", Kind::Count),
-    ("tags", Kind::List),
-    ("visibility", Kind::Text),
-    ("title", Kind::Text),
-    ("state", Kind::Text),
-    ("assignee", Kind::Text),
-    ("categories", Kind::List),
-    ("isEnd", Kind::Flag),
-];
-
-/// The first nine: what a request without `select` and `groupBy` gives.
-pub const PUBLISHED: usize = 9;
 pub const DEFAULT_LIMIT: usize = 10_000;
 pub const AGGREGATIONS: [&str; 6] = ["sum", "count", "countDistinct", "avg", "min", "max"];
-
-pub fn kind_of(field: &str) -> Result<Kind, String> {
-    let found = FIELDS.iter().find(|(name, _)| *name == field);
-    found.map(|(_, kind)| *kind).ok_or_else(|| format!("no field {field}"))
-}
 
 /// A field, or a path in a JSON field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +37,11 @@ impl Place {
         name
     }
 
-    fn parse(name: &str) -> Result<Place, String> {
+    fn parse(view: &View, name: &str) -> Result<Place, String> {
         let mut parts = name.split('.').map(str::to_string);
         let field = parts.next().unwrap_or_default();
         let path: Vec<String> = parts.collect();
-        if kind_of(&field)? != Kind::Json && !path.is_empty() {
+        if !view.kind_of(&field)?.is_json() && !path.is_empty() {
             return Err(format!("{field} takes no path"));
         }
         Ok(Place { field, path })
@@ -101,21 +58,21 @@ impl Column {
         }
     }
 
-    fn parse_aggregate(name: &str) -> Result<Column, String> {
+    fn parse_aggregate(view: &View, name: &str) -> Result<Column, String> {
         let (kind, of) = match name.split_once('_') {
-            Some((kind, rest)) => (kind, Some(Place::parse(rest)?)),
+            Some((kind, rest)) => (kind, Some(Place::parse(view, rest)?)),
             None => (name, None),
         };
-        aggregate(kind, of)
+        aggregate(view, kind, of)
     }
 }
 
-fn aggregate(kind: &str, of: Option<Place>) -> Result<Column, String> {
+fn aggregate(view: &View, kind: &str, of: Option<Place>) -> Result<Column, String> {
     let numeric = match &of {
         None => false,
-        Some(place) => match kind_of(&place.field)? {
+        Some(place) => match view.kind_of(&place.field)? {
             Kind::Count | Kind::Time => true,
-            Kind::Json => !place.path.is_empty(),
+            Kind::Json | Kind::JsonList => !place.path.is_empty(),
             Kind::Text | Kind::Flag | Kind::List => false,
         },
     };
@@ -139,8 +96,11 @@ pub enum Filter {
 }
 
 /// A request, ready to be answered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
+    pub view: &'static View,
+    /// What question or answer must contain, in lower case.
+    pub words: Vec<String>,
     /// Output columns by name.
     pub columns: Vec<Column>,
     /// Group keys in the order that breaks ties.
@@ -175,10 +135,10 @@ fn strings(values: &[Value]) -> Result<Vec<String>, String> {
     values.iter().map(|value| value.as_str().map(str::to_string).ok_or_else(|| "no string".to_string())).collect()
 }
 
-fn place(value: &Value) -> Result<Place, String> {
+fn place(view: &View, value: &Value) -> Result<Place, String> {
     let field = required_text(value, "field")?.to_string();
     let path = strings(list(value, "path"))?;
-    if kind_of(&field)? != Kind::Json && !path.is_empty() {
+    if !view.kind_of(&field)?.is_json() && !path.is_empty() {
         return Err(format!("{field} takes no path"));
     }
     Ok(Place { field, path })
@@ -191,7 +151,7 @@ fn add(columns: &mut Vec<Column>, column: Column) {
 }
 
 impl Request {
-    pub fn parse(body: &Value) -> Result<Request, String> {
+    pub fn parse(view: &'static View, body: &Value) -> Result<Request, String> {
         let mut columns = Vec::new();
         let mut keys = Vec::new();
         let mut selected_fields = Vec::new();
@@ -199,7 +159,7 @@ impl Request {
         for selection in list(body, "select") {
             let column = match required_text(selection, "type")? {
                 "field" => {
-                    let place = place(selection)?;
+                    let place = place(view, selection)?;
                     if !place.path.is_empty() && selection.given("mode").and_then(Value::as_str) == Some("json") {
                         return Err("path with mode json".to_string());
                     }
@@ -207,8 +167,8 @@ impl Request {
                     Column::Field(place)
                 }
                 "time" => {
-                    let field = selection.given("field").and_then(Value::as_str).unwrap_or("firstMessageTime");
-                    if kind_of(field)? != Kind::Time {
+                    let field = selection.given("field").and_then(Value::as_str).unwrap_or(view.default_time);
+                    if view.kind_of(field)? != Kind::Time {
                         return Err(format!("{field} is no time"));
                     }
                     let unit = Unit::parse(required_text(selection, "timeUnit")?).ok_or("no such unit")?;
@@ -219,8 +179,8 @@ impl Request {
                 }
                 "aggregation" => {
                     grouped = true;
-                    let of = if selection.given("field").is_some() { Some(place(selection)?) } else { None };
-                    aggregate(required_text(selection, "aggregation")?, of)?
+                    let of = if selection.given("field").is_some() { Some(place(view, selection)?) } else { None };
+                    aggregate(view, required_text(selection, "aggregation")?, of)?
                 }
                 other => return Err(format!("selection type {other}")),
             };
@@ -228,7 +188,7 @@ impl Request {
         }
         for element in list(body, "groupBy") {
             grouped = true;
-            let key = Column::Field(place(element)?);
+            let key = Column::Field(place(view, element)?);
             if element.given("includeInSelect") != Some(&Value::Bool(false)) {
                 add(&mut columns, key.clone());
             }
@@ -238,7 +198,7 @@ impl Request {
             return Err(format!("{} is no group key", field.name()));
         }
         if !grouped && columns.is_empty() {
-            columns = FIELDS[..PUBLISHED]
+            columns = view.fields[..view.published]
                 .iter()
                 .map(|(field, _)| Column::Field(Place { field: field.to_string(), path: Vec::new() }))
                 .collect();
@@ -265,8 +225,8 @@ impl Request {
             let known = named.iter().find(|column| column.name() == name).map(|column| (*column).clone());
             let column = match known {
                 Some(column) => column,
-                None if grouped => Column::parse_aggregate(name)?,
-                None => Column::Field(Place::parse(name)?),
+                None if grouped => Column::parse_aggregate(view, name)?,
+                None => Column::Field(Place::parse(view, name)?),
             };
             order.push((column, descending));
         }
@@ -282,8 +242,15 @@ impl Request {
         if limit == 0 || limit > 100_000 {
             return Err(format!("limit {limit}"));
         }
+        let words = match body.given("query") {
+            None => Vec::new(),
+            Some(_) if view.searched.is_none() => return Err("query".to_string()),
+            Some(query) => query.as_str().ok_or("query")?.split_whitespace().map(str::to_lowercase).collect(),
+        };
         Ok(Request {
-            filter: body.given("where").map(parse_filter).transpose()?,
+            view,
+            words,
+            filter: body.given("where").map(|filter| parse_filter(view, filter)).transpose()?,
             columns,
             keys,
             grouped,
@@ -296,17 +263,17 @@ impl Request {
     }
 }
 
-fn parse_filter(value: &Value) -> Result<Filter, String> {
+fn parse_filter(view: &View, value: &Value) -> Result<Filter, String> {
     let Value::Object(pairs) = value else { return Err("a filter is an object".to_string()) };
     let given: Vec<&(String, Value)> = pairs.iter().filter(|(_, value)| *value != Value::Null).collect();
     let [(key, value)] = given[..] else { return Err("exactly one of condition, and, or".to_string()) };
     let parts = |value: &Value| -> Result<Vec<Filter>, String> {
-        value.as_array().ok_or("a list is needed")?.iter().map(parse_filter).collect()
+        value.as_array().ok_or("a list is needed")?.iter().map(|part| parse_filter(view, part)).collect()
     };
     match key.as_str() {
         "and" => Ok(Filter::And(parts(value)?)),
         "or" => Ok(Filter::Or(parts(value)?)),
-        "condition" => parse_condition(value),
+        "condition" => parse_condition(view, value),
         other => Err(format!("filter key {other}")),
     }
 }
@@ -318,11 +285,11 @@ fn path_form(value: &Value) -> Option<(Vec<String>, Option<Value>)> {
     pairs.iter().all(|(key, _)| key == "path" || key == "value").then(|| (path, value.get("value").cloned()))
 }
 
-fn parse_condition(condition: &Value) -> Result<Filter, String> {
+fn parse_condition(view: &View, condition: &Value) -> Result<Filter, String> {
     let field = required_text(condition, "field")?.to_string();
     let operator = required_text(condition, "operator")?.to_string();
-    let kind = kind_of(&field)?;
-    let form = condition.get("value").filter(|_| kind == Kind::Json).and_then(path_form);
+    let kind = view.kind_of(&field)?;
+    let form = condition.get("value").filter(|_| kind.is_json()).and_then(path_form);
     let (path, value) = match form {
         Some((path, value)) => (path, value),
         None => (Vec::new(), condition.get("value").cloned()),
@@ -337,11 +304,15 @@ fn parse_condition(condition: &Value) -> Result<Filter, String> {
 }
 
 fn check_value(kind: Kind, at_path: bool, operator: &str, value: &Value) -> Result<(), String> {
-    let whole_json = kind == Kind::Json && !at_path;
+    let whole_json = kind.is_json() && !at_path;
+    let fits_whole = |value: &Value| match kind {
+        Kind::JsonList => matches!(value, Value::Array(_)),
+        _ => matches!(value, Value::Object(_)),
+    };
     let wrong = || Err(format!("{operator} with {} on {kind:?}, path {at_path}", value.to_text()));
     let literal_fits = |value: &Value| match (kind, value) {
         (_, Value::Null) => true,
-        (Kind::Json, _) => at_path || matches!(value, Value::Object(_)),
+        (Kind::Json | Kind::JsonList, _) => at_path || fits_whole(value),
         (Kind::Text, Value::String(_)) | (Kind::Count, Value::Number(_)) | (Kind::Flag, Value::Bool(_)) => true,
         (Kind::Time, value) => query_time(value).is_some(),
         (Kind::List, Value::Array(elements)) => strings(elements).is_ok(),
@@ -361,13 +332,14 @@ fn check_value(kind: Kind, at_path: bool, operator: &str, value: &Value) -> Resu
         "arrayContains" => match kind {
             Kind::List => value.as_str().is_some() || all_strings(value),
             Kind::Json => at_path && *value != Value::Null,
+            Kind::JsonList => *value != Value::Null,
             _ => false,
         },
-        "jsonContains" | "jsonContainedBy" if whole_json => matches!(value, Value::Object(_)),
-        "jsonContains" | "jsonContainedBy" => kind == Kind::Json && *value != Value::Null,
-        "jsonHasKey" => kind == Kind::Json && value.as_str().is_some(),
-        "jsonHasAnyKey" | "jsonHasAllKeys" => kind == Kind::Json && all_strings(value),
-        "jsonArrayContainsObject" => kind == Kind::Json && matches!(value, Value::Object(_)),
+        "jsonContains" | "jsonContainedBy" if whole_json => fits_whole(value),
+        "jsonContains" | "jsonContainedBy" => kind.is_json() && *value != Value::Null,
+        "jsonHasKey" => kind.is_json() && value.as_str().is_some(),
+        "jsonHasAnyKey" | "jsonHasAllKeys" => kind.is_json() && all_strings(value),
+        "jsonArrayContainsObject" => kind.is_json() && matches!(value, Value::Object(_)),
         _ => false,
     };
     if fits { Ok(()) } else { wrong() }
