@@ -187,17 +187,22 @@ pub fn follow(staged: &Staged, change: &Change, operation: &Operation, prefetche
         (Change::Log { document, .. }, Operation::Upsert(conversation)) => {
             let key = conversation.key();
             let tail = staged.conversations.tail();
-            let before: HashSet<&str> = match tail.get(&key) {
-                Some(TailEntry::Live(row)) => row.value.messages.iter().map(|message| message.id.as_str()).collect(),
-                Some(TailEntry::Deleted) => HashSet::new(),
+            let (before, created_at): (HashSet<&str>, Option<EpochMillis>) = match tail.get(&key) {
+                Some(TailEntry::Live(row)) => {
+                    let messages = row.value.messages.iter().map(|message| message.id.as_str());
+                    (messages.collect(), Some(row.value.created_at))
+                }
+                Some(TailEntry::Deleted) => (HashSet::new(), None),
                 None => {
                     let hits = [&prefetched.by_id, &prefetched.by_external_id];
-                    let hit = hits.into_iter().flatten().find(|hit| hit.previous.key == key);
-                    hit.map(|hit| hit.previous.messages.iter().map(|m| m.id.as_str()).collect()).unwrap_or_default()
+                    let hit = hits.into_iter().flatten().find(|hit| hit.previous.key == key).map(|hit| &hit.previous);
+                    let messages = hit.into_iter().flat_map(|previous| &previous.messages).map(|m| m.id.as_str());
+                    (messages.collect(), hit.map(|previous| previous.created_at))
                 }
             };
             let after: HashSet<&str> = conversation.messages.iter().map(|message| message.id.as_str()).collect();
-            let affected = affected(document, &before, &after);
+            let moved = created_at.is_some_and(|at| at != conversation.created_at);
+            let affected = affected(document, &before, &after, moved);
             let own = Holder { created_at: conversation.created_at, id: conversation.id.as_str().to_owned() };
             for message in affected {
                 let reference = Reference::Message(message);
@@ -273,11 +278,12 @@ pub fn annotate_thread(
     (Some(step), Some(thread))
 }
 
-/// Message ids that a conversation gains or loses. Ids that are made for the document are nobody's yet.
-fn affected<'a>(document: &'a Document, before: &HashSet<&'a str>, after: &HashSet<&str>) -> Vec<&'a str> {
+/// Message ids that a conversation gains or loses, and all of them where its time is `moved`: another one with the
+/// message may now be the newest. Ids that are made for the document are nobody's yet.
+fn affected<'a>(document: &'a Document, before: &HashSet<&'a str>, after: &HashSet<&str>, moved: bool) -> Vec<&'a str> {
     let given = document.messages.iter().filter_map(|message| message.id.as_deref());
     let gained = given.filter(|id| !before.contains(id));
-    gained.chain(before.iter().copied().filter(|id| !after.contains(id))).collect()
+    gained.chain(before.iter().copied().filter(|id| moved || !after.contains(id))).collect()
 }
 
 /// The newest is greatest (contract A4, feedback).
@@ -567,7 +573,8 @@ impl Snapshot {
         let previous: Option<&Previous> = existing.as_ref().map(|existing| &existing.previous);
         let before = previous.iter().flat_map(|previous| &previous.messages).map(|m| m.id.as_str()).collect();
         let after = known_message_ids(document, previous).into_iter().flatten().collect();
-        for message in affected(document, &before, &after) {
+        let moved = previous.is_some_and(|previous| document.created_at.is_some_and(|at| at != previous.created_at));
+        for message in affected(document, &before, &after, moved) {
             let mut of_message = self.holders_in_files(identity, message).await?;
             of_message.dependents = self.dependents(identity, Reference::Message(message)).await?;
             links.messages.insert(message.to_owned(), of_message);

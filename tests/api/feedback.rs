@@ -134,6 +134,33 @@ fn feedback_on_a_dropped_message_is_hidden_until_it_is_back() {
 }
 
 #[test]
+fn the_newest_conversation_with_the_message_is_meant() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    site.log(&key, &conversation("a", "2024-08-26", &["m", "x"]));
+    site.log(&key, &conversation("b", "2024-08-27", &["m"]));
+    log(&site, &key, &json!({"id": "f", "type": "positive", "messageId": "m"}));
+    site.ok("POST", "/events", &key, Some(r#"{"id":"e","type":"t","entityType":"message","messageId":"m"}"#));
+    // A re-log that changes nothing but the time may change which is the newest.
+    for (restarts, created_at, newest) in
+        [(false, "2024-08-27", "b"), (false, "2024-08-25", "a"), (true, "2024-08-28", "b"), (true, "2024-08-24", "a")]
+    {
+        if restarts {
+            site.restart();
+        }
+        site.log(&key, &conversation("b", created_at, &["m"]));
+        for _ in 0..2 {
+            assert_eq!(rows(&site, &key, "{}")[0]["conversationId"], newest, "{created_at}");
+            assert_eq!(site.query_view("events", &key, "{}")["result"][0]["conversationId"], newest, "{created_at}");
+            assert_eq!(site.get("/feedback/f", &key)["conversation"]["id"], newest, "{created_at}");
+            if restarts {
+                site.restart();
+            }
+        }
+    }
+}
+
+#[test]
 fn queries_reach_into_reasons_and_sources() {
     let mut site = Site::start(&[]);
     let key = site.api_key();
