@@ -274,7 +274,7 @@ const KEYS: [&str; 22] = [
     "😀\n",
 ];
 
-fn properties(random: &mut Random) -> Value {
+pub fn properties(random: &mut Random) -> Value {
     match random.below(20) {
         0 => return Value::Null,
         1 => return Value::Object(Vec::new()),
@@ -305,7 +305,7 @@ fn properties(random: &mut Random) -> Value {
 }
 
 /// The keys with a fixed type keep it; all others are free.
-fn user_properties(random: &mut Random) -> Value {
+pub fn user_properties(random: &mut Random) -> Value {
     if random.percent(15) {
         return Value::Null;
     }
@@ -332,7 +332,7 @@ fn user_properties(random: &mut Random) -> Value {
     Value::Object(pairs)
 }
 
-fn moment(random: &mut Random) -> Value {
+pub fn moment(random: &mut Random) -> Value {
     if random.percent(60) {
         return string(random.pick(&MOMENTS));
     }

@@ -3,13 +3,14 @@
 //! - [`oracle`]: what the answers should be, from the API contract alone
 //! - [`generate`], [`requests`]: random documents and requests
 //! - [`compare`]: answers side by side, differing requests made small
-//! - [`world`]: a server with keys and what was sent to it
+//! - [`world`], [`attached`]: a server with keys and what was sent to it
 //!
 //! `CONVOLAKE_DIFFERENTIAL_REQUESTS` sets the number of requests per state (default 1,500),
 //! `CONVOLAKE_DIFFERENTIAL_SEED` the seed, `CONVOLAKE_REAL_DATA=full` uses every real data set.
 
 #![allow(clippy::style, clippy::complexity, reason = "the evaluator is plain on purpose")]
 
+mod attached;
 mod compare;
 mod generate;
 mod oracle;
@@ -84,6 +85,38 @@ fn tail_alone_answers_as_the_oracle() {
     world.ask("tail alone", seed() + 11, count);
     world.restart(true);
     world.ask("tail alone after SIGKILL", seed() + 12, count / 3);
+    world.finish();
+}
+
+/// The other views, as conversations come, change and go.
+#[test]
+fn events_feedback_and_threads_answer_as_the_oracle() {
+    let count = requests_per_state() / 12;
+    let mut world = World::new(seed() + 70, &["--flush-rows", "150", "--flush-seconds", "3600"]);
+    world.ask_attached("empty store", seed() + 70, count / 10);
+    world.add(120);
+    world.add_events(180);
+    world.add_feedback(120);
+    world.replace(40);
+    world.delete(10);
+    world.annotate(30);
+    let files = world.wait_for_files(2);
+    world.add(30);
+    world.add_events(40);
+    world.add_feedback(30);
+    world.ask_attached("files and tail", seed() + 71, count);
+    assert!(files >= 2, "only {files} Parquet files with --flush-rows 150");
+
+    world.replace(60);
+    world.delete(20);
+    world.annotate(20);
+    world.restart(true);
+    world.ask_attached("after more writes and SIGKILL", seed() + 72, count);
+
+    world.restart(false);
+    world.add_events(20);
+    world.replace(20);
+    world.ask_attached("after SIGTERM and a restart", seed() + 73, count / 2);
     world.finish();
 }
 

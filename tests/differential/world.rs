@@ -1,5 +1,6 @@
 //! A server, its keys, and the oracle's copy of all that was sent to it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +10,10 @@ use tempfile::TempDir;
 
 use crate::compare::{PATH, View, difference, report};
 use crate::generate;
+use crate::oracle::attached::Attachments;
 use crate::oracle::documents::{Documents, Identity, Stored};
 use crate::oracle::json::{self, Value, string};
+use crate::oracle::threads::{Annotation, drop_annotations};
 use crate::oracle::views::{self, Record};
 use crate::random::Random;
 use crate::requests::Vocabulary;
@@ -29,8 +32,11 @@ pub struct World {
     arguments: Vec<String>,
     pub keys: Vec<Key>,
     pub documents: Documents,
-    random: Random,
-    next_number: usize,
+    pub attached: Attachments,
+    /// By thread id.
+    pub annotations: HashMap<String, Annotation>,
+    pub random: Random,
+    pub next_number: usize,
     /// What the server answered wrongly so far.
     pub failures: Vec<String>,
 }
@@ -77,6 +83,8 @@ impl World {
             store,
             keys,
             documents: Documents::default(),
+            attached: Attachments::default(),
+            annotations: HashMap::new(),
             random: Random::new(seed),
             next_number: 0,
             failures: Vec::new(),
@@ -191,11 +199,12 @@ impl World {
                 continue;
             }
             self.documents.delete(&stored.organization, &stored.project, &stored.id);
+            self.attached.delete_conversation(&stored.organization, &stored.project, &stored.id);
         }
     }
 
     /// A key that may write the conversation: its project's, where there is one.
-    fn key_for(&self, stored: &Stored) -> usize {
+    pub fn key_for(&self, stored: &Stored) -> usize {
         let own = self.keys.iter().position(|key| {
             key.identity.organization == stored.organization && key.identity.project.as_ref() == Some(&stored.project)
         });
@@ -204,14 +213,15 @@ impl World {
         own.or_else(|| self.keys.iter().position(organization)).expect("a key for every document")
     }
 
-    /// Sends documents that do not depend on each other's order, eight at a time.
+    /// Sends documents that do not depend on each other's order, eight at a time; one by one, where links of events
+    /// and feedback depend on it.
     fn post(&mut self, batch: Vec<(usize, Value)>) {
         let texts: Vec<(usize, String)> =
             batch.iter().map(|(key, document)| (*key, generate::spell(document, &mut self.random))).collect();
         let next = AtomicUsize::new(0);
         let answers = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for _ in 0..8 {
+            for _ in 0..if self.attached.is_empty() { 8 } else { 1 } {
                 scope.spawn(|| {
                     loop {
                         let place = next.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +240,7 @@ impl World {
             } else {
                 let parsed = json::parse_answer(&answer.text());
                 let document = json::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-                parsed.and_then(|parsed| self.documents.log(&self.keys[*key].identity, &document, Some(&parsed)))
+                parsed.and_then(|parsed| self.log(*key, &document, &parsed))
             };
             if let Err(problem) = problem {
                 let text = cut(text, 1_500);
@@ -238,6 +248,23 @@ impl World {
                     .push(format!("POST /conversations with the {}: {problem}\n  {text}\n", self.keys[*key].name));
             }
         }
+    }
+
+    fn log(&mut self, key: usize, document: &Value, answer: &Value) -> Result<(), String> {
+        let identity = &self.keys[key].identity;
+        let id = answer.given("id").and_then(Value::as_str).unwrap_or_default();
+        let messages = |documents: &Documents| -> Vec<String> {
+            let of_id = documents.all.iter().filter(|stored| stored.id == id);
+            of_id.flat_map(|stored| &stored.messages).map(|message| message.id.clone()).collect()
+        };
+        let before = messages(&self.documents);
+        let wrong = self.documents.log(identity, document, Some(answer));
+        let changed = [before, messages(&self.documents)].concat();
+        self.attached.follow(&self.documents, &changed);
+        for stored in self.documents.all.iter().filter(|stored| stored.id == id) {
+            drop_annotations(&mut self.annotations, stored);
+        }
+        wrong
     }
 
     /// Waits until the flushed files are there; gives their number.

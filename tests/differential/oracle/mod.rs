@@ -1,17 +1,19 @@
 //! What the server should answer, worked out the slow way from the documents as they were sent.
 //!
-//! Written from the API contract's A2 and A3 alone; it shares no code with the server. Every request walks over every
+//! Written from the API contract's A2, A3 and A4 alone; it shares no code with the server. Every request walks over every
 //! document, every value is a JSON tree with its numbers as spelled, every comparison is of decimal digits.
 //!
 //! - [`json`]: parser, printer, and PostgreSQL's `jsonb` rules (text, equality, containment, order)
 //! - [`number`]: decimals, doubles and the exact sum
 //! - [`time`]: ISO 8601, buckets, rendering
 //! - [`documents`]: what is stored after upserts and deletions
+//! - [`attached`], [`threads`]: what hangs on them, and what is made of them
 //! - [`views`]: their fields, and their rows
 //! - [`request`]: a request as columns, keys, filter and order
 //! - [`query`]: its answer
 //! - `postgresql`: the rules held against a PostgreSQL, where there is one
 
+pub mod attached;
 pub mod documents;
 pub mod json;
 pub mod number;
@@ -19,5 +21,6 @@ pub mod number;
 mod postgresql;
 pub mod query;
 pub mod request;
+pub mod threads;
 pub mod time;
 pub mod views;

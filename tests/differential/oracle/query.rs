@@ -93,8 +93,17 @@ fn shown(column: &Column, cell: Cell, request: &Request) -> Cell {
 /// Whether each word is in the question or in the answer.
 fn has_words(record: &Record, request: &Request) -> bool {
     let Some(fields) = request.view.searched else { return true };
-    let texts = fields.map(|field| record.text(field).unwrap_or_default().to_lowercase());
+    let texts = fields.map(|field| lower_case(record.text(field).unwrap_or_default()));
     request.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
+}
+
+/// Character by character: one whose lower case is several stays (`İ` is no `i`).
+pub fn lower_case(text: &str) -> String {
+    let lower = |one: char| {
+        let mut of_it = one.to_lowercase();
+        of_it.next().filter(|_| of_it.next().is_none()).unwrap_or(one)
+    };
+    text.chars().map(lower).collect()
 }
 
 struct Row {

@@ -245,7 +245,7 @@ impl Request {
         let words = match body.given("query") {
             None => Vec::new(),
             Some(_) if view.searched.is_none() => return Err("query".to_string()),
-            Some(query) => query.as_str().ok_or("query")?.split_whitespace().map(str::to_lowercase).collect(),
+            Some(query) => query.as_str().ok_or("query")?.split_whitespace().map(super::query::lower_case).collect(),
         };
         Ok(Request {
             view,
