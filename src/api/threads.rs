@@ -10,6 +10,8 @@ use super::Services;
 use super::access::Reach;
 use super::gate::{Call, json as json_answer};
 use super::problem::Problem;
+use crate::model::annotation::{Actor, AnnotationChange};
+use crate::model::ids::ThreadId;
 use crate::model::thread;
 use crate::query::check::check;
 use crate::query::view;
@@ -17,18 +19,19 @@ use crate::query::view;
 /// `PATCH /semantic-threads/{id}`: answers with the thread's row.
 pub async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let body = call.read_json().await?;
-    let (update, bytes) = body.parse(|body| thread::parse_update(body).map(|update| (update, body.len()))).await??;
+    let update = body.parse(thread::parse_update).await??;
     let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
         return Err(unknown());
     };
     let scope = call.caller()?.scope_in(project.as_ref().map(|project| project.as_str()))?;
-    let snapshot = services.store.snapshot();
-    // The project is part of what an id is made of, so no two projects have it.
-    let found = snapshot.threads.find(&snapshot.store, &organization, project.as_ref(), call.id()?).await?;
-    let key = found.first().ok_or_else(unknown)?.key();
-    services.store.annotate_thread(&key, update, bytes).await?.ok_or_else(unknown)?;
+    let id = call.id()?.to_owned();
+    let change = AnnotationChange { thread: Some((ThreadId::new(id.as_str()), update)), ..AnnotationChange::default() };
+    // One of them has it; the others stay as they are.
+    for key in services.store.snapshot().find_by_thread(&organization, project.as_ref(), &id).await? {
+        services.store.annotate(&key, &change, &Actor::default()).await?;
+    }
 
-    let request = json!({"where": {"condition": {"field": "id", "operator": "eq", "value": key.id.as_str()}}});
+    let request = json!({"where": {"condition": {"field": "id", "operator": "eq", "value": id}}});
     let query = check(&view::SEMANTIC_THREADS, request.to_string().as_bytes())?;
     let answer = services.engine.run(services.store.snapshot(), scope, query).await?;
     let chunks: Vec<bytes::Bytes> = answer.body.try_collect().await?;

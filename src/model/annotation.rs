@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, RawJson};
 use super::decimal;
-use super::ids::{EpochMillis, MessageId};
+use super::ids::{EpochMillis, MessageId, ThreadId};
 use super::raw;
+use super::thread::{AnnotationUpdate, SemanticThread};
 
 /// What `state` reads as until it is set (contract A3, Part B).
 pub const UNSET_STATE: &str = "no";
@@ -48,6 +49,8 @@ pub struct AnnotationChange {
     pub end: bool,
     /// Stops it if it is running.
     pub stop: bool,
+    /// What to set on one of its threads, if it is there; no change of the conversation itself.
+    pub thread: Option<(ThreadId, AnnotationUpdate)>,
 }
 
 /// By name.
@@ -128,12 +131,20 @@ impl AnnotationChange {
             annotations.stopped =
                 conversation.last_message().map(|message| Stopped { at: now, last_message_id: message.id.clone() });
         }
+        let mut updated_at = conversation.updated_at;
+        if annotations != conversation.annotations {
+            annotations.changed = Some(Changed { at: now, by: by.clone() });
+            // Never earlier than it was: documents may carry times ahead of this clock.
+            updated_at = updated_at.max(now);
+        }
+        if let Some((id, update)) = &self.thread
+            && let Some(thread) = SemanticThread::derive(conversation).into_iter().find(|thread| thread.id == *id)
+        {
+            annotations.threads.insert(id.clone(), thread.annotated(update, now));
+        }
         if annotations == conversation.annotations {
             return None;
         }
-        annotations.changed = Some(Changed { at: now, by: by.clone() });
-        // Never earlier than it was: documents may carry times ahead of this clock.
-        let updated_at = conversation.updated_at.max(now);
         Some(Conversation { annotations, updated_at, ..conversation.clone() })
     }
 }

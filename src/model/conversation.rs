@@ -1,12 +1,17 @@
 //! A stored conversation: resolved, that is, with every id, time and kept value in it (contract A2).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::annotation::{Changed, Stopped};
-use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use super::ids::{
+    ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
+};
 use super::json::{self, Json};
 use super::raw;
+use super::thread::ThreadAnnotations;
 
 /// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
 /// keys (the last wins) removed.
@@ -101,6 +106,9 @@ pub struct Annotations {
     pub stopped: Option<Stopped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<Changed>,
+    /// Of threads (contract A4); in the sidecar as well.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads: BTreeMap<ThreadId, ThreadAnnotations>,
 }
 
 impl Annotations {

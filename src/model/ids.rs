@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -88,7 +89,6 @@ pub struct Key<I> {
 pub type ConversationKey = Key<ConversationId>;
 pub type EventKey = Key<EventId>;
 pub type FeedbackKey = Key<FeedbackId>;
-pub type ThreadKey = Key<ThreadId>;
 
 /// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,3 +99,21 @@ pub struct EpochMillis(pub i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WalPosition(pub u64);
+
+/// Hash of a conversation's key, for its id as well as for its external id. Parts carry their lengths, so that no two
+/// keys are the same text.
+pub fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) -> u128 {
+    let parts = [organization.as_str(), project.as_str(), id];
+    let mut text = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part.as_bytes());
+    }
+    xxh3_128(&text)
+}
+
+/// The same id or externalId in all projects of an organization has one hash, so that a key of the organization finds
+/// it without knowing the project; the rows tell the projects apart.
+pub fn lookup_hash(organization_id: &OrganizationId, text: &str) -> u128 {
+    key_hash(organization_id, &ProjectId::new(""), text)
+}

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::conversation::{Annotations, Conversation, Message, RawJson};
 use super::document::{Document, DocumentMessage};
 use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use super::thread::SemanticThread;
 
 /// In whose name a document is logged: the key's, or what an `org` key's document names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub fn resolve(
         properties: message.properties.clone(),
         user_properties: message.user_properties.clone(),
     });
-    Conversation {
+    let mut conversation = Conversation {
         organization_id: identity.organization_id.clone(),
         project_id: identity.project_id.clone(),
         id,
@@ -116,7 +117,16 @@ pub fn resolve(
         visibility: document.visibility,
         messages: messages.collect(),
         annotations: previous.map(|previous| previous.annotations.clone()).unwrap_or_default(),
+    };
+    if !conversation.annotations.threads.is_empty() {
+        // What is said of a thread holds as long as its question and answer stay the same (contract A4).
+        let threads = SemanticThread::derive(&conversation).into_iter();
+        conversation.annotations.threads = threads
+            .filter(|thread| thread.annotations.updated_at.is_some())
+            .map(|thread| (thread.id, thread.annotations))
+            .collect();
     }
+    conversation
 }
 
 /// The ids that a document's messages have once it is stored; `None` for those that get a new one.

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::conversation::{Conversation, Message, RawJson};
 use super::document::{self, DocumentError, Path};
-use super::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, ThreadKey};
+use super::ids::{
+    ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, key_hash, lookup_hash,
+};
 use super::json::Json;
 use super::language;
 
@@ -53,82 +55,62 @@ pub enum AnnotationValue {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ThreadAnnotations {
+    /// Of question and answer: they hold as long as these stay the same.
+    pub text_hash: u64,
     pub values: BTreeMap<String, AnnotationValue>,
     /// When they were last set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<EpochMillis>,
 }
 
-impl ThreadAnnotations {
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// Annotations to set, or to clear where `None`.
 pub type AnnotationUpdate = BTreeMap<String, Option<AnnotationValue>>;
 
-/// A thread as a row. Optional fields are absent, never null.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A thread as a row: what its conversation and the annotations that are kept there make of it.
+#[derive(Clone, Debug)]
 pub struct SemanticThread {
     pub organization_id: OrganizationId,
     pub project_id: ProjectId,
     pub id: ThreadId,
     pub conversation_id: ConversationId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub integration_id: Option<IntegrationId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
     /// Of the whole thread, in order.
     pub message_ids: Vec<String>,
     pub first_message_time: EpochMillis,
     pub last_message_time: EpochMillis,
-    /// The conversation's `updatedAt`, without what annotations change.
+    /// The conversation's `updatedAt`.
     pub updated_at: EpochMillis,
     /// Whether it is the conversation's first thread.
     pub is_initial: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<RawJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_properties: Option<RawJson>,
-    #[serde(default, skip_serializing_if = "ThreadAnnotations::is_default")]
     pub annotations: ThreadAnnotations,
     /// Detected when a column needs it.
-    #[serde(skip)]
     languages: OnceLock<Option<Vec<String>>>,
 }
 
 impl SemanticThread {
-    pub fn key(&self) -> ThreadKey {
-        ThreadKey {
-            organization_id: self.organization_id.clone(),
-            project_id: self.project_id.clone(),
-            id: self.id.clone(),
-        }
-    }
-
-    /// The threads of a conversation, in its order, without annotations.
+    /// The threads of a conversation, in its order.
     pub fn derive(conversation: &Conversation) -> Vec<SemanticThread> {
-        let mut threads = Vec::new();
-        let mut messages = conversation.messages.as_slice();
-        while let Some(start) = messages.iter().position(is_question) {
-            messages = messages.get(start..).unwrap_or_default();
-            let asked = messages.iter().position(|message| !is_question(message)).unwrap_or(messages.len());
-            let (question, rest) = messages.split_at(asked);
-            let answered = rest.iter().position(is_question).unwrap_or(rest.len());
-            let (answer, rest) = rest.split_at(answered);
-            threads.extend(thread(conversation, question, answer, threads.is_empty()));
-            messages = rest;
-        }
-        threads
+        let parts = Parts { messages: &conversation.messages }.enumerate();
+        parts.filter_map(|(place, part)| thread(conversation, &part, place == 0)).collect()
     }
 
-    /// Whether question and answer are the same texts: then annotations still hold.
-    pub fn says_the_same(&self, other: &SemanticThread) -> bool {
-        self.question == other.question && self.answer == other.answer
+    /// Their number.
+    pub fn count(conversation: &Conversation) -> usize {
+        Parts { messages: &conversation.messages }.count()
+    }
+
+    /// Of question and answer.
+    pub fn text_hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for text in [&self.question, &self.answer] {
+            hash.update(&text.as_ref().map_or(0, |text| text.len() as u64 + 1).to_le_bytes());
+            hash.update(text.as_deref().unwrap_or_default().as_bytes());
+        }
+        hash.digest()
     }
 
     /// Of the conversation or of the annotations, whichever is later.
@@ -170,24 +152,50 @@ impl SemanticThread {
         self.question.as_ref().map(|question| question.chars().count() as i64)
     }
 
-    pub fn annotated(&self, update: &AnnotationUpdate, now: EpochMillis) -> SemanticThread {
-        let mut thread = self.clone();
+    /// Its annotations after an update.
+    pub fn annotated(&self, update: &AnnotationUpdate, now: EpochMillis) -> ThreadAnnotations {
+        let mut annotations = self.annotations.clone();
         for (name, value) in update {
             match value {
-                Some(value) => thread.annotations.values.insert(name.clone(), value.clone()),
-                None => thread.annotations.values.remove(name),
+                Some(value) => annotations.values.insert(name.clone(), value.clone()),
+                None => annotations.values.remove(name),
             };
         }
-        thread.annotations.updated_at = Some(now);
-        thread
+        ThreadAnnotations { text_hash: self.text_hash(), updated_at: Some(now), ..annotations }
     }
+}
 
-    /// About how many bytes its JSON has.
-    pub fn text_bytes(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let raw = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
-        let texts = text(&self.question) + text(&self.answer);
-        512 + texts + raw(&self.properties) + raw(&self.user_properties) + 64 * self.message_ids.len()
+/// The messages of one thread.
+struct Part<'a> {
+    question: &'a [Message],
+    answer: &'a [Message],
+}
+
+impl<'a> Part<'a> {
+    /// The message whose id makes the thread's: the first of the answer, so that a longer answer keeps it; without one
+    /// the last of the question.
+    fn named(&self) -> Option<&'a Message> {
+        self.answer.iter().find(is_answer).or_else(|| self.question.last())
+    }
+}
+
+/// The threads of these messages.
+struct Parts<'a> {
+    messages: &'a [Message],
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let start = self.messages.iter().position(is_question)?;
+        let (_, messages) = self.messages.split_at(start);
+        let asked = messages.iter().position(|message| !is_question(message)).unwrap_or(messages.len());
+        let (question, rest) = messages.split_at(asked);
+        let answered = rest.iter().position(is_question).unwrap_or(rest.len());
+        let (answer, rest) = rest.split_at(answered);
+        self.messages = rest;
+        Some(Part { question, answer })
     }
 }
 
@@ -200,23 +208,17 @@ fn is_answer(message: &&Message) -> bool {
 }
 
 /// `None` only of no messages.
-fn thread(
-    conversation: &Conversation,
-    question: &[Message],
-    answer: &[Message],
-    is_initial: bool,
-) -> Option<SemanticThread> {
-    let named = answer.iter().find(is_answer).or_else(|| question.last())?;
-    let messages = || question.iter().chain(answer);
+fn thread(conversation: &Conversation, part: &Part<'_>, is_initial: bool) -> Option<SemanticThread> {
+    let messages = || part.question.iter().chain(part.answer);
     let times = || messages().map(|message| conversation.message_time(message));
-    Some(SemanticThread {
+    let mut thread = SemanticThread {
         organization_id: conversation.organization_id.clone(),
         project_id: conversation.project_id.clone(),
-        id: thread_id(conversation, named),
+        id: thread_id(conversation, part.named()?),
         conversation_id: conversation.id.clone(),
         integration_id: conversation.integration_id.clone(),
-        question: joined(question.iter()),
-        answer: joined(answer.iter().filter(is_answer)),
+        question: joined(part.question.iter()),
+        answer: joined(part.answer.iter().filter(is_answer)),
         message_ids: messages().map(|message| message.id.as_str().to_owned()).collect(),
         first_message_time: times().min()?,
         last_message_time: times().max()?,
@@ -226,24 +228,26 @@ fn thread(
         user_properties: conversation.user_properties.clone(),
         annotations: ThreadAnnotations::default(),
         languages: OnceLock::new(),
-    })
+    };
+    if let Some(annotations) = conversation.annotations.threads.get(&thread.id)
+        && annotations.text_hash == thread.text_hash()
+    {
+        thread.annotations = annotations.clone();
+    }
+    Some(thread)
 }
 
-/// Of the first message of the answer, so that a longer answer keeps it; of the last of the question without one.
+/// The hash by which its conversation is found, and one of project, conversation and message.
 fn thread_id(conversation: &Conversation, message: &Message) -> ThreadId {
-    let parts = [
-        conversation.organization_id.as_str(),
-        conversation.project_id.as_str(),
-        conversation.id.as_str(),
-        message.id.as_str(),
-    ];
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    let digest = hash.finalize();
-    ThreadId::new(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+    let Conversation { organization_id, project_id, id, .. } = conversation;
+    let of_message = key_hash(organization_id, project_id, id.as_str()) ^ xxh3_128(message.id.as_str().as_bytes());
+    ThreadId::new(format!("{:032x}{:016x}", lookup_hash(organization_id, id.as_str()), of_message as u64))
+}
+
+/// [`lookup_hash`] of a thread's conversation; `None` where it is no thread's id.
+pub fn conversation_hash(thread: &str) -> Option<u128> {
+    let digits = thread.len() == 48 && thread.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u128::from_str_radix(thread.get(..32).filter(|_| digits)?, 16).ok()
 }
 
 /// The texts that say something, a paragraph each.
@@ -369,10 +373,11 @@ mod tests {
             let found = parse_update(body.as_bytes()).err();
             assert_eq!(found.as_ref().map(|error| error.path.as_str()), refused, "{body}: {found:?}");
         }
-        let thread = SemanticThread::derive(&conversation(&["user:a?"])).remove(0);
+        let mut thread = SemanticThread::derive(&conversation(&["user:a?"])).remove(0);
         let set = parse_update(br#"{"isClear":true,"subject":"keys"}"#).unwrap();
         let cleared = parse_update(br#"{"isClear":null}"#).unwrap();
-        let thread = thread.annotated(&set, EpochMillis(1)).annotated(&cleared, EpochMillis(i64::MAX));
+        thread.annotations = thread.annotated(&set, EpochMillis(1));
+        thread.annotations = thread.annotated(&cleared, EpochMillis(i64::MAX));
         assert_eq!((thread.flag("isClear"), thread.text("subject")), (None, Some("keys")));
         assert_eq!(thread.last_updated(), EpochMillis(i64::MAX));
     }

@@ -141,20 +141,18 @@ impl BulkLoader {
             conversations: take(&mut state.tail, &state.files, &mut self.counters),
             events: take(&mut state.events.tail, &state.events.files, &mut self.counters),
             feedback: take(&mut state.feedback.tail, &state.feedback.files, &mut self.counters),
-            threads: take(&mut state.threads.tail, &state.threads.files, &mut self.counters),
+            threads_source: self.counters.file(),
         };
-        let Committed { conversations, events, feedback, threads } = self.tables.commit(rows).await?;
+        let Committed { conversations, events, feedback } = self.tables.commit(rows).await?;
         let add = |file: Option<Arc<DataFile>>, files: &mut Vec<FileSnapshot>| {
             files.extend(file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
         };
         add(conversations.file, &mut state.files);
         add(events.file, &mut state.events.files);
         add(feedback.file, &mut state.feedback.files);
-        add(threads.file, &mut state.threads.files);
         state.columns = self.tables.layout();
         state.events.columns = self.tables.events_layout();
         state.feedback.columns = self.tables.feedback_layout();
-        state.threads.columns = self.tables.threads_layout();
         Ok(())
     }
 }

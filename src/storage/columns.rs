@@ -12,7 +12,7 @@ use super::flatten::trie::{PathTrie, ROOT};
 use super::flatten::walk::{Token, Visitor, walk};
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::schema::conversations_plain_fields;
-use super::table_row::TableRow;
+use super::table_row::FlatRow;
 
 /// Property columns per table.
 pub const MAX_COLUMNS: usize = 1_000;
@@ -132,7 +132,7 @@ impl PathCounts {
         Self { documents: 0, fields }
     }
 
-    pub fn add<R: TableRow>(&mut self, row: &R) -> Result<(), FlattenError> {
+    pub fn add<R: FlatRow>(&mut self, row: &R) -> Result<(), FlattenError> {
         self.documents += 1;
         for (counts, field) in self.fields.iter_mut().zip(JsonField::ALL) {
             if let Some(raw) = row.json(field) {

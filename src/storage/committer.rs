@@ -32,9 +32,8 @@ use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, ThreadKey, WalPosition};
+use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, WalPosition};
 use crate::model::resolve::{self, Identity, Previous};
-use crate::model::thread::{AnnotationUpdate, SemanticThread};
 use crate::model::time;
 
 /// A group closes at this many changes or bytes, so that one write stays short.
@@ -61,7 +60,6 @@ pub struct Prefetched {
     /// The stored event or feedback of the id.
     pub event: Option<RecordHit<Event>>,
     pub feedback: Option<RecordHit<Feedback>>,
-    pub thread: Option<RecordHit<SemanticThread>>,
     pub links: Links,
 }
 
@@ -72,7 +70,6 @@ pub enum Change {
     LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
     DeleteFeedback { key: FeedbackKey },
     Annotate(Annotate),
-    AnnotateThread { key: ThreadKey, update: Arc<AnnotationUpdate>, bytes: usize },
 }
 
 /// One change of what Part B sets, on all of the targets or, where the log write fails, on none.
@@ -99,10 +96,7 @@ pub struct StoredRow {
 impl Change {
     fn bytes(&self) -> usize {
         match self {
-            Change::Log { bytes, .. }
-            | Change::LogEvent { bytes, .. }
-            | Change::LogFeedback { bytes, .. }
-            | Change::AnnotateThread { bytes, .. } => *bytes,
+            Change::Log { bytes, .. } | Change::LogEvent { bytes, .. } | Change::LogFeedback { bytes, .. } => *bytes,
             Change::Delete { .. } | Change::DeleteFeedback { .. } => 0,
             Change::Annotate(annotate) => {
                 let stored = annotate.targets.iter().filter_map(|target| target.stored.as_ref());
@@ -119,8 +113,6 @@ pub enum Outcome {
     Deleted(bool),
     /// The targets that were there, as they are now.
     Annotated(Vec<Arc<Conversation>>),
-    /// The thread as it is now, if there is one.
-    Thread(Option<Arc<SemanticThread>>),
     /// A flush came between look-up and commit: look up again.
     Stale,
 }
@@ -181,7 +173,6 @@ pub struct State {
     pub columns: Arc<super::layout::Layout>,
     pub events: TableState<Event>,
     pub feedback: TableState<Feedback>,
-    pub threads: TableState<SemanticThread>,
 }
 
 /// The same of a table beside the conversations.
@@ -422,7 +413,7 @@ impl Committer {
             conversations: table_job(&self.state.tail, &self.state.files, &mut self.counters),
             events: table_job(&self.state.events.tail, &self.state.events.files, &mut self.counters),
             feedback: table_job(&self.state.feedback.tail, &self.state.feedback.files, &mut self.counters),
-            threads: table_job(&self.state.threads.tail, &self.state.threads.files, &mut self.counters),
+            threads_source: self.counters.file(),
         }
     }
 
@@ -442,11 +433,9 @@ impl Committer {
         swap(&mut self.state.tail, &mut self.state.files, flushed.conversations.file, &job.conversations);
         swap(&mut self.state.events.tail, &mut self.state.events.files, flushed.events.file, &job.events);
         swap(&mut self.state.feedback.tail, &mut self.state.feedback.files, flushed.feedback.file, &job.feedback);
-        swap(&mut self.state.threads.tail, &mut self.state.threads.files, flushed.threads.file, &job.threads);
         self.state.columns = flushed.conversations.columns;
         self.state.events.columns = flushed.events.columns;
         self.state.feedback.columns = flushed.feedback.columns;
-        self.state.threads.columns = flushed.threads.columns;
         self.state.flush_generation += 1;
         self.publish();
     }
@@ -499,10 +488,7 @@ impl State {
             let active = tail.active();
             [active.operations(), active.rows(), active.bytes()]
         }
-        // Threads come with their conversations: their texts count, not their rows.
-        let [thread_operations, _, thread_bytes] = of(&self.threads.tail);
-        let all =
-            [of(&self.tail), of(&self.events.tail), of(&self.feedback.tail), [thread_operations, 0, thread_bytes]];
+        let all = [of(&self.tail), of(&self.events.tail), of(&self.feedback.tail)];
         let [operations, rows, bytes] = std::array::from_fn(|part| all.iter().filter_map(|one| one.get(part)).sum());
         Active { operations, rows, bytes }
     }
@@ -512,7 +498,6 @@ impl State {
         self.tail.freeze();
         self.events.tail.freeze();
         self.feedback.tail.freeze();
-        self.threads.tail.freeze();
     }
 
     pub fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
@@ -525,7 +510,6 @@ impl State {
             flush_generation: self.flush_generation,
             events: self.events.snapshot(),
             feedback: self.feedback.snapshot(),
-            threads: self.threads.snapshot(),
         }
     }
 }
@@ -576,11 +560,7 @@ fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<D
             let outcome = Outcome::Deleted(step.is_some());
             Ok(Decision { steps: step.into_iter().collect(), outcome })
         }
-        Change::AnnotateThread { key, update, .. } => {
-            let (step, thread) = links::annotate_thread(staged, key, update, prefetched);
-            Ok(Decision { steps: step.into_iter().collect(), outcome: Outcome::Thread(thread) })
-        }
-        // No message changes, so no link and no thread does.
+        // No message changes, so no link does.
         Change::Annotate(annotate) => Ok(resolve_annotate(staged.conversations.tail(), annotate)),
         Change::Log { .. } | Change::Delete { .. } => {
             let resolved = resolve_change(staged.conversations.tail(), change, prefetched)?;
@@ -619,11 +599,9 @@ pub(super) struct Existing {
 /// Of a change of a conversation.
 pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
     match change {
-        Change::LogEvent { .. }
-        | Change::LogFeedback { .. }
-        | Change::DeleteFeedback { .. }
-        | Change::AnnotateThread { .. }
-        | Change::Annotate(_) => Err(StoreError::Unavailable("a change of no conversation was taken for one".into())),
+        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
+            Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
+        }
         Change::Delete { key } => {
             let existing = existing_by_id(tail, key, prefetched.by_id.as_ref());
             let existed = existing.is_some();

@@ -15,7 +15,6 @@ use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::WalPosition;
-use crate::model::thread::SemanticThread;
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]
@@ -25,7 +24,8 @@ pub struct FlushJob {
     pub conversations: TableJob<Conversation>,
     pub events: TableJob<Event>,
     pub feedback: TableJob<Feedback>,
-    pub threads: TableJob<SemanticThread>,
+    /// Number of the new file of threads.
+    pub threads_source: u32,
 }
 
 #[derive(Clone)]
@@ -40,7 +40,6 @@ pub struct Flushed {
     pub conversations: FlushedTable,
     pub events: FlushedTable,
     pub feedback: FlushedTable,
-    pub threads: FlushedTable,
 }
 
 pub struct FlushedTable {
@@ -57,17 +56,15 @@ pub struct FlushedFile {
 
 pub async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
     let mut tables = tables.lock().await;
-    let FlushJob { store, position, conversations, events, feedback, threads } = job;
+    let FlushJob { store, position, conversations, events, feedback, threads_source } = job;
     let (conversations, conversation_sequences) = live_rows(conversations);
     let (events, event_sequences) = live_rows(events);
     let (feedback, feedback_sequences) = live_rows(feedback);
-    let (threads, thread_sequences) = live_rows(threads);
-    let committed = tables.commit(Rows { position, conversations, events, feedback, threads }).await?;
+    let committed = tables.commit(Rows { position, conversations, events, feedback, threads_source }).await?;
     let flushed = Flushed {
         conversations: flushed(committed.conversations, &conversation_sequences, tables.layout()),
         events: flushed(committed.events, &event_sequences, tables.events_layout()),
         feedback: flushed(committed.feedback, &feedback_sequences, tables.feedback_layout()),
-        threads: flushed(committed.threads, &thread_sequences, tables.threads_layout()),
     };
     fail_point::reached("flush:before-log-cleaning");
     clean_log(store.as_ref(), tables.position()).await;

@@ -4,7 +4,7 @@
 //! header (64 bytes: magic, counts, checksum of the opening)
 //! opening, read once and kept: for ids, external ids and references a Bloom filter and a fence
 //! sorted entries (hash u128, row u32) of ids, of external ids, of references
-//! message offsets (u32, rows + 1)    previous offsets (u64, rows + 1)    previous blobs
+//! message offsets, thread offsets (u32, rows + 1)    previous offsets (u64, rows + 1)    previous blobs
 //! ```
 //! Integers are little-endian. Everything after the opening is read by small ranges. About 1.6 bytes per key stay in
 //! memory.
@@ -14,12 +14,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
-
-use crate::model::ids::{OrganizationId, ProjectId};
+use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 8] = *b"CLIDX\x00\r\n";
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// magic | version | rows (= ids) | external ids | references | message rows | bytes of blobs | checksum
 const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: u64 = 20;
@@ -40,16 +38,11 @@ pub enum IndexError {
     Store { path: Path, source: Error },
 }
 
-/// Hash of a conversation's key, for its id as well as for its external id. Parts carry their lengths, so that no two
-/// keys are the same text.
-pub fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) -> u128 {
-    let parts = [organization.as_str(), project.as_str(), id];
-    let mut text = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
-        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    xxh3_128(&text)
+/// How many rows a conversation has in the sibling files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Siblings {
+    pub messages: u32,
+    pub threads: u32,
 }
 
 /// Takes the rows in the file's order.
@@ -60,6 +53,8 @@ pub struct IndexBuilder {
     references: Vec<(u128, u32)>,
     message_offsets: Vec<u32>,
     messages: u64,
+    thread_offsets: Vec<u32>,
+    threads: u32,
     previous_offsets: Vec<u64>,
     previous: Vec<u8>,
 }
@@ -73,15 +68,18 @@ impl IndexBuilder {
         self.ids.len()
     }
 
-    /// `messages` is how many rows the conversation has in the sibling messages file, which start where those of the
-    /// row before end. `previous` is what [`FileIndex::previous`] gives back.
-    pub fn push(&mut self, id: u128, external_id: Option<u128>, messages: u32, previous: &[u8]) {
+    /// `siblings` is how many rows the conversation has in the sibling files of messages and of threads, which start where
+    /// those of the row before end. `previous` is what [`FileIndex::previous`] gives back.
+    pub fn push(&mut self, id: u128, external_id: Option<u128>, siblings: Siblings, previous: &[u8]) {
         // A count beyond u32 is reported by `finish`.
         let row = self.ids.len() as u32;
         self.ids.push((id, row));
         self.external_ids.extend(external_id.map(|hash| (hash, row)));
         self.message_offsets.push(self.messages as u32);
-        self.messages += u64::from(messages);
+        self.messages += u64::from(siblings.messages);
+        self.thread_offsets.push(self.threads);
+        // No more than messages, whose count is checked.
+        self.threads = self.threads.saturating_add(siblings.threads);
         self.previous_offsets.push(self.previous.len() as u64);
         self.previous.extend_from_slice(previous);
     }
@@ -103,6 +101,7 @@ impl IndexBuilder {
             }
         }
         self.message_offsets.push(self.messages as u32);
+        self.thread_offsets.push(self.threads);
         self.previous_offsets.push(self.previous.len() as u64);
         self.ids.sort_unstable();
         self.external_ids.sort_unstable();
@@ -132,7 +131,8 @@ impl IndexBuilder {
             object.extend_from_slice(&hash.to_le_bytes());
             object.extend_from_slice(&row.to_le_bytes());
         }
-        self.message_offsets.iter().for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
+        let offsets = self.message_offsets.iter().chain(&self.thread_offsets);
+        offsets.for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
         self.previous_offsets.iter().for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
         object.append(&mut self.previous);
         debug_assert_eq!(object.len() as u64, header.places().end);
@@ -158,6 +158,7 @@ struct Header {
 struct Places {
     entries: [u64; 3],
     message_offsets: u64,
+    thread_offsets: u64,
     previous_offsets: u64,
     previous: u64,
     end: u64,
@@ -177,10 +178,18 @@ impl Header {
         let external_ids = ids + self.rows * ENTRY_BYTES;
         let references = external_ids + self.external_ids * ENTRY_BYTES;
         let message_offsets = references + self.references * ENTRY_BYTES;
-        let previous_offsets = message_offsets + (self.rows + 1) * 4;
+        let thread_offsets = message_offsets + (self.rows + 1) * 4;
+        let previous_offsets = thread_offsets + (self.rows + 1) * 4;
         let previous = previous_offsets + (self.rows + 1) * 8;
         let end = previous.saturating_add(self.previous_bytes);
-        Places { entries: [ids, external_ids, references], message_offsets, previous_offsets, previous, end }
+        Places {
+            entries: [ids, external_ids, references],
+            message_offsets,
+            thread_offsets,
+            previous_offsets,
+            previous,
+            end,
+        }
     }
 
     fn numbers(&self) -> [u64; 6] {
@@ -354,10 +363,12 @@ impl FileIndex {
         Self::from_start(path, &start, size)
     }
 
-    /// Of no rows, for tests that never ask it.
-    #[cfg(test)]
+    /// Of no rows: for files whose rows are found by those of a sibling.
     pub fn empty() -> Self {
-        Self::from_bytes(Path::from("none"), &IndexBuilder::new().finish().unwrap()).unwrap()
+        let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0, previous_bytes: 0 };
+        let none = || Keys { bloom: Bloom::for_keys(0), fence: Vec::new(), count: 0, start: 0 };
+        let (ids, external_ids, references) = (none(), none(), none());
+        Self { path: Path::default(), places: header.places(), header, ids, external_ids, references }
     }
 
     /// Of an object that has just been written.
@@ -470,10 +481,23 @@ impl FileIndex {
 
     /// First message row of every conversation, then the count of message rows. One read of 4 bytes per row.
     pub async fn message_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
-        let bytes = read(store, &self.path, self.places.message_offsets..self.places.previous_offsets).await?;
+        let offsets = self.offsets(store, self.places.message_offsets..self.places.thread_offsets).await?;
+        if offsets.last() != Some(&self.messages()) {
+            return Err(self.corrupt("the message offsets do not end at the count".to_owned()));
+        }
+        Ok(offsets)
+    }
+
+    /// The same of threads.
+    pub async fn thread_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
+        self.offsets(store, self.places.thread_offsets..self.places.previous_offsets).await
+    }
+
+    async fn offsets(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Vec<u32>, IndexError> {
+        let bytes = read(store, &self.path, range).await?;
         let offsets: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|offset| u32::from_le_bytes(*offset)).collect();
-        if !offsets.is_sorted() || offsets.last() != Some(&self.messages()) {
-            return Err(self.corrupt("the message offsets do not ascend to the count".to_owned()));
+        if !offsets.is_sorted() || offsets.first().is_some_and(|first| *first != 0) {
+            return Err(self.corrupt("offsets do not ascend from 0".to_owned()));
         }
         Ok(offsets)
     }
@@ -504,7 +528,14 @@ mod tests {
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
+    fn siblings(messages: u32, threads: u32) -> Siblings {
+        Siblings { messages, threads }
+    }
+
+    use xxhash_rust::xxh3::xxh3_128;
+
     use super::*;
+    use crate::model::ids::{OrganizationId, ProjectId, key_hash};
 
     fn hash(number: u32) -> u128 {
         xxh3_128(&number.to_le_bytes())
@@ -517,7 +548,12 @@ mod tests {
     fn build(rows: u32) -> Bytes {
         let mut builder = IndexBuilder::new();
         for row in 0..rows {
-            builder.push(hash(row), external(row), row % 5, format!("{row}").repeat(row as usize % 4).as_bytes());
+            builder.push(
+                hash(row),
+                external(row),
+                siblings(row % 5, row % 3),
+                format!("{row}").repeat(row as usize % 4).as_bytes(),
+            );
         }
         builder.finish().unwrap()
     }
@@ -559,7 +595,7 @@ mod tests {
     async fn references_find_all_their_rows_once() {
         let mut builder = IndexBuilder::new();
         for row in 0..2_000 {
-            builder.push(hash(row), None, 2, b"x");
+            builder.push(hash(row), None, siblings(2, 1), b"x");
             // Twice the same, one that many rows share, one of its own.
             for reference in [row % 7, row % 7, 1_000 + row] {
                 builder.push_reference(hash(10_000 + reference));
@@ -598,7 +634,7 @@ mod tests {
         let mut builder = IndexBuilder::new();
         let key = |row: u32| (u128::from(row / 300) << 64) | u128::from((row % 3) << 7) | 0x5555_0000_0000;
         for row in 0..1500 {
-            builder.push(key(row), None, 0, b"");
+            builder.push(key(row), None, Siblings::default(), b"");
         }
         let object = builder.finish().unwrap();
         let (store, path) = (InMemory::new(), Path::from("a.idx"));
@@ -614,7 +650,7 @@ mod tests {
     async fn a_million_rows_fit_in_8_mb() {
         let mut builder = IndexBuilder::new();
         for row in 0..1_000_000 {
-            builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), 1, b"");
+            builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(1, 1), b"");
         }
         let index = FileIndex::from_bytes(Path::from("a"), &builder.finish().unwrap()).unwrap();
         assert!(index.memory_bytes() < 8 << 20, "{} bytes", index.memory_bytes());

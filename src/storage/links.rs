@@ -5,7 +5,7 @@
 //! have of it ([`Links`]), and its operation is followed in the log by those of the rows whose link it changes.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -13,18 +13,16 @@ use serde::de::DeserializeOwned;
 
 use super::committer::{Change, FileHit, Outcome, Prefetched, State, existing_for};
 use super::error::StoreError;
-use super::operation::{Operation, ThreadsOf};
+use super::operation::Operation;
 use super::snapshot::{FileSnapshot, RowAddress, Snapshot, TableSnapshot};
 use super::table_row::{Reference, TableRow};
-use super::tables::lookup_hash;
 use super::tail::{Counters, Tail, TailEntry, TailGroup};
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key, OrganizationId, ProjectId, ThreadKey};
+use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key, OrganizationId, ProjectId, lookup_hash};
 use crate::model::resolve::{Identity, Previous, known_message_ids};
-use crate::model::thread::{AnnotationUpdate, SemanticThread};
-use crate::model::time;
+use crate::model::{thread, time};
 
 /// A stored row of `events` or `feedback` that a change may replace or delete.
 #[derive(Clone, Debug)]
@@ -42,8 +40,6 @@ pub struct Links {
     messages: HashMap<String, MessageLinks>,
     /// What a deleted conversation takes with it.
     owned: Dependents,
-    /// The threads of the conversation.
-    threads: Vec<RecordHit<SemanticThread>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,9 +60,6 @@ pub struct Staged {
     pub conversations: TailGroup,
     pub events: TailGroup<Event>,
     pub feedback: TailGroup<Feedback>,
-    pub threads: TailGroup<SemanticThread>,
-    /// Of the texts of new threads.
-    thread_bytes: usize,
 }
 
 impl Staged {
@@ -75,8 +68,6 @@ impl Staged {
             conversations: TailGroup::begin(&state.tail),
             events: TailGroup::begin(&state.events.tail),
             feedback: TailGroup::begin(&state.feedback.tail),
-            threads: TailGroup::begin(&state.threads.tail),
-            thread_bytes: 0,
         }
     }
 
@@ -86,22 +77,7 @@ impl Staged {
             Operation::DeleteEvent(key) => self.events.stage_row(key, None, counters),
             Operation::UpsertFeedback(feedback) => self.feedback.stage_row(&feedback.key(), Some(feedback), counters),
             Operation::DeleteFeedback(key) => self.feedback.stage_row(key, None, counters),
-            Operation::DeriveThreads(of) => self.derive_threads(of, counters),
-            Operation::UpsertThread(thread) => self.threads.stage_row(&thread.key(), Some(thread), counters),
-            Operation::DeleteThread(key) => self.threads.stage_row(key, None, counters),
             conversations => self.conversations.stage(conversations, counters),
-        }
-    }
-
-    fn derive_threads(&mut self, of: &ThreadsOf, counters: &mut Counters) {
-        // Its upsert is in the same group, so it is in the tail.
-        let Some(row) = self.conversations.tail().live(&of.conversation) else { return };
-        for mut thread in SemanticThread::derive(&row.value) {
-            if let Some(kept) = of.kept.get(&thread.id) {
-                thread.annotations = kept.clone();
-            }
-            self.thread_bytes += thread.text_bytes();
-            self.threads.stage_row(&thread.key(), Some(&Arc::new(thread)), counters);
         }
     }
 
@@ -110,7 +86,6 @@ impl Staged {
         state.tail = self.conversations.finish(bytes, &state.columns, counters);
         state.events.tail = self.events.finish(0, &state.events.columns, counters);
         state.feedback.tail = self.feedback.finish(0, &state.feedback.columns, counters);
-        state.threads.tail = self.threads.finish(self.thread_bytes, &state.threads.columns, counters);
     }
 }
 
@@ -219,63 +194,14 @@ pub fn follow(staged: &Staged, change: &Change, operation: &Operation, prefetche
                 relink(staged.events.tail(), of_tail.0, &links.dependents, &holders, &mut steps);
                 relink(staged.feedback.tail(), of_tail.1, &links.dependents, &holders, &mut steps);
             }
-            let before = drop_threads(staged.threads.tail(), &key, &prefetched.links.threads, &mut steps);
-            if conversation.user_message_count() > 0 {
-                let mut kept = BTreeMap::new();
-                let annotated: Vec<_> = before.iter().filter(|thread| !thread.annotations.is_default()).collect();
-                let now = if annotated.is_empty() { Vec::new() } else { SemanticThread::derive(conversation) };
-                for thread in now {
-                    if let Some(old) = annotated.iter().find(|old| old.id == thread.id && old.says_the_same(&thread)) {
-                        kept.insert(thread.id, old.annotations.clone());
-                    }
-                }
-                let operation = Operation::DeriveThreads(ThreadsOf { conversation: key, kept });
-                steps.push(Step { operation, replaces: None });
-            }
         }
         (Change::Delete { .. }, Operation::Delete(key)) => {
             take_along(staged.events.tail(), key, &prefetched.links.owned, &mut steps);
             take_along(staged.feedback.tail(), key, &prefetched.links.owned, &mut steps);
-            drop_threads(staged.threads.tail(), key, &prefetched.links.threads, &mut steps);
         }
         _ => {}
     }
     Some(steps)
-}
-
-/// Deletes the threads of a conversation, and gives them.
-fn drop_threads(
-    tail: &Tail<SemanticThread>,
-    key: &ConversationKey,
-    of_files: &[RecordHit<SemanticThread>],
-    steps: &mut Vec<Step>,
-) -> Vec<Arc<SemanticThread>> {
-    let mut before = Vec::new();
-    let of_tail = in_tail(tail, key, Reference::Conversation(key.id.as_str())).into_iter().map(|thread| (thread, None));
-    let of_files = of_files.iter().filter(|hit| {
-        let thread = hit.record.key();
-        let same = thread.organization_id == key.organization_id && thread.project_id == key.project_id;
-        same && hit.record.conversation_id == key.id && tail.get(&thread).is_none()
-    });
-    let of_files = of_files.map(|hit| (hit.record.clone(), Some((hit.source, hit.row))));
-    for (thread, replaces) in of_tail.chain(of_files) {
-        steps.push(Step { operation: Operation::DeleteThread(thread.key()), replaces });
-        before.push(thread);
-    }
-    before
-}
-
-/// The thread with changed annotations; nothing where there is none.
-pub fn annotate_thread(
-    staged: &Staged,
-    key: &ThreadKey,
-    update: &AnnotationUpdate,
-    prefetched: &Prefetched,
-) -> (Option<Step>, Option<Arc<SemanticThread>>) {
-    let Some(stored) = existing(staged.threads.tail(), key, prefetched.thread.as_ref()) else { return (None, None) };
-    let thread = Arc::new(stored.record.annotated(update, time::now()));
-    let step = Step { operation: Operation::UpsertThread(thread.clone()), replaces: stored.row };
-    (Some(step), Some(thread))
 }
 
 /// Message ids that a conversation gains or loses, and all of them where its time is `moved`: another one with the
@@ -563,9 +489,6 @@ impl Snapshot {
         let Ok(existing) = existing_for(&self.tail, identity, document, prefetched) else {
             return Ok(Links { searched: true, ..links });
         };
-        if let Some(existing) = &existing {
-            links.threads = self.threads_of(&existing.previous.key).await?;
-        }
         if self.events.is_empty() && self.feedback.is_empty() {
             return Ok(links);
         }
@@ -590,13 +513,7 @@ impl Snapshot {
             integration_id: None,
         };
         let owned = self.dependents(&identity, Reference::Conversation(key.id.as_str())).await?;
-        let threads = self.threads_of(key).await?;
-        Ok(Links { searched: true, messages: HashMap::new(), owned, threads })
-    }
-
-    async fn threads_of(&self, key: &ConversationKey) -> Result<Vec<RecordHit<SemanticThread>>, StoreError> {
-        let project = (&key.organization_id, &key.project_id);
-        self.threads.hits(&self.store, project, Reference::Conversation(key.id.as_str())).await
+        Ok(Links { searched: true, messages: HashMap::new(), owned })
     }
 
     pub(crate) async fn prefetch_event(
@@ -633,6 +550,33 @@ impl Snapshot {
         let of_message = self.holders_in_files(identity, message).await?;
         let messages = HashMap::from([(message.to_owned(), of_message)]);
         Ok(Links { searched: true, messages, ..Links::default() })
+    }
+
+    /// Conversations that may have a thread: several only where projects have one of the same id.
+    pub async fn find_by_thread(
+        &self,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        thread: &str,
+    ) -> Result<Vec<ConversationKey>, StoreError> {
+        let Some(hash) = thread::conversation_hash(thread) else { return Ok(Vec::new()) };
+        let is_reached = |key: &ConversationKey| {
+            key.organization_id == *organization_id && project_id.is_none_or(|project| key.project_id == *project)
+        };
+        let mut found = Vec::new();
+        for entry in self.segments.iter() {
+            for (row, conversation) in entry.segment.rows.iter().enumerate() {
+                let same = lookup_hash(organization_id, conversation.id.as_str()) == hash;
+                if same && !entry.deleted.contains(row as u32) {
+                    found.push(conversation.key());
+                }
+            }
+        }
+        found.retain(is_reached);
+        let is_it = |previous: &Previous| is_reached(&previous.key);
+        let of_files = entries(&self.store, &self.files, Section::Ids, hash, is_it).await?;
+        found.extend(of_files.into_iter().map(|(_, _, previous)| previous.key));
+        Ok(found)
     }
 
     async fn holders_in_files(&self, identity: &Identity, message: &str) -> Result<MessageLinks, StoreError> {
@@ -681,10 +625,6 @@ pub(crate) async fn replaced_rows(
         Operation::DeleteEvent(key) => of(store, &snapshot.events, staged.events.tail(), key).await,
         Operation::UpsertFeedback(one) => of(store, &snapshot.feedback, staged.feedback.tail(), &one.key()).await,
         Operation::DeleteFeedback(key) => of(store, &snapshot.feedback, staged.feedback.tail(), key).await,
-        Operation::UpsertThread(one) => of(store, &snapshot.threads, staged.threads.tail(), &one.key()).await,
-        Operation::DeleteThread(key) => of(store, &snapshot.threads, staged.threads.tail(), key).await,
-        // Deletions stand before it.
-        Operation::DeriveThreads(_) => Ok(None),
     }
 }
 
@@ -707,5 +647,4 @@ pub(crate) fn mark_all_deleted(state: &mut State, rows: &[(u32, u32)]) {
     super::committer::mark_deleted(&mut state.files, rows);
     super::committer::mark_deleted(&mut state.events.files, rows);
     super::committer::mark_deleted(&mut state.feedback.files, rows);
-    super::committer::mark_deleted(&mut state.threads.files, rows);
 }

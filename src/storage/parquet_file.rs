@@ -29,8 +29,9 @@ use super::layout::Layout;
 use super::schema::messages_schema;
 use super::snapshot::ColumnStatistics;
 use super::statistics::{messages_statistics, rows_statistics};
-use super::table_row::TableRow;
+use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
+use crate::model::thread::SemanticThread;
 
 const MAX_ROW_GROUP_ROWS: usize = 65_536;
 /// Encoded.
@@ -107,7 +108,7 @@ pub struct RowsWriter<R, W: Write + Send> {
     writer: ArrowWriter<W>,
 }
 
-impl<R: TableRow, W: Write + Send> RowsWriter<R, W> {
+impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
     /// `columns`: the file's property columns, as [`super::columns::ColumnRegistry::choose`] gives them.
     pub fn new(sink: W, columns: &Layout) -> Result<Self, FileError> {
         let flattener = Flattener::new(columns);
@@ -173,27 +174,59 @@ fn written<W: Write + Send>(
     WrittenFile { size: writer.bytes_written() as u64, rows, metadata: Arc::new(metadata), statistics }
 }
 
-/// Both files of a flush, encoded side by side on blocking threads. After an error nothing is being written any more.
-pub async fn write_pair(
-    store: &Arc<dyn ObjectStore>,
-    conversations_path: Path,
-    messages_path: Path,
-    conversations: Arc<Vec<Arc<Conversation>>>,
-    columns: Layout,
-) -> Result<(WrittenRows, WrittenMessages), FileError> {
-    let rows = conversations.clone();
-    let main = write_rows(store, conversations_path, rows, columns);
-    let messages = upload(store, messages_path, move |sink| {
-        let mut writer = MessagesWriter::new(sink)?;
-        writer.write(&conversations)?;
-        writer.finish()
-    });
-    let (main, messages) = futures::join!(main, messages);
-    Ok((main?, messages?))
+/// Where the files of a flush go.
+pub struct SiblingPaths {
+    pub conversations: Path,
+    pub messages: Path,
+    pub threads: Path,
 }
 
+/// What a flush of conversations has written.
+pub struct WrittenSiblings {
+    pub conversations: WrittenRows,
+    pub messages: WrittenMessages,
+    /// `None` where they have no threads.
+    pub threads: Option<WrittenRows>,
+}
+
+/// All files of a flush of conversations, encoded side by side on blocking threads. After an error nothing is being
+/// written any more.
+pub async fn write_siblings(
+    store: &Arc<dyn ObjectStore>,
+    paths: SiblingPaths,
+    conversations: Arc<Vec<Arc<Conversation>>>,
+    columns: Layout,
+) -> Result<WrittenSiblings, FileError> {
+    let main = write_rows(store, paths.conversations, conversations.clone(), columns.clone());
+    let rows = conversations.clone();
+    let messages = upload(store, paths.messages, move |sink| {
+        let mut writer = MessagesWriter::new(sink)?;
+        writer.write(&rows)?;
+        writer.finish()
+    });
+    let threads = async {
+        if conversations.iter().all(|conversation| SemanticThread::count(conversation) == 0) {
+            return Ok(None);
+        }
+        let write = move |sink| {
+            let mut writer = RowsWriter::new(sink, &columns)?;
+            for part in conversations.chunks(DERIVED_AT_ONCE) {
+                let threads = part.iter().flat_map(|conversation| SemanticThread::derive(conversation));
+                writer.write(&threads.map(Arc::new).collect::<Vec<_>>())?;
+            }
+            writer.finish()
+        };
+        upload(store, paths.threads, write).await.map(Some)
+    };
+    let (conversations, messages, threads) = futures::join!(main, messages, threads);
+    Ok(WrittenSiblings { conversations: conversations?, messages: messages?, threads: threads? })
+}
+
+/// Conversations whose threads are in memory at once: each may be 2 MB.
+const DERIVED_AT_ONCE: usize = 64;
+
 /// The one file of a flush of a table without siblings.
-pub async fn write_rows<R: TableRow>(
+pub async fn write_rows<R: FlatRow>(
     store: &Arc<dyn ObjectStore>,
     path: Path,
     rows: Arc<Vec<Arc<R>>>,

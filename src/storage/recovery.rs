@@ -23,7 +23,7 @@ use crate::model::time;
 
 const LOCK_FILE: &str = "LOCK";
 /// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
-pub(super) const DATA_FOLDERS: [&str; 9] = [
+pub(super) const DATA_FOLDERS: [&str; 8] = [
     "conversations/data",
     "conversations/index",
     "messages/data",
@@ -32,7 +32,6 @@ pub(super) const DATA_FOLDERS: [&str; 9] = [
     "feedback/data",
     "feedback/index",
     "semantic_threads/data",
-    "semantic_threads/index",
 ];
 
 pub struct Opened {
@@ -62,7 +61,7 @@ pub async fn open(url: &str) -> Result<Opened, StoreError> {
 pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened, StoreError> {
     let mut counters = Counters::new();
     let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
-    let OpenedFiles { conversations: files, events, feedback, threads } = files;
+    let OpenedFiles { conversations: files, events, feedback } = files;
     let mut state = State {
         version: SnapshotVersion(1),
         flush_generation: 0,
@@ -71,7 +70,6 @@ pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened
         columns: tables.layout(),
         events: TableState { tail: Tail::default(), files: events, columns: tables.events_layout() },
         feedback: TableState { tail: Tail::default(), files: feedback, columns: tables.feedback_layout() },
-        threads: TableState { tail: Tail::default(), files: threads, columns: tables.threads_layout() },
     };
     let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
     // The clock keeps the epochs rising also where old log objects are gone.

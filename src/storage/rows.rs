@@ -2,6 +2,7 @@
 //!
 //! Only the needed columns and pages are fetched. The typed property columns are not read: the raw JSON is exact.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -402,6 +403,7 @@ impl<'a> ConversationColumns<'a> {
                 // The sidecar has the rest ([`super::store`]).
                 stopped: None,
                 changed: None,
+                threads: BTreeMap::new(),
             },
         })
     }
@@ -532,7 +534,7 @@ mod tests {
     use super::*;
     use crate::storage::columns::{ColumnRegistry, PathCounts};
     use crate::storage::flatten::test_support::random_conversation;
-    use crate::storage::parquet_file::{WrittenMessages, WrittenRows, write_pair};
+    use crate::storage::parquet_file::{SiblingPaths, WrittenMessages, WrittenRows, WrittenSiblings, write_siblings};
     use crate::storage::schema::rows_schema;
 
     struct Pair {
@@ -549,7 +551,9 @@ mod tests {
         assert!(!columns.columns.is_empty());
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let all = Arc::new(conversations.to_vec());
-        let (main, messages) = write_pair(&store, "c".into(), "m".into(), all, columns).await.unwrap();
+        let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
+        let written = write_siblings(&store, paths, all, columns).await.unwrap();
+        let WrittenSiblings { conversations: main, messages, .. } = written;
         Pair { store, main, messages }
     }
 
@@ -571,6 +575,7 @@ mod tests {
                 metadata: known(&main.metadata),
                 messages: None,
                 index: crate::storage::index::FileIndex::empty(),
+                threads: None,
                 text_index: OnceLock::new(),
             };
             (file, MessagesFile { path: "m".into(), size: messages.size, metadata: known(&messages.metadata) })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
-use super::table_row::TableRow;
+use super::table_row::FlatRow;
 use crate::model::thread::{ANNOTATIONS, AnnotationKind};
 
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
@@ -152,7 +152,7 @@ fn last_fields() -> [Field; 5] {
 }
 
 /// The schema of a file or segment with these property columns.
-pub fn rows_schema<R: TableRow>(layout: &Layout) -> SchemaRef {
+pub fn rows_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
     let mut fields = R::plain_fields();
     fields.extend(layout.columns.iter().map(property_field));
     Arc::new(Schema::new(Fields::from(fields)))

@@ -40,7 +40,6 @@ pub struct Snapshot {
     pub flush_generation: u64,
     pub events: TableSnapshot<Event>,
     pub feedback: TableSnapshot<Feedback>,
-    pub threads: TableSnapshot<SemanticThread>,
 }
 
 /// The same of a table beside the conversations.
@@ -78,10 +77,36 @@ pub struct DataFile {
     pub metadata: OnceLock<Arc<ParquetMetaData>>,
     /// The sibling file of the `messages` table; conversations have one.
     pub messages: Option<MessagesFile>,
-    /// Finds rows by id, externalId and reference, and the messages of a row.
+    /// The sibling file of the `semantic_threads` table; conversations have one, unless they have no threads.
+    pub threads: Option<ThreadsFile>,
+    /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
     pub index: FileIndex,
     /// Of conversations, once it is made.
     pub text_index: OnceLock<TextIndex>,
+}
+
+/// The threads of a file's conversations, in their order.
+pub struct ThreadsFile {
+    pub file: Arc<DataFile>,
+    /// First row of each conversation's, then their count.
+    pub offsets: Vec<u32>,
+}
+
+impl ThreadsFile {
+    /// The rows of these conversations.
+    pub fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
+        rows_of(&self.offsets, conversations)
+    }
+}
+
+fn rows_of(offsets: &[u32], conversations: &RoaringBitmap) -> RoaringBitmap {
+    let mut rows = RoaringBitmap::new();
+    for conversation in conversations {
+        if let Some([start, end]) = offsets.get(conversation as usize..conversation as usize + 2) {
+            rows.insert_range(*start..*end);
+        }
+    }
+    rows
 }
 
 /// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
@@ -107,6 +132,8 @@ pub struct Segment<R = Conversation> {
     /// The rows' numbers in the process-wide order of operations, ascending; as long as `rows`.
     pub sequences: Vec<u64>,
     pub flat: OnceLock<FlatBatch>,
+    /// The threads of conversations, once a query needs them.
+    pub threads: OnceLock<FlatBatch>,
     /// The layout that `flat` gets: the columns that the table has when the segment is made.
     pub columns: Arc<Layout>,
 }
@@ -158,6 +185,49 @@ impl<R: TableRow> ScannedSegment for SegmentSnapshot<R> {
     }
 }
 
+/// The threads of a segment of conversations.
+struct ThreadsOf<'a> {
+    segment: &'a Segment,
+    offsets: Vec<u32>,
+    deleted: RoaringBitmap,
+}
+
+impl<'a> ThreadsOf<'a> {
+    fn new(entry: &'a SegmentSnapshot) -> Self {
+        let mut rows = 0;
+        let counts = entry.segment.rows.iter().map(|conversation| {
+            rows += SemanticThread::count(conversation) as u32;
+            rows
+        });
+        let offsets: Vec<u32> = [0].into_iter().chain(counts).collect();
+        let deleted = rows_of(&offsets, &entry.deleted);
+        Self { segment: &entry.segment, offsets, deleted }
+    }
+}
+
+impl ScannedSegment for ThreadsOf<'_> {
+    fn number(&self) -> u32 {
+        self.segment.number
+    }
+
+    fn rows(&self) -> usize {
+        self.offsets.last().map_or(0, |rows| *rows as usize)
+    }
+
+    fn deleted(&self) -> &RoaringBitmap {
+        &self.deleted
+    }
+
+    fn flat(&self) -> Result<&FlatBatch, FlattenError> {
+        if let Some(flat) = self.segment.threads.get() {
+            return Ok(flat);
+        }
+        let threads = self.segment.rows.iter().flat_map(|conversation| SemanticThread::derive(conversation));
+        let flat = flatten(&threads.map(Arc::new).collect::<Vec<_>>(), &self.segment.columns)?;
+        Ok(self.segment.threads.get_or_init(|| flat))
+    }
+}
+
 /// The tables that queries read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
@@ -168,24 +238,35 @@ pub enum Table {
 }
 
 impl Snapshot {
-    pub fn files_of(&self, table: Table) -> &[FileSnapshot] {
+    pub fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
         match table {
-            Table::Conversations => &self.files,
-            Table::Events => &self.events.files,
-            Table::Feedback => &self.feedback.files,
-            Table::SemanticThreads => &self.threads.files,
+            Table::Conversations => self.files.clone(),
+            Table::Events => self.events.files.clone(),
+            Table::Feedback => self.feedback.files.clone(),
+            Table::SemanticThreads => {
+                let files = self.files.iter().filter_map(|entry| {
+                    let threads = entry.file.threads.as_ref()?;
+                    let deleted = Arc::new(threads.rows_of(&entry.deleted));
+                    Some(FileSnapshot { file: threads.file.clone(), deleted })
+                });
+                Arc::new(files.collect())
+            }
         }
     }
 
-    pub fn segments_of(&self, table: Table) -> Vec<&dyn ScannedSegment> {
-        fn scanned<R: TableRow>(segments: &[SegmentSnapshot<R>]) -> Vec<&dyn ScannedSegment> {
-            segments.iter().map(|segment| segment as &dyn ScannedSegment).collect()
+    pub fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
+        fn scanned<R: TableRow>(segments: &[SegmentSnapshot<R>]) -> Vec<Box<dyn ScannedSegment + '_>> {
+            segments.iter().map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
         }
         match table {
             Table::Conversations => scanned(&self.segments),
             Table::Events => scanned(&self.events.segments),
             Table::Feedback => scanned(&self.feedback.segments),
-            Table::SemanticThreads => scanned(&self.threads.segments),
+            Table::SemanticThreads => self
+                .segments
+                .iter()
+                .map(|entry| Box::new(ThreadsOf::new(entry)) as Box<dyn ScannedSegment + '_>)
+                .collect(),
         }
     }
 }

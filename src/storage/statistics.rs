@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 use super::layout::{ColumnKind, Layout};
 use super::schema::{ROW_COLUMN, kind_type, messages_schema, timestamp_type};
 use super::snapshot::ColumnStatistics;
-use super::table_row::TableRow;
+use super::table_row::FlatRow;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
 
@@ -35,7 +35,7 @@ const WITHOUT_STATISTICS: [&str; 13] = [
     ROW_COLUMN,
 ];
 
-pub fn rows_statistics<R: TableRow>(metadata: &ParquetMetaData, layout: &Layout) -> BTreeMap<String, ColumnStatistics> {
+pub fn rows_statistics<R: FlatRow>(metadata: &ParquetMetaData, layout: &Layout) -> BTreeMap<String, ColumnStatistics> {
     let plain = R::plain_fields();
     let mut statistics: BTreeMap<String, ColumnStatistics> = plain
         .iter()

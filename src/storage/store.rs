@@ -18,16 +18,14 @@ use super::log_writer::PATIENCE;
 use super::recovery;
 use super::rows;
 use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
-use super::tables::lookup_hash;
 use super::text_index::indexer::Indexer;
 use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId, ThreadKey};
+use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId, lookup_hash};
 use crate::model::resolve::{Identity, Previous};
-use crate::model::thread::{AnnotationUpdate, SemanticThread};
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
 const WAITING_CHANGES: usize = 4_096;
@@ -259,31 +257,7 @@ impl Store {
         }
     }
 
-    /// Sets and clears annotations of a thread; `None` if there is none of this key. Returns once the change is durable
-    /// and visible.
-    pub async fn annotate_thread(
-        &self,
-        key: &ThreadKey,
-        update: AnnotationUpdate,
-        bytes: usize,
-    ) -> Result<Option<Arc<SemanticThread>>, StoreError> {
-        let update = Arc::new(update);
-        loop {
-            let snapshot = self.snapshot();
-            self.check_room(&snapshot)?;
-            let thread = snapshot.threads.find_in_files(&snapshot.store, key).await?;
-            let prefetched =
-                Prefetched { flush_generation: snapshot.flush_generation, thread, ..Prefetched::default() };
-            let change = Change::AnnotateThread { key: key.clone(), update: update.clone(), bytes };
-            match self.submit(change, prefetched).await? {
-                Outcome::Thread(thread) => return Ok(thread),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
-    }
-
-    /// Changes what Part B sets on one conversation; `None` if the actor sees none of this key. Returns once the change
+    /// Changes what is set on one conversation; `None` if the actor sees none of this key. Returns once the change
     /// is durable and visible.
     pub async fn annotate(
         &self,
@@ -357,7 +331,7 @@ impl Store {
     }
 
     fn check_room(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        if snapshot.tail.bytes() + snapshot.threads.tail.bytes() >= self.tail_bytes {
+        if snapshot.tail.bytes() >= self.tail_bytes {
             return Err(StoreError::Busy { retry_after_seconds: 1 });
         }
         Ok(())

@@ -10,18 +10,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::flatten::plain;
-use super::index;
+use super::index::Siblings;
 use super::layout::JsonField;
 use super::schema;
 use crate::model::conversation::{Conversation, RawJson};
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, ThreadId};
+use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, key_hash};
 use crate::model::resolve::Previous;
 use crate::model::thread::SemanticThread;
 
-/// A row of `conversations`, `events`, `feedback` or `semantic_threads`.
-pub trait TableRow: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+/// What becomes a row of columns.
+pub trait FlatRow: Send + Sync + 'static {
+    fn json(&self, field: JsonField) -> Option<&RawJson>;
+
+    /// The columns that every file has, `_row` last.
+    fn plain_fields() -> Vec<Field>;
+
+    /// The same up to the raw JSON.
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef>;
+}
+
+/// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
+pub trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
     type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;
 
     fn key(&self) -> Key<Self::Id>;
@@ -35,24 +46,16 @@ pub trait TableRow: Clone + Debug + Serialize + DeserializeOwned + Send + Sync +
     /// What else in its project the row is found by.
     fn references(&self) -> Vec<Reference<'_>>;
 
-    fn json(&self, field: JsonField) -> Option<&RawJson>;
-
     /// Rows of a project lie in a file in this order.
     fn sort_time(&self) -> EpochMillis;
 
-    /// Rows in a sibling file.
-    fn message_count(&self) -> u32 {
-        0
+    /// Rows in sibling files.
+    fn siblings(&self) -> Siblings {
+        Siblings::default()
     }
 
     /// What a later change needs to know of the row, kept in the sidecar index.
     fn index_entry(&self) -> serde_json::Result<Vec<u8>>;
-
-    /// The columns that every file has, `_row` last.
-    fn plain_fields() -> Vec<Field>;
-
-    /// The same up to the raw JSON.
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef>;
 }
 
 /// A key that is no id; several rows may have it.
@@ -70,7 +73,25 @@ impl Reference<'_> {
             Reference::Message(id) => format!("message:{id}"),
             Reference::Conversation(id) => format!("conversation:{id}"),
         };
-        index::key_hash(organization_id, project_id, &text)
+        key_hash(organization_id, project_id, &text)
+    }
+}
+
+impl FlatRow for Conversation {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons | JsonField::Sources => None,
+        }
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::conversations_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::conversation_arrays(rows)
     }
 }
 
@@ -93,6 +114,20 @@ impl TableRow for Conversation {
         self.messages.iter().map(|message| Reference::Message(message.id.as_str())).collect()
     }
 
+    fn sort_time(&self) -> EpochMillis {
+        self.first_message_time()
+    }
+
+    fn siblings(&self) -> Siblings {
+        Siblings { messages: self.messages.len() as u32, threads: SemanticThread::count(self) as u32 }
+    }
+
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Previous::of(self))
+    }
+}
+
+impl FlatRow for Event {
     fn json(&self, field: JsonField) -> Option<&RawJson> {
         match field {
             JsonField::Properties => self.properties.as_ref(),
@@ -101,24 +136,12 @@ impl TableRow for Conversation {
         }
     }
 
-    fn sort_time(&self) -> EpochMillis {
-        self.first_message_time()
-    }
-
-    fn message_count(&self) -> u32 {
-        self.messages.len() as u32
-    }
-
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Previous::of(self))
-    }
-
     fn plain_fields() -> Vec<Field> {
-        schema::conversations_plain_fields()
+        schema::events_plain_fields()
     }
 
     fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::conversation_arrays(rows)
+        plain::event_arrays(rows)
     }
 }
 
@@ -138,14 +161,6 @@ impl TableRow for Event {
         message.into_iter().chain(self.owner_id().map(Reference::Conversation)).collect()
     }
 
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
-            JsonField::Reasons | JsonField::Sources => None,
-        }
-    }
-
     fn sort_time(&self) -> EpochMillis {
         self.created_at
     }
@@ -154,13 +169,24 @@ impl TableRow for Event {
     fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(self)
     }
+}
+
+impl FlatRow for Feedback {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons => self.reasons.as_ref(),
+            JsonField::Sources => self.sources.as_ref(),
+        }
+    }
 
     fn plain_fields() -> Vec<Field> {
-        schema::events_plain_fields()
+        schema::feedback_plain_fields()
     }
 
     fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::event_arrays(rows)
+        plain::feedback_arrays(rows)
     }
 }
 
@@ -179,15 +205,6 @@ impl TableRow for Feedback {
         vec![Reference::Message(&self.message_id), Reference::Conversation(&self.owner_id)]
     }
 
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
-            JsonField::Reasons => self.reasons.as_ref(),
-            JsonField::Sources => self.sources.as_ref(),
-        }
-    }
-
     fn sort_time(&self) -> EpochMillis {
         self.created_at
     }
@@ -196,46 +213,15 @@ impl TableRow for Feedback {
     fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(self)
     }
-
-    fn plain_fields() -> Vec<Field> {
-        schema::feedback_plain_fields()
-    }
-
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::feedback_arrays(rows)
-    }
 }
 
-impl TableRow for SemanticThread {
-    type Id = ThreadId;
-
-    fn key(&self) -> Key<ThreadId> {
-        SemanticThread::key(self)
-    }
-
-    fn make_id(text: &str) -> ThreadId {
-        ThreadId::new(text)
-    }
-
-    fn references(&self) -> Vec<Reference<'_>> {
-        vec![Reference::Conversation(self.conversation_id.as_str())]
-    }
-
+impl FlatRow for SemanticThread {
     fn json(&self, field: JsonField) -> Option<&RawJson> {
         match field {
             JsonField::Properties => self.properties.as_ref(),
             JsonField::UserProperties => self.user_properties.as_ref(),
             JsonField::Reasons | JsonField::Sources => None,
         }
-    }
-
-    fn sort_time(&self) -> EpochMillis {
-        self.first_message_time
-    }
-
-    /// The whole thread: a change of annotations stores it again.
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
     }
 
     fn plain_fields() -> Vec<Field> {

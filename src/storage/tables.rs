@@ -22,19 +22,19 @@ use super::columns::{ColumnRegistry, PathCounts};
 use super::deletion_vector;
 use super::error::StoreError;
 use super::fail_point;
-use super::index::{self, FileIndex, IndexBuilder};
+use super::index::{FileIndex, IndexBuilder};
 use super::layout::Layout;
-use super::parquet_file::{WrittenMessages, WrittenRows, write_pair, write_rows};
+use super::parquet_file::{SiblingPaths, WrittenRows, WrittenSiblings, write_rows, write_siblings};
 use super::rows::MessagesFile;
 use super::schema::{self, ROW_COLUMN};
-use super::snapshot::{ColumnStatistics, DataFile, FileSnapshot};
+use super::snapshot::{ColumnStatistics, DataFile, FileSnapshot, ThreadsFile};
 use super::statistics::DeltaStatistics;
 use super::table_log::{Action, Add, DeltaType, FileStatistics, TableColumn, TableLog, Txn};
-use super::table_row::TableRow;
+use super::table_row::{FlatRow, TableRow};
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId, WalPosition};
+use crate::model::ids::{EpochMillis, Key, WalPosition, lookup_hash};
 use crate::model::thread::SemanticThread;
 use crate::model::time;
 
@@ -50,6 +50,7 @@ const OPENED_AT_ONCE: usize = 16;
 const LAYOUT_TAG: &str = "convolake.layout";
 const MESSAGES_TAG: &str = "convolake.messages";
 const MESSAGES_SIZE_TAG: &str = "convolake.messagesSize";
+const THREADS_TAG: &str = "convolake.threads";
 const INDEX_TAG: &str = "convolake.index";
 const INDEX_SIZE_TAG: &str = "convolake.indexSize";
 
@@ -60,7 +61,8 @@ pub struct Tables {
     columns: ColumnRegistry,
     events: RecordTable,
     feedback: RecordTable,
-    threads: RecordTable,
+    /// With the property columns of the conversations.
+    threads: TableLog,
     /// Deleted rows as the table logs have them, by [`DataFile::number`].
     committed: BTreeMap<u32, Arc<RoaringBitmap>>,
     /// A commit that may have begun: it is finished before anything else.
@@ -79,7 +81,8 @@ pub struct Rows {
     pub conversations: NewRows<Conversation>,
     pub events: NewRows<Event>,
     pub feedback: NewRows<Feedback>,
-    pub threads: NewRows<SemanticThread>,
+    /// [`DataFile::number`] of the new file of threads.
+    pub threads_source: u32,
 }
 
 /// What it brings to one table.
@@ -98,7 +101,6 @@ pub struct Committed {
     pub conversations: CommittedRows<Conversation>,
     pub events: CommittedRows<Event>,
     pub feedback: CommittedRows<Feedback>,
-    pub threads: CommittedRows<SemanticThread>,
 }
 
 #[derive(Clone)]
@@ -113,7 +115,6 @@ pub struct OpenedFiles {
     pub conversations: Vec<FileSnapshot>,
     pub events: Vec<FileSnapshot>,
     pub feedback: Vec<FileSnapshot>,
-    pub threads: Vec<FileSnapshot>,
 }
 
 #[derive(Clone)]
@@ -124,7 +125,6 @@ struct Pending {
     columns: ColumnRegistry,
     events_columns: ColumnRegistry,
     feedback_columns: ColumnRegistry,
-    threads_columns: ColumnRegistry,
     result: Committed,
 }
 
@@ -151,7 +151,7 @@ impl Tables {
         let messages = open_or_create(&store, MESSAGES, messages_columns()).await?;
         let events = RecordTable::open::<Event>(&store, EVENTS).await?;
         let feedback = RecordTable::open::<Feedback>(&store, FEEDBACK).await?;
-        let threads = RecordTable::open::<SemanticThread>(&store, SEMANTIC_THREADS).await?;
+        let threads = open_or_create(&store, SEMANTIC_THREADS, plain_columns::<SemanticThread>()).await?;
         let mut tables = Tables {
             store,
             conversations,
@@ -167,19 +167,16 @@ impl Tables {
         let position = tables.conversations.state().wal_position();
         tables.events.start_at(position).await?;
         tables.feedback.start_at(position).await?;
-        tables.threads.start_at(position).await?;
         tables.columns = property_columns(&tables.conversations)?;
         tables.events.columns = property_columns(&tables.events.log)?;
         tables.feedback.columns = property_columns(&tables.feedback.log)?;
-        tables.threads.columns = property_columns(&tables.threads.log)?;
 
         let files = OpenedFiles {
-            conversations: tables.open_files::<Conversation>(&tables.conversations, &mut next_source).await?,
+            conversations: tables.open_conversations(&mut next_source).await?,
             events: tables.open_files::<Event>(&tables.events.log, &mut next_source).await?,
             feedback: tables.open_files::<Feedback>(&tables.feedback.log, &mut next_source).await?,
-            threads: tables.open_files::<SemanticThread>(&tables.threads.log, &mut next_source).await?,
         };
-        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback).chain(&files.threads);
+        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback);
         tables.committed = all.map(|entry| (entry.file.number, entry.deleted.clone())).collect();
         Ok((tables, files))
     }
@@ -195,7 +192,7 @@ impl Tables {
     }
 
     fn logs(&self) -> [&TableLog; 5] {
-        [&self.conversations, &self.messages, &self.events.log, &self.feedback.log, &self.threads.log]
+        [&self.conversations, &self.messages, &self.events.log, &self.feedback.log, &self.threads]
     }
 
     /// The position up to which all tables hold every operation.
@@ -214,10 +211,6 @@ impl Tables {
 
     pub fn feedback_layout(&self) -> Arc<Layout> {
         Arc::new(self.feedback.columns.layout())
-    }
-
-    pub fn threads_layout(&self) -> Arc<Layout> {
-        Arc::new(self.threads.columns.layout())
     }
 
     /// Paths of everything that the tables refer to.
@@ -264,7 +257,7 @@ impl Tables {
     /// Everything but the commits. `written` gets the paths of new files before they are written.
     async fn prepare(&self, rows: Rows, written: &mut Vec<Path>) -> Result<Pending, StoreError> {
         let now = time::now();
-        let Rows { position, conversations, events, feedback, threads } = rows;
+        let Rows { position, conversations, events, feedback, threads_source } = rows;
         let NewRows { rows: mut sorted, source, files } = conversations;
         sort_rows(&mut sorted);
         let sorted = Arc::new(sorted);
@@ -273,6 +266,7 @@ impl Tables {
         let mut of_conversations =
             vec![Action::Txn(Txn::new(position, now)), Action::Txn(Txn::intent(intent_number, now))];
         let mut of_messages = of_conversations.clone();
+        let mut of_threads = of_conversations.clone();
         let both = of_conversations.clone();
         let mut committed = self.committed.clone();
 
@@ -280,22 +274,22 @@ impl Tables {
         let mut file = None;
         if !sorted.is_empty() {
             let (layout, registry) = choose_columns(&self.columns, sorted.clone()).await?;
-            let new = self.write_files(sorted.clone(), layout, source, written).await?;
+            let new = self.write_files(sorted.clone(), layout, [source, threads_source], written).await?;
             if registry != self.columns {
                 columns = registry;
                 of_conversations.push(new_columns::<Conversation>(&self.conversations, &columns)?);
+                of_threads.push(new_columns::<SemanticThread>(&self.threads, &columns)?);
             }
             of_conversations.push(Action::Add(new.conversations));
             of_messages.push(Action::Add(new.messages));
+            of_threads.extend(new.threads.map(Action::Add));
             committed.insert(source, Arc::new(RoaringBitmap::new()));
             file = Some(Arc::new(new.file));
         }
         let (of_events, events, events_columns) =
             self.prepare_records(&self.events, events, both.clone(), &mut committed, written, now).await?;
         let (of_feedback, feedback, feedback_columns) =
-            self.prepare_records(&self.feedback, feedback, both.clone(), &mut committed, written, now).await?;
-        let (of_threads, threads, threads_columns) =
-            self.prepare_records(&self.threads, threads, both, &mut committed, written, now).await?;
+            self.prepare_records(&self.feedback, feedback, both, &mut committed, written, now).await?;
         fail_point::reached("flush:after-files");
 
         for entry in &files {
@@ -307,10 +301,15 @@ impl Tables {
             let messages = entry.file.messages.as_ref();
             let messages =
                 messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path)))?;
+            let threads = entry.file.threads.as_ref();
+            let threads = threads.map(|threads| (&threads.file.path, threads.rows_of(&entry.deleted)));
             let replaced = [
-                (&self.conversations, &entry.file.path, &*entry.deleted, &mut of_conversations),
-                (&self.messages, &messages.path, &message_rows, &mut of_messages),
-            ];
+                Some((&self.conversations, &entry.file.path, &*entry.deleted, &mut of_conversations)),
+                Some((&self.messages, &messages.path, &message_rows, &mut of_messages)),
+                threads.as_ref().map(|(path, rows)| (&self.threads, *path, rows, &mut of_threads)),
+            ]
+            .into_iter()
+            .flatten();
             for (log, file, deleted, actions) in replaced {
                 actions.extend(self.replace_deletions(log, file, deleted, written, now).await?);
             }
@@ -327,8 +326,8 @@ impl Tables {
             ],
         };
         let path = Path::from_iter([INTENTS, &format!("{:020}-{}.json", position.0, Uuid::new_v4())]);
-        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback, threads };
-        Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, threads_columns, result })
+        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback };
+        Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, result })
     }
 
     /// The actions of a table without a sibling: after `actions`, its new file and changed deletion vectors.
@@ -383,7 +382,6 @@ impl Tables {
         self.columns = pending.columns;
         self.events.columns = pending.events_columns;
         self.feedback.columns = pending.feedback_columns;
-        self.threads.columns = pending.threads_columns;
         self.pending = None;
         Ok(pending.result)
     }
@@ -396,7 +394,7 @@ impl Tables {
                 MESSAGES => &mut self.messages,
                 EVENTS => &mut self.events.log,
                 FEEDBACK => &mut self.feedback.log,
-                SEMANTIC_THREADS => &mut self.threads.log,
+                SEMANTIC_THREADS => &mut self.threads,
                 other => return Err(StoreError::Corrupt(format!("an intent names the unknown table {other:?}"))),
             };
             // An earlier try may have ended in doubt.
@@ -455,36 +453,62 @@ impl Tables {
         &self,
         rows: Arc<Vec<Arc<Conversation>>>,
         layout: Layout,
-        source: u32,
+        [source, threads_source]: [u32; 2],
         written: &mut Vec<Path>,
     ) -> Result<NewFile, StoreError> {
         let stem = Uuid::new_v4().to_string();
-        let (main_name, messages_name) = (format!("data/{stem}.parquet"), format!("data/{stem}.parquet"));
-        let main_path = self.conversations.file_path(&main_name);
-        let messages_path = self.messages.file_path(&messages_name);
+        let name = format!("data/{stem}.parquet");
+        let main_path = self.conversations.file_path(&name);
+        let messages_path = self.messages.file_path(&name);
+        let threads_path = self.threads.file_path(&name);
         let index_path = self.conversations.file_path(&format!("index/{stem}.idx"));
-        written.extend([main_path.clone(), messages_path.clone(), index_path.clone()]);
+        written.extend([main_path.clone(), messages_path.clone(), threads_path.clone(), index_path.clone()]);
         let index = self.write_index(&index_path, rows.clone());
-        let pair = async {
-            write_pair(&self.store, main_path.clone(), messages_path.clone(), rows.clone(), layout)
-                .await
-                .map_err(|error| StoreError::io("data files could not be written", error))
+        let paths = SiblingPaths {
+            conversations: main_path.clone(),
+            messages: messages_path.clone(),
+            threads: threads_path.clone(),
         };
+        let data = write_siblings(&self.store, paths, rows.clone(), layout);
         // Both to their end: what is still being written could not be deleted.
-        let (index, pair): (Result<Bytes, StoreError>, Result<_, StoreError>) = futures::join!(index, pair);
-        let (index_bytes, (main, messages)): (Bytes, (WrittenRows, WrittenMessages)) = (index?, pair?);
+        let (index, data) = futures::join!(index, data);
+        let data = data.map_err(|error| StoreError::io("data files could not be written", error));
+        let (index_bytes, WrittenSiblings { conversations: main, messages, threads }) = (index?, data?);
         let index = FileIndex::from_bytes(index_path.clone(), &index_bytes)
             .map_err(|error| StoreError::io("an index just written", error))?;
         let now = time::now();
-        let layout_text =
-            serde_json::to_string(&main.layout).map_err(|error| StoreError::io("a file's layout", error))?;
-        let tags = BTreeMap::from([
-            (LAYOUT_TAG.to_owned(), Some(layout_text)),
+        let mut tags = BTreeMap::from([
+            layout_tag(&main.layout)?,
             (MESSAGES_TAG.to_owned(), Some(messages_path.to_string())),
             (MESSAGES_SIZE_TAG.to_owned(), Some(messages.file.size.to_string())),
             (INDEX_TAG.to_owned(), Some(index_path.to_string())),
             (INDEX_SIZE_TAG.to_owned(), Some(index_bytes.len().to_string())),
         ]);
+        let mut add_of_threads = None;
+        let threads = match threads {
+            None => None,
+            Some(WrittenRows { file, layout }) => {
+                tags.insert(THREADS_TAG.to_owned(), Some(threads_path.to_string()));
+                let (statistics, tags) = (log_statistics(file.rows, &file.statistics), [layout_tag(&layout)?].into());
+                add_of_threads = Some(Add::new(name.clone(), file.size, &statistics, tags, now));
+                let file = DataFile {
+                    number: threads_source,
+                    path: threads_path,
+                    size: file.size,
+                    rows: file.rows,
+                    layout,
+                    statistics: file.statistics,
+                    metadata: OnceLock::from(file.metadata),
+                    messages: None,
+                    threads: None,
+                    index: FileIndex::empty(),
+                    text_index: OnceLock::new(),
+                };
+                let offsets = index.thread_offsets(self.store.as_ref()).await;
+                let offsets = offsets.map_err(|error| StoreError::io("an index just written", error))?;
+                Some(threads_file(file, offsets)?)
+            }
+        };
         let main_statistics = log_statistics(main.file.rows, &main.file.statistics);
         let messages_statistics = log_statistics(messages.file.rows, &messages.file.statistics);
         let file = DataFile {
@@ -500,12 +524,14 @@ impl Tables {
                 size: messages.file.size,
                 metadata: OnceLock::from(messages.file.metadata),
             }),
+            threads,
             index,
             text_index: OnceLock::new(),
         };
         Ok(NewFile {
-            conversations: Add::new(main_name, file.size, &main_statistics, tags, now),
-            messages: Add::new(messages_name, messages.file.size, &messages_statistics, BTreeMap::new(), now),
+            conversations: Add::new(name.clone(), file.size, &main_statistics, tags, now),
+            messages: Add::new(name, messages.file.size, &messages_statistics, BTreeMap::new(), now),
+            threads: add_of_threads,
             file,
         })
     }
@@ -535,10 +561,8 @@ impl Tables {
         // Both to their end: what is still being written could not be deleted.
         let (index, data) = futures::join!(index, data);
         let (index, data) = (index?, data.map_err(|error| StoreError::io("a data file could not be written", error))?);
-        let layout_text =
-            serde_json::to_string(&data.layout).map_err(|error| StoreError::io("a file's layout", error))?;
         let tags = BTreeMap::from([
-            (LAYOUT_TAG.to_owned(), Some(layout_text)),
+            layout_tag(&data.layout)?,
             (INDEX_TAG.to_owned(), Some(index_path.to_string())),
             (INDEX_SIZE_TAG.to_owned(), Some(index.len().to_string())),
         ]);
@@ -555,10 +579,35 @@ impl Tables {
             statistics: data.file.statistics,
             metadata: OnceLock::from(data.file.metadata),
             messages: None,
+            threads: None,
             index,
             text_index: OnceLock::new(),
         };
         Ok((add, file))
+    }
+
+    async fn open_conversations(&self, next_source: &mut impl FnMut() -> u32) -> Result<Vec<FileSnapshot>, StoreError> {
+        let threads: BTreeMap<Path, Arc<Add>> =
+            self.threads.state().files.values().map(|add| (self.threads.file_path(&add.path), add.clone())).collect();
+        let mut opened = self.open_files::<Conversation>(&self.conversations, next_source).await?;
+        for entry in &mut opened {
+            let add = self.conversations.state().files.values();
+            let add = add.into_iter().find(|add| self.conversations.file_path(&add.path) == entry.file.path);
+            let Some(path) = add.and_then(|add| add.tag(THREADS_TAG).map(Path::from)) else { continue };
+            let missing = || StoreError::Corrupt(format!("{path} is not in the log of {}", self.threads.root()));
+            let file = self.data_file::<SemanticThread>(
+                &self.threads,
+                next_source(),
+                threads.get(&path).ok_or_else(missing)?,
+                FileIndex::empty(),
+            )?;
+            let offsets = entry.file.index.thread_offsets(self.store.as_ref()).await;
+            let offsets = offsets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            let threads = threads_file(file, offsets)?;
+            let opened = Arc::get_mut(&mut entry.file);
+            opened.ok_or_else(|| StoreError::Corrupt(format!("{path} is open already")))?.threads = Some(threads);
+        }
+        Ok(opened)
     }
 
     async fn open_file<R: TableRow>(
@@ -567,6 +616,31 @@ impl Tables {
         number: u32,
         add: Arc<Add>,
     ) -> Result<FileSnapshot, StoreError> {
+        let path = log.file_path(&add.path);
+        let damaged = |what: &str| StoreError::Corrupt(format!("the log entry of {path} lacks {what}"));
+        let index_size = add.tag(INDEX_SIZE_TAG).and_then(|size| size.parse::<u64>().ok());
+        let index_path = add.tag(INDEX_TAG).map(Path::from).ok_or_else(|| damaged("its index"))?;
+        let index_size = index_size.ok_or_else(|| damaged("its index's size"))?;
+        let index = FileIndex::open(self.store.as_ref(), index_path, index_size).await;
+        let index = index.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let deleted = match &add.deletion_vector {
+            None => RoaringBitmap::new(),
+            Some(vector) => deletion_vector::read(self.store.as_ref(), log.root(), vector)
+                .await
+                .map_err(|error| StoreError::Corrupt(format!("the deletion vector of {path}: {error}")))?,
+        };
+        let file = self.data_file::<R>(log, number, &add, index)?;
+        Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) })
+    }
+
+    /// A file as its log entry tells it.
+    fn data_file<R: FlatRow>(
+        &self,
+        log: &TableLog,
+        number: u32,
+        add: &Add,
+        index: FileIndex,
+    ) -> Result<DataFile, StoreError> {
         let path = log.file_path(&add.path);
         let damaged = |what: &str| StoreError::Corrupt(format!("the log entry of {path} lacks {what}"));
         let size_tag = |name: &str| add.tag(name).and_then(|size| size.parse::<u64>().ok());
@@ -583,16 +657,6 @@ impl Tables {
         };
         let schema = schema::rows_schema::<R>(&layout);
         let statistics = delta.read(schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())));
-        let index_path = add.tag(INDEX_TAG).map(Path::from).ok_or_else(|| damaged("its index"))?;
-        let index_size = size_tag(INDEX_SIZE_TAG).ok_or_else(|| damaged("its index's size"))?;
-        let index = FileIndex::open(self.store.as_ref(), index_path, index_size).await;
-        let index = index.map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let deleted = match &add.deletion_vector {
-            None => RoaringBitmap::new(),
-            Some(vector) => deletion_vector::read(self.store.as_ref(), log.root(), vector)
-                .await
-                .map_err(|error| StoreError::Corrupt(format!("the deletion vector of {path}: {error}")))?,
-        };
         let messages = match add.tag(MESSAGES_TAG).map(Path::from) {
             Some(path) => Some(MessagesFile {
                 path,
@@ -602,7 +666,7 @@ impl Tables {
             None => None,
         };
         let size = u64::try_from(add.size).map_err(|_| damaged("a possible size"))?;
-        let file = DataFile {
+        Ok(DataFile {
             number,
             path: path.clone(),
             size,
@@ -611,17 +675,31 @@ impl Tables {
             statistics,
             metadata: OnceLock::new(),
             messages,
+            threads: None,
             index,
             text_index: OnceLock::new(),
-        };
-        Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) })
+        })
     }
+}
+
+fn layout_tag(layout: &Layout) -> Result<(String, Option<String>), StoreError> {
+    let text = serde_json::to_string(layout).map_err(|error| StoreError::io("a file's layout", error))?;
+    Ok((LAYOUT_TAG.to_owned(), Some(text)))
+}
+
+fn threads_file(file: DataFile, offsets: Vec<u32>) -> Result<ThreadsFile, StoreError> {
+    if offsets.last() != Some(&file.rows) {
+        let (rows, counted) = (file.rows, offsets.last().copied().unwrap_or(0));
+        return Err(StoreError::Corrupt(format!("{} has {rows} threads, its index counts {counted}", file.path)));
+    }
+    Ok(ThreadsFile { file: Arc::new(file), offsets })
 }
 
 struct NewFile {
     file: DataFile,
     conversations: Add,
     messages: Add,
+    threads: Option<Add>,
 }
 
 /// The order of rows in a file: what is asked together lies together.
@@ -656,18 +734,12 @@ fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
         let id = lookup_hash(&organization_id, id.borrow());
         let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
         let entry = row.index_entry().map_err(|error| StoreError::io("an index row", error))?;
-        builder.push(id, external_id, row.message_count(), &entry);
+        builder.push(id, external_id, row.siblings(), &entry);
         for reference in row.references() {
             builder.push_reference(reference.hash(&organization_id, &project_id));
         }
     }
     builder.finish().map_err(|error| StoreError::io("an index could not be built", error))
-}
-
-/// The same id or externalId in all projects of an organization has one hash, so that a key of the organization finds
-/// it without knowing the project; the rows tell the projects apart.
-pub fn lookup_hash(organization_id: &OrganizationId, text: &str) -> u128 {
-    index::key_hash(organization_id, &ProjectId::new(""), text)
 }
 
 async fn deleted_messages(store: &Arc<dyn ObjectStore>, entry: &FileSnapshot) -> Result<RoaringBitmap, StoreError> {
@@ -732,7 +804,7 @@ fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreError> {
 }
 
 /// The schema of a table that gets property columns.
-fn new_columns<R: TableRow>(log: &TableLog, columns: &ColumnRegistry) -> Result<Action, StoreError> {
+fn new_columns<R: FlatRow>(log: &TableLog, columns: &ColumnRegistry) -> Result<Action, StoreError> {
     let meta_data = log.state().meta_data.as_ref();
     let meta_data =
         meta_data.ok_or_else(|| StoreError::Corrupt(format!("the table {} has no metadata", log.root())))?;
@@ -741,7 +813,7 @@ fn new_columns<R: TableRow>(log: &TableLog, columns: &ColumnRegistry) -> Result<
     Ok(Action::MetaData(meta_data.with_columns(&all)))
 }
 
-fn plain_columns<R: TableRow>() -> Vec<TableColumn> {
+fn plain_columns<R: FlatRow>() -> Vec<TableColumn> {
     let fields = R::plain_fields();
     fields.iter().filter(|field| field.name() != ROW_COLUMN).map(table_column).collect()
 }

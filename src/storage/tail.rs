@@ -332,6 +332,7 @@ impl<R: TableRow> Tail<R> {
                     rows,
                     sequences,
                     flat: OnceLock::new(),
+                    threads: OnceLock::new(),
                     columns: columns.clone(),
                 }),
                 deleted: Arc::new(RoaringBitmap::new()),
@@ -414,6 +415,7 @@ impl<R: TableRow> TailGroup<R> {
                     rows,
                     sequences,
                     flat: OnceLock::new(),
+                    threads: OnceLock::new(),
                     columns: columns.clone(),
                 }),
                 deleted: Arc::new(deleted),
@@ -433,10 +435,7 @@ impl TailGroup {
             Operation::UpsertEvent(_)
             | Operation::DeleteEvent(_)
             | Operation::UpsertFeedback(_)
-            | Operation::DeleteFeedback(_)
-            | Operation::DeriveThreads(_)
-            | Operation::UpsertThread(_)
-            | Operation::DeleteThread(_) => {}
+            | Operation::DeleteFeedback(_) => {}
         }
     }
 }

@@ -63,7 +63,6 @@ impl Builder {
             tail: Tail::default(),
             events: TableSnapshot::default(),
             feedback: TableSnapshot::default(),
-            threads: TableSnapshot::default(),
             flush_generation: 0,
         };
         Builder { snapshot, number: 0 }
@@ -98,6 +97,7 @@ impl Builder {
             metadata: OnceLock::new(),
             messages: None,
             index: FileIndex::empty(),
+            threads: None,
             text_index: OnceLock::new(),
         };
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
@@ -111,6 +111,7 @@ impl Builder {
             rows: rows.to_vec(),
             sequences: (1..=rows.len() as u64).collect(),
             flat: OnceLock::new(),
+            threads: OnceLock::new(),
             columns: Arc::new(columns.clone()),
         };
         let segment = SegmentSnapshot { segment: Arc::new(segment), deleted: Arc::new(deleted) };

@@ -85,8 +85,8 @@ type GroupKey = (Vec<Places>, bool);
 
 #[derive(Default)]
 struct Group<'a> {
-    files: Vec<&'a FileSnapshot>,
-    segments: Vec<(&'a dyn ScannedSegment, RecordBatch)>,
+    files: Vec<FileSnapshot>,
+    segments: Vec<(Box<dyn ScannedSegment + 'a>, RecordBatch)>,
 }
 
 impl SnapshotProvider {
@@ -131,21 +131,21 @@ impl SnapshotProvider {
     fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
         let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
         let places = |layout: &Layout| wanted.iter().map(|column| resolve::resolve(layout, column)).collect::<Vec<_>>();
-        for file in self.snapshot.files_of(self.table) {
+        for file in self.snapshot.files_of(self.table).iter() {
             let live = u64::from(file.file.rows).saturating_sub(file.deleted.len());
             let in_scope = self.in_scope(&file.file);
             if live > 0 && in_scope != Some(false) {
                 let key = (places(&file.file.layout), in_scope.is_none());
-                groups.entry(key).or_default().files.push(file);
+                groups.entry(key).or_default().files.push(file.clone());
             }
         }
         for segment in self.snapshot.segments_of(self.table) {
             if segment.rows() as u64 <= segment.deleted().len() {
                 continue;
             }
-            let flat = flat_batch(segment)?;
-            let key = (places(&flat.layout), true);
-            groups.entry(key).or_default().segments.push((segment, flat.batch.clone()));
+            let flat = flat_batch(segment.as_ref())?;
+            let (key, batch) = ((places(&flat.layout), true), flat.batch.clone());
+            groups.entry(key).or_default().segments.push((segment, batch));
         }
         Ok(groups)
     }
@@ -209,7 +209,7 @@ impl SnapshotProvider {
         state: &dyn Session,
         table_schema: TableSchema,
         projection: &[ProjectionExpr],
-        files: &[&FileSnapshot],
+        files: &[FileSnapshot],
         with_source: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let file_schema = Arc::clone(table_schema.file_schema());
@@ -370,7 +370,7 @@ fn typed(expr: Arc<dyn PhysicalExpr>, data_type: &DataType, input: &Schema) -> R
 fn scan_segments(
     input_schema: &SchemaRef,
     projection: Vec<ProjectionExpr>,
-    segments: &[(&dyn ScannedSegment, RecordBatch)],
+    segments: &[(Box<dyn ScannedSegment + '_>, RecordBatch)],
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut batches = vec![Vec::new(); partitions.clamp(1, segments.len().max(1))];

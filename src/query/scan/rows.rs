@@ -111,7 +111,7 @@ impl RowReader {
         let Some(segment) = segments.into_iter().find(|one| one.number() == source) else {
             return datafusion::common::internal_err!("the snapshot has no rows of source {source}");
         };
-        let flat = flat_batch(segment)?;
+        let flat = flat_batch(segment.as_ref())?;
         let taken = take_record_batch(&self.project(&flat.batch)?, &UInt32Array::from(rows.to_vec()))?;
         let part = normalized(taken)?;
         Ok(within(budget, part.get_array_memory_size()).then_some(part))

@@ -16,7 +16,7 @@ use super::walk::{Token, Visitor, unescape, walk};
 use super::{FlattenError, longest_json, number, text_column_of};
 use crate::model::jsonb;
 use crate::storage::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
-use crate::storage::table_row::TableRow;
+use crate::storage::table_row::FlatRow;
 
 /// Paths of a remainder that a layout lists.
 const MAX_REMAINDER_PATHS: usize = 1_000;
@@ -64,7 +64,7 @@ impl PropertyFiller {
         filler
     }
 
-    pub fn fill<R: TableRow>(&mut self, rows: &[Arc<R>]) -> Result<PropertyArrays, FlattenError> {
+    pub fn fill<R: FlatRow>(&mut self, rows: &[Arc<R>]) -> Result<PropertyArrays, FlattenError> {
         let mut builders: Vec<Builder> = self.slots.iter().map(Builder::new).collect();
         let mut remainders = [StringViewBuilder::new(), StringViewBuilder::new()];
         let mut buffer = String::new();

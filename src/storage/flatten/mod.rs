@@ -25,7 +25,7 @@ use self::fields::PropertyFiller;
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::schema::rows_schema;
 use super::snapshot::FlatBatch;
-use super::table_row::TableRow;
+use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
 
 /// Rows of one batch of a file.
@@ -45,7 +45,7 @@ pub enum FlattenError {
 
 /// A tail segment as one batch: of the columns of `wanted` those that hold something. A number that needs its text gets
 /// a text column even where `wanted` has none.
-pub fn flatten<R: TableRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
+pub fn flatten<R: FlatRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
     let mut filler = PropertyFiller::new(wanted, true);
     let parts = filler.fill(rows)?;
     let mut layout = filler.into_layout();
@@ -70,7 +70,7 @@ pub struct Flattener<R = Conversation> {
     rows: PhantomData<fn(&R)>,
 }
 
-impl<R: TableRow> Flattener<R> {
+impl<R: FlatRow> Flattener<R> {
     /// The file's columns are exactly those of `chosen`.
     pub fn new(chosen: &Layout) -> Self {
         let mut columns = chosen.columns.clone();
@@ -104,7 +104,7 @@ impl<R: TableRow> Flattener<R> {
     }
 }
 
-fn assemble<R: TableRow>(
+fn assemble<R: FlatRow>(
     schema: SchemaRef,
     rows: &[Arc<R>],
     remainders: [ArrayRef; 2],
@@ -140,7 +140,7 @@ pub fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -
 }
 
 /// Bytes of the JSON fields.
-pub fn json_bytes<R: TableRow>(row: &R) -> usize {
+pub fn json_bytes<R: FlatRow>(row: &R) -> usize {
     JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len()).sum()
 }
 
@@ -148,7 +148,7 @@ const JSON_FIELDS: [JsonField; 4] =
     [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
 
 /// Bytes of the longest JSON field.
-fn longest_json<R: TableRow>(row: &R) -> u64 {
+fn longest_json<R: FlatRow>(row: &R) -> u64 {
     JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len() as u64).max().unwrap_or(0)
 }
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use thread_priority::{ThreadPriority, set_current_thread_priority};
+use thread_priority::ThreadPriority;
 use tokio_util::sync::CancellationToken;
 
 use super::ReadSize;
@@ -25,6 +25,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Indexer {
     pub published: Arc<ArcSwap<Snapshot>>,
     pub stop: CancellationToken,
+}
+
+/// Lets this thread run only when no other wants to: with a low priority alone it would keep a request that wakes up
+/// waiting for its slice.
+fn give_way() -> Result<(), thread_priority::Error> {
+    #[cfg(target_os = "linux")]
+    return thread_priority::set_thread_priority_and_policy(
+        thread_priority::thread_native_id(),
+        ThreadPriority::Min,
+        thread_priority::ThreadSchedulePolicy::Normal(thread_priority::NormalThreadSchedulePolicy::Idle),
+    );
+    #[cfg(not(target_os = "linux"))]
+    return thread_priority::set_current_thread_priority(ThreadPriority::Min);
 }
 
 /// Where the index of a data file is.
@@ -56,7 +69,7 @@ impl Indexer {
             }
         }
         drop(snapshot);
-        if let Err(error) = set_current_thread_priority(ThreadPriority::Min) {
+        if let Err(error) = give_way() {
             tracing::warn!(?error, "the text indexer runs at the priority of everything else");
         }
         loop {
