@@ -317,7 +317,7 @@ describe("query.querySemanticThreads", () => {
       [where("answer", "isNull"), [yes]],
       [where("messagesCount", "gte", 3), [image, start]],
       [where("messageIds", "arrayContains", message), [start]],
-      [where("languages", "arrayContains", "en"), [rotate]],
+      [where("languages", "arrayContains", "en"), [image, rotate]],
       [where("isOnTopic", "isNotNull"), []],
       [where("question", "in", [yes, start]), [start, yes]],
       [where("properties", "eq", { path: ["plan"], value: "pro" }), [image, rotate]],
