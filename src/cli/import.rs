@@ -22,6 +22,7 @@ const CHUNK_LINES: usize = 4_096;
 const CHUNK_BYTES: usize = 16 << 20;
 /// and loaded, that is, written as one file, in batches of this one.
 const BATCH_ROWS: usize = 65_536;
+const PARSED_AHEAD: usize = 6;
 const BATCH_BYTES: usize = 160 << 20;
 /// Rejected lines that are told one by one; the rest is only counted.
 const REJECTED_SHOWN: u64 = 1_000;
@@ -112,7 +113,8 @@ pub fn import_files(
     let mut report = ImportReport::default();
     let result = std::thread::scope(|scope| {
         let (line_sender, line_receiver) = mpsc::sync_channel::<Vec<Line>>(1);
-        let (parsed_sender, parsed_receiver) = mpsc::sync_channel::<Vec<Parsed>>(1);
+        // While a batch is written, most of the next one is parsed.
+        let (parsed_sender, parsed_receiver) = mpsc::sync_channel::<Vec<Parsed>>(PARSED_AHEAD);
         let reader = scope.spawn(move || read_all(files, &line_sender));
         scope.spawn(move || {
             while let Ok(chunk) = line_receiver.recv() {

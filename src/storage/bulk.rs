@@ -96,6 +96,10 @@ impl BulkLoader {
             .await?;
 
         let mut staged = Staged::begin(&self.state);
+        if snapshot.events.is_empty() && snapshot.feedback.is_empty() {
+            // Nothing to link.
+            staged.conversations.without_references();
+        }
         let mut file_deletions = Vec::new();
         let mut documents = batch.into_iter().zip(prefetched);
         let mut rest = Vec::new();

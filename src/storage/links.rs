@@ -400,7 +400,7 @@ impl FileSnapshot {
 }
 
 impl<R: TableRow> TableSnapshot<R> {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.segments.is_empty()
     }
 

@@ -1,10 +1,11 @@
 //! The way of a document, in its order: [`store`] looks up what a change needs to know, [`committer`] groups changes
 //! into the write-ahead log ([`wal`], [`log_writer`]) and applies them to the memory tail ([`tail`]); [`flush`] writes
-//! the tail to files ([`flatten`], [`columns`], [`parquet_file`], [`index`]) and commits them ([`tables`],
-//! [`table_log`], [`deletion_vector`]). Every read works on one immutable [`snapshot`] ([`rows`] for point reads).
-//! Events and feedback go the same way ([`table_row`]: what all rows have in common) into tables of their own; [`links`]
-//! ties them to their conversations. [`recovery`] opens a store, [`bulk`] loads history past the log, [`durable`] makes
-//! local files durable, [`text_index`] finds texts. [`keys`], [`secret`] and [`categories`] are small objects of their own.
+//! the tail to files ([`flatten`], [`columns`], [`parquet_file`], [`index`]), messages and threads beside their
+//! conversations, and commits them ([`tables`], [`table_log`], [`deletion_vector`]). Every read works on one immutable
+//! [`snapshot`] ([`rows`] for point reads, [`text_index`] for texts). Events and feedback go the same way ([`table_row`]:
+//! what all rows have in common) into tables of their own; [`links`] ties them to their conversations. [`recovery`]
+//! opens a store, [`bulk`] loads history past the log, [`durable`] makes local files durable. [`keys`], [`secret`] and
+//! [`categories`] are small objects of their own.
 
 pub mod bulk;
 pub mod categories;

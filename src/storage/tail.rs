@@ -359,11 +359,23 @@ pub struct TailGroup<R: TableRow = Conversation> {
     sequences: Vec<u64>,
     /// Rows of this group that a later operation of the same group replaced or deleted.
     deleted: RoaringBitmap,
+    with_references: bool,
 }
 
 impl<R: TableRow> TailGroup<R> {
     pub fn begin(tail: &Tail<R>) -> TailGroup<R> {
-        TailGroup { tail: tail.clone(), rows: Vec::new(), sequences: Vec::new(), deleted: RoaringBitmap::new() }
+        TailGroup {
+            tail: tail.clone(),
+            rows: Vec::new(),
+            sequences: Vec::new(),
+            deleted: RoaringBitmap::new(),
+            with_references: true,
+        }
+    }
+
+    /// For a tail that is never asked for references: each message would be put in an ordered set.
+    pub fn without_references(&mut self) {
+        self.with_references = false;
     }
 
     /// The state after the operations staged so far; their rows are not in segments yet.
@@ -389,7 +401,8 @@ impl<R: TableRow> TailGroup<R> {
                 if let Some(external_id) = value.external_id() {
                     active.by_external_id.insert(TailKey::of_external_id(key, external_id), key.id.clone());
                 }
-                for reference in value.references() {
+                let references = if self.with_references { value.references() } else { Vec::new() };
+                for reference in references {
                     let hash = reference.hash(&key.organization_id, &key.project_id);
                     active.by_reference.insert((hash, tail_key.text.clone()));
                 }
@@ -405,7 +418,7 @@ impl<R: TableRow> TailGroup<R> {
 
     /// The tail with the group's rows as a new segment. `bytes` is the group's size in the log.
     pub fn finish(self, bytes: usize, columns: &Arc<Layout>, counters: &mut Counters) -> Tail<R> {
-        let TailGroup { mut tail, rows, sequences, deleted } = self;
+        let TailGroup { mut tail, rows, sequences, deleted, .. } = self;
         tail.active.bytes += bytes;
         if !rows.is_empty() {
             tail.active.rows += rows.len();
