@@ -14,7 +14,7 @@ db.execute("SET threads = 2; SET TimeZone = 'UTC'; SET parquet_metadata_cache = 
 for name in ("conversations", "messages"):
     db.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{store}/{name}/data/*.parquet')")
 
-PAGE = """WITH page AS (SELECT id, "lastMessageTime" AS at FROM conversations {} ORDER BY at DESC, id DESC LIMIT 50)
+PAGE = """WITH page AS (SELECT id, "lastMessageTime" AS latest FROM conversations {} ORDER BY latest DESC, id DESC LIMIT 50)
     SELECT p.id, list(m ORDER BY m.position) FROM page p JOIN messages m ON m."conversationId" = p.id GROUP BY ALL"""
 HAS = 'WHERE id IN (SELECT "conversationId" FROM messages WHERE contains(lower(content), lower($term)))'
 
