@@ -11,8 +11,9 @@ use super::access::Reach;
 use super::gate::{Call, json as json_answer};
 use super::problem::Problem;
 use crate::model::annotation::{Actor, AnnotationChange};
+use crate::model::conversation::Conversation;
 use crate::model::ids::ThreadId;
-use crate::model::thread;
+use crate::model::thread::{self, MAX_ANNOTATION_BYTES, SemanticThread};
 use crate::query::check::check;
 use crate::query::view;
 
@@ -28,7 +29,13 @@ pub async fn annotate(services: &Services, call: &mut Call) -> Result<Response, 
     let change = AnnotationChange { thread: Some((ThreadId::new(id.as_str()), update)), ..AnnotationChange::default() };
     // One of them has it; the others stay as they are.
     for key in services.store.snapshot().find_by_thread(&organization, project.as_ref(), &id).await? {
-        services.store.annotate(&key, &change, &Actor::default()).await?;
+        let Some(now) = services.store.annotate(&key, &change, &Actor::default()).await? else { continue };
+        let mut threads = SemanticThread::text_hashes(&now);
+        if threads.any(|(thread, _)| thread.as_str() == id) && !has(&now, &id, &change) {
+            return Err(Problem::unprocessable(format!(
+                "the threads of this conversation would have more than {MAX_ANNOTATION_BYTES} bytes of annotations"
+            )));
+        }
     }
 
     let request = json!({"where": {"condition": {"field": "id", "operator": "eq", "value": id}}});
@@ -48,6 +55,13 @@ struct Answer {
 #[derive(Deserialize)]
 struct Data {
     result: Vec<Box<RawValue>>,
+}
+
+/// Whether the thread is as the change makes it.
+fn has(conversation: &Conversation, thread: &str, change: &AnnotationChange) -> bool {
+    let Some((_, update)) = &change.thread else { return true };
+    let found = conversation.annotations.threads.get(thread);
+    found.map_or(update.values().all(Option::is_none), |found| found.has(update))
 }
 
 fn unknown() -> Problem {

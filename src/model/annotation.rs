@@ -6,7 +6,7 @@ use super::conversation::{Conversation, RawJson};
 use super::decimal;
 use super::ids::{EpochMillis, MessageId, ThreadId};
 use super::raw;
-use super::thread::{AnnotationUpdate, SemanticThread};
+use super::thread::{AnnotationUpdate, MAX_ANNOTATION_BYTES, SemanticThread, ThreadAnnotations};
 
 /// What `state` reads as until it is set (contract A3, Part B).
 pub const UNSET_STATE: &str = "no";
@@ -138,9 +138,16 @@ impl AnnotationChange {
             updated_at = updated_at.max(now);
         }
         if let Some((id, update)) = &self.thread
-            && let Some(thread) = SemanticThread::derive(conversation).into_iter().find(|thread| thread.id == *id)
+            && let Some((_, hash)) = SemanticThread::text_hashes(conversation).find(|(thread, _)| thread == id)
         {
-            annotations.threads.insert(id.clone(), thread.annotated(update, now));
+            let before = annotations.threads.get(id).filter(|before| before.text_hash == hash);
+            if !before.unwrap_or(&ThreadAnnotations::default()).has(update) {
+                let after = ThreadAnnotations::after(before, hash, update, now);
+                annotations.threads.insert(id.clone(), after);
+            }
+            if annotations.threads.values().map(ThreadAnnotations::text_bytes).sum::<usize>() > MAX_ANNOTATION_BYTES {
+                annotations.threads.clone_from(&conversation.annotations.threads);
+            }
         }
         if annotations == conversation.annotations {
             return None;

@@ -227,6 +227,7 @@ impl Conversation {
                 + length(&message.links)
                 + length(&message.tool_calls)
         });
-        256 + length(&self.properties) + length(&self.user_properties) + messages.sum::<usize>()
+        let annotations = self.annotations.threads.values().map(ThreadAnnotations::text_bytes).sum::<usize>();
+        256 + length(&self.properties) + length(&self.user_properties) + annotations + messages.sum::<usize>()
     }
 }

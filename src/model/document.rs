@@ -146,7 +146,7 @@ pub fn from_json(value: Json) -> Result<Document, DocumentError> {
         Some("public") => Some(Visibility::Public),
         Some(other) => return Err(not_allowed(visibility_path, other, "private, public")),
     };
-    Ok(Document {
+    let document = Document {
         id: id_text(id, root.key("id"), true)?,
         external_id: id_text(external_id, root.key("externalId"), true)?,
         external_url: string(external_url, root.key("externalUrl"))?,
@@ -165,8 +165,31 @@ pub fn from_json(value: Json) -> Result<Document, DocumentError> {
         tags: string_list(tags, root.key("tags"))?,
         visibility,
         messages: self::messages(messages, conversation_type, root.key("messages"))?,
-    })
+    };
+    check_threads(&document, root.key("messages"))?;
+    Ok(document)
 }
+
+/// Each thread of a conversation shows its properties (contract A4), so what they have together is limited.
+fn check_threads(document: &Document, path: Path<'_>) -> Result<(), DocumentError> {
+    let mut before = "";
+    let mut questions = 0_usize;
+    for message in &document.messages {
+        questions += usize::from(message.role == "user" && before != "user");
+        before = &message.role;
+    }
+    let both = [&document.properties, &document.user_properties].into_iter().flatten();
+    let bytes: usize = both.map(|raw| raw.get().len()).sum();
+    if questions.saturating_mul(bytes) > MAX_THREAD_PROPERTY_BYTES {
+        return Err(path.error(format!(
+            "{questions} questions given with {bytes} bytes of properties and userProperties; allowed: \
+             {MAX_THREAD_PROPERTY_BYTES} bytes for all questions together"
+        )));
+    }
+    Ok(())
+}
+
+const MAX_THREAD_PROPERTY_BYTES: usize = 32 << 20;
 
 fn messages(
     value: Option<Json>,

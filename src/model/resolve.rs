@@ -6,7 +6,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::conversation::{Annotations, Conversation, Message, RawJson};
 use super::document::{Document, DocumentMessage};
-use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use super::ids::{
+    ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
+};
 use super::thread::SemanticThread;
 
 /// In whose name a document is logged: the key's, or what an `org` key's document names.
@@ -120,11 +122,8 @@ pub fn resolve(
     };
     if !conversation.annotations.threads.is_empty() {
         // What is said of a thread holds as long as its question and answer stay the same (contract A4).
-        let threads = SemanticThread::derive(&conversation).into_iter();
-        conversation.annotations.threads = threads
-            .filter(|thread| thread.annotations.updated_at.is_some())
-            .map(|thread| (thread.id, thread.annotations))
-            .collect();
+        let now: HashMap<ThreadId, u64> = SemanticThread::text_hashes(&conversation).collect();
+        conversation.annotations.threads.retain(|id, annotations| now.get(id) == Some(&annotations.text_hash));
     }
     conversation
 }

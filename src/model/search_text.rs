@@ -65,12 +65,17 @@ pub fn user_name(properties: &RawJson, name: &str) -> String {
     raw::text_at(properties.get(), &[name.to_owned()]).map(|text| text.into_owned()).unwrap_or_default()
 }
 
-/// Case away, character by character: to upper case and then to lower, so that `ß`, `ſ` and `ς` meet `SS`, `S` and `Σ`.
+/// Case away, character by character: to lower case (for `ẞ`), to upper and to lower again, so that `ß`, `ſ` and `ς` meet
+/// `SS`, `S` and `Σ`.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.chars().flat_map(folded).collect()
+}
+
+fn folded(character: char) -> impl Iterator<Item = char> {
+    character.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
 fn fold_into(text: &str, out: &mut Vec<u8>) {
@@ -81,7 +86,7 @@ fn fold_into(text: &str, out: &mut Vec<u8>) {
         let (others, after) = others.split_at(end);
         append_lower(ascii, out);
         let mut buffer = [0; 4];
-        for folded in others.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
+        for folded in others.chars().flat_map(folded) {
             out.extend_from_slice(folded.encode_utf8(&mut buffer).as_bytes());
         }
         rest = after;
@@ -102,6 +107,8 @@ mod tests {
         for (text, term) in [
             ("Hello", "hELLO"),
             ("STRASSE", "straße"),
+            ("STRAẞE", "straße"),
+            ("Strasse", "ẞ"),
             ("straße", "STRASSE"),
             ("ΟΔΟΣ", "οδος"),
             ("οδος", "ΟΔΟΣ"),

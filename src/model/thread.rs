@@ -5,12 +5,12 @@
 //! order of the document. Texts of role `system` are neither. What stands before the first question is in no thread.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::conversation::{Conversation, Message, RawJson};
+use super::conversation::{Conversation, Message};
 use super::document::{self, DocumentError, Path};
 use super::ids::{
     ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, key_hash, lookup_hash,
@@ -84,8 +84,8 @@ pub struct SemanticThread {
     pub updated_at: EpochMillis,
     /// Whether it is the conversation's first thread.
     pub is_initial: bool,
-    pub properties: Option<RawJson>,
-    pub user_properties: Option<RawJson>,
+    /// Shared: it has the properties, and may have thousands of threads.
+    pub conversation: Arc<Conversation>,
     pub annotations: ThreadAnnotations,
     /// Detected when a column needs it.
     languages: OnceLock<Option<Vec<String>>>,
@@ -93,7 +93,7 @@ pub struct SemanticThread {
 
 impl SemanticThread {
     /// The threads of a conversation, in its order.
-    pub fn derive(conversation: &Conversation) -> Vec<SemanticThread> {
+    pub fn derive(conversation: &Arc<Conversation>) -> Vec<SemanticThread> {
         let parts = Parts { messages: &conversation.messages }.enumerate();
         parts.filter_map(|(place, part)| thread(conversation, &part, place == 0)).collect()
     }
@@ -103,14 +103,12 @@ impl SemanticThread {
         Parts { messages: &conversation.messages }.count()
     }
 
-    /// Of question and answer.
-    pub fn text_hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
-        for text in [&self.question, &self.answer] {
-            hash.update(&text.as_ref().map_or(0, |text| text.len() as u64 + 1).to_le_bytes());
-            hash.update(text.as_deref().unwrap_or_default().as_bytes());
-        }
-        hash.digest()
+    /// Their ids and hashes of question and answer.
+    pub fn text_hashes(conversation: &Conversation) -> impl Iterator<Item = (ThreadId, u64)> {
+        let parts = Parts { messages: &conversation.messages };
+        parts.filter_map(|part| {
+            Some((thread_id(conversation, part.named()?), text_hash(&part.question_text(), &part.answer_text())))
+        })
     }
 
     /// Of the conversation or of the annotations, whichever is later.
@@ -151,18 +149,44 @@ impl SemanticThread {
     pub fn question_length(&self) -> Option<i64> {
         self.question.as_ref().map(|question| question.chars().count() as i64)
     }
+}
 
-    /// Its annotations after an update.
-    pub fn annotated(&self, update: &AnnotationUpdate, now: EpochMillis) -> ThreadAnnotations {
-        let mut annotations = self.annotations.clone();
+impl ThreadAnnotations {
+    /// What holds of a thread after an update.
+    pub fn after(before: Option<&Self>, text_hash: u64, update: &AnnotationUpdate, now: EpochMillis) -> Self {
+        let mut values = before.map(|before| before.values.clone()).unwrap_or_default();
         for (name, value) in update {
             match value {
-                Some(value) => annotations.values.insert(name.clone(), value.clone()),
-                None => annotations.values.remove(name),
+                Some(value) => values.insert(name.clone(), value.clone()),
+                None => values.remove(name),
             };
         }
-        ThreadAnnotations { text_hash: self.text_hash(), updated_at: Some(now), ..annotations }
+        Self { text_hash, values, updated_at: Some(now) }
     }
+
+    /// Whether an update changes nothing.
+    pub fn has(&self, update: &AnnotationUpdate) -> bool {
+        update.iter().all(|(name, value)| self.values.get(name) == value.as_ref())
+    }
+
+    /// Of the texts.
+    pub fn text_bytes(&self) -> usize {
+        let value = |value: &AnnotationValue| match value {
+            AnnotationValue::Flag(_) => 1,
+            AnnotationValue::Text(text) => text.len(),
+            AnnotationValue::List(texts) => texts.iter().map(|text| text.len() + 3).sum(),
+        };
+        64 + self.values.iter().map(|(name, one)| name.len() + value(one)).sum::<usize>()
+    }
+}
+
+fn text_hash(question: &Option<String>, answer: &Option<String>) -> u64 {
+    let mut hash = Xxh3::new();
+    for text in [question, answer] {
+        hash.update(&text.as_ref().map_or(0, |text| text.len() as u64 + 1).to_le_bytes());
+        hash.update(text.as_deref().unwrap_or_default().as_bytes());
+    }
+    hash.digest()
 }
 
 /// The messages of one thread.
@@ -176,6 +200,14 @@ impl<'a> Part<'a> {
     /// the last of the question.
     fn named(&self) -> Option<&'a Message> {
         self.answer.iter().find(is_answer).or_else(|| self.question.last())
+    }
+
+    fn question_text(&self) -> Option<String> {
+        joined(self.question.iter())
+    }
+
+    fn answer_text(&self) -> Option<String> {
+        joined(self.answer.iter().filter(is_answer))
     }
 }
 
@@ -208,7 +240,7 @@ fn is_answer(message: &&Message) -> bool {
 }
 
 /// `None` only of no messages.
-fn thread(conversation: &Conversation, part: &Part<'_>, is_initial: bool) -> Option<SemanticThread> {
+fn thread(conversation: &Arc<Conversation>, part: &Part<'_>, is_initial: bool) -> Option<SemanticThread> {
     let messages = || part.question.iter().chain(part.answer);
     let times = || messages().map(|message| conversation.message_time(message));
     let mut thread = SemanticThread {
@@ -217,20 +249,19 @@ fn thread(conversation: &Conversation, part: &Part<'_>, is_initial: bool) -> Opt
         id: thread_id(conversation, part.named()?),
         conversation_id: conversation.id.clone(),
         integration_id: conversation.integration_id.clone(),
-        question: joined(part.question.iter()),
-        answer: joined(part.answer.iter().filter(is_answer)),
+        question: part.question_text(),
+        answer: part.answer_text(),
         message_ids: messages().map(|message| message.id.as_str().to_owned()).collect(),
         first_message_time: times().min()?,
         last_message_time: times().max()?,
         updated_at: conversation.updated_at,
         is_initial,
-        properties: conversation.properties.clone(),
-        user_properties: conversation.user_properties.clone(),
+        conversation: conversation.clone(),
         annotations: ThreadAnnotations::default(),
         languages: OnceLock::new(),
     };
     if let Some(annotations) = conversation.annotations.threads.get(&thread.id)
-        && annotations.text_hash == thread.text_hash()
+        && annotations.text_hash == text_hash(&thread.question, &thread.answer)
     {
         thread.annotations = annotations.clone();
     }
@@ -256,9 +287,17 @@ fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
+/// What one update may say.
+pub const MAX_UPDATE_BYTES: usize = 16 << 10;
+/// What is kept of all threads of a conversation; it is written anew with each change of one.
+pub const MAX_ANNOTATION_BYTES: usize = 1 << 20;
+
 /// Parses and validates the body of `PATCH /semantic-threads/{id}`.
 pub fn parse_update(body: &[u8]) -> Result<AnnotationUpdate, DocumentError> {
     let root = Path::Root;
+    if body.len() > MAX_UPDATE_BYTES {
+        return Err(root.error(format!("{} bytes given, at most {MAX_UPDATE_BYTES} are allowed", body.len())));
+    }
     let members = match document::parse_body(body)? {
         Json::Object(members) => members,
         other => return Err(document::wrong_kind(root, &other, "an object")),
@@ -296,7 +335,7 @@ mod tests {
     use crate::storage::flatten::test_support;
 
     /// Messages as `role:text`, numbered `m0`, `m1` and so on.
-    fn conversation(messages: &[&str]) -> Conversation {
+    fn conversation(messages: &[&str]) -> Arc<Conversation> {
         let mut conversation = test_support::conversation(1, Some(r#"{"plan":"pro"}"#), None);
         let template = test_support::message(0, None);
         conversation.messages = messages
@@ -313,7 +352,7 @@ mod tests {
                 }
             })
             .collect();
-        conversation
+        Arc::new(conversation)
     }
 
     fn shown(messages: &[&str]) -> Vec<(Option<String>, Option<String>, String)> {
@@ -344,7 +383,7 @@ mod tests {
 
     #[test]
     fn ids_are_of_the_conversation_and_the_answer() {
-        let ids = |conversation: &Conversation| -> Vec<ThreadId> {
+        let ids = |conversation: &Arc<Conversation>| -> Vec<ThreadId> {
             SemanticThread::derive(conversation).into_iter().map(|thread| thread.id).collect()
         };
         let one = conversation(&["user:a?", "assistant:b"]);
@@ -355,7 +394,7 @@ mod tests {
         assert_eq!(ids(&open), ids(&waiting));
         assert_ne!(ids(&open), ids(&one));
         let mut elsewhere = one.clone();
-        elsewhere.project_id = ProjectId::new("elsewhere");
+        Arc::make_mut(&mut elsewhere).project_id = ProjectId::new("elsewhere");
         assert_ne!(ids(&elsewhere), ids(&one));
     }
 
@@ -373,13 +412,19 @@ mod tests {
             let found = parse_update(body.as_bytes()).err();
             assert_eq!(found.as_ref().map(|error| error.path.as_str()), refused, "{body}: {found:?}");
         }
-        let mut thread = SemanticThread::derive(&conversation(&["user:a?"])).remove(0);
         let set = parse_update(br#"{"isClear":true,"subject":"keys"}"#).unwrap();
         let cleared = parse_update(br#"{"isClear":null}"#).unwrap();
-        thread.annotations = thread.annotated(&set, EpochMillis(1));
-        thread.annotations = thread.annotated(&cleared, EpochMillis(i64::MAX));
+        let mut conversation = conversation(&["user:a?"]);
+        let (id, hash) = SemanticThread::text_hashes(&conversation).next().unwrap();
+        let first = ThreadAnnotations::after(None, hash, &set, EpochMillis(1));
+        assert!(first.has(&set) && !first.has(&cleared) && first.has(&AnnotationUpdate::new()));
+        let second = ThreadAnnotations::after(Some(&first), hash, &cleared, EpochMillis(i64::MAX));
+        Arc::make_mut(&mut conversation).annotations.threads.insert(id, second);
+        let thread = SemanticThread::derive(&conversation).remove(0);
         assert_eq!((thread.flag("isClear"), thread.text("subject")), (None, Some("keys")));
         assert_eq!(thread.last_updated(), EpochMillis(i64::MAX));
+        let long = format!(r#"{{"subject":"{}"}}"#, "a".repeat(MAX_UPDATE_BYTES));
+        assert!(parse_update(long.as_bytes()).is_err());
     }
 
     #[test]
@@ -390,6 +435,6 @@ mod tests {
         assert_eq!((first.is_initial, second.is_initial), (true, false));
         assert_eq!((first.question_length(), first.languages()), (Some(5), None));
         assert_eq!((first.first_message_time, first.last_message_time), (EpochMillis(0), EpochMillis(1_000)));
-        assert_eq!(first.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
+        assert_eq!(first.conversation.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
     }
 }

@@ -78,6 +78,8 @@ pub struct Annotate {
     pub change: AnnotationChange,
     /// Targets that this caller may not see are left out.
     pub actor: Actor,
+    /// About what the targets' rows have.
+    pub bytes: usize,
 }
 
 pub struct Target {
@@ -98,10 +100,7 @@ impl Change {
         match self {
             Change::Log { bytes, .. } | Change::LogEvent { bytes, .. } | Change::LogFeedback { bytes, .. } => *bytes,
             Change::Delete { .. } | Change::DeleteFeedback { .. } => 0,
-            Change::Annotate(annotate) => {
-                let stored = annotate.targets.iter().filter_map(|target| target.stored.as_ref());
-                stored.map(|stored| stored.conversation.text_bytes()).sum()
-            }
+            Change::Annotate(annotate) => annotate.bytes,
         }
     }
 }

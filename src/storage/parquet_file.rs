@@ -210,10 +210,17 @@ pub async fn write_siblings(
         }
         let write = move |sink| {
             let mut writer = RowsWriter::new(sink, &columns)?;
-            for part in conversations.chunks(DERIVED_AT_ONCE) {
-                let threads = part.iter().flat_map(|conversation| SemanticThread::derive(conversation));
-                writer.write(&threads.map(Arc::new).collect::<Vec<_>>())?;
+            let mut threads = Vec::new();
+            let mut bytes = 0;
+            for conversation in conversations.iter() {
+                bytes += conversation.text_bytes();
+                threads.extend(SemanticThread::derive(conversation).into_iter().map(Arc::new));
+                if bytes >= DERIVED_BYTES {
+                    writer.write(&std::mem::take(&mut threads))?;
+                    bytes = 0;
+                }
             }
+            writer.write(&threads)?;
             writer.finish()
         };
         upload(store, paths.threads, write).await.map(Some)
@@ -222,8 +229,8 @@ pub async fn write_siblings(
     Ok(WrittenSiblings { conversations: conversations?, messages: messages?, threads: threads? })
 }
 
-/// Conversations whose threads are in memory at once: each may be 2 MB.
-const DERIVED_AT_ONCE: usize = 64;
+/// Of the conversations whose threads are in memory at once.
+const DERIVED_BYTES: usize = 1 << 20;
 
 /// The one file of a flush of a table without siblings.
 pub async fn write_rows<R: FlatRow>(

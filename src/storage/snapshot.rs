@@ -222,7 +222,7 @@ impl ScannedSegment for ThreadsOf<'_> {
         if let Some(flat) = self.segment.threads.get() {
             return Ok(flat);
         }
-        let threads = self.segment.rows.iter().flat_map(|conversation| SemanticThread::derive(conversation));
+        let threads = self.segment.rows.iter().flat_map(SemanticThread::derive);
         let flat = flatten(&threads.map(Arc::new).collect::<Vec<_>>(), &self.segment.columns)?;
         Ok(self.segment.threads.get_or_init(|| flat))
     }
@@ -255,18 +255,30 @@ impl Snapshot {
     }
 
     pub fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
-        fn scanned<R: TableRow>(segments: &[SegmentSnapshot<R>]) -> Vec<Box<dyn ScannedSegment + '_>> {
-            segments.iter().map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
+        self.segments_where(table, |_| true)
+    }
+
+    /// The one of this number.
+    pub fn segment_of(&self, table: Table, number: u32) -> Option<Box<dyn ScannedSegment + '_>> {
+        self.segments_where(table, |one| one == number).pop()
+    }
+
+    fn segments_where(&self, table: Table, wanted: impl Fn(u32) -> bool) -> Vec<Box<dyn ScannedSegment + '_>> {
+        fn scanned<R: TableRow>(
+            segments: &[SegmentSnapshot<R>],
+            wanted: impl Fn(u32) -> bool,
+        ) -> Vec<Box<dyn ScannedSegment + '_>> {
+            let segments = segments.iter().filter(|one| wanted(one.segment.number));
+            segments.map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
         }
         match table {
-            Table::Conversations => scanned(&self.segments),
-            Table::Events => scanned(&self.events.segments),
-            Table::Feedback => scanned(&self.feedback.segments),
-            Table::SemanticThreads => self
-                .segments
-                .iter()
-                .map(|entry| Box::new(ThreadsOf::new(entry)) as Box<dyn ScannedSegment + '_>)
-                .collect(),
+            Table::Conversations => scanned(&self.segments, wanted),
+            Table::Events => scanned(&self.events.segments, wanted),
+            Table::Feedback => scanned(&self.feedback.segments, wanted),
+            Table::SemanticThreads => {
+                let segments = self.segments.iter().filter(|one| wanted(one.segment.number));
+                segments.map(|entry| Box::new(ThreadsOf::new(entry)) as Box<dyn ScannedSegment + '_>).collect()
+            }
         }
     }
 }

@@ -269,6 +269,7 @@ impl Store {
             let snapshot = self.snapshot();
             self.check_room(&snapshot)?;
             let mut target = Target { key: key.clone(), stored: None };
+            let mut bytes = snapshot.tail.live(key).map_or(0, |row| row.value.text_bytes());
             if snapshot.tail.get(key).is_none() {
                 let hits = snapshot
                     .file_hits(&key.organization_id, Some(&key.project_id), Lookup::Id(key.id.as_str()))
@@ -276,9 +277,10 @@ impl Store {
                 let Some((entry, hit)) = hits.into_iter().next() else { return Ok(None) };
                 let (source, row) = (hit.source, hit.row);
                 let conversation = entry.read_whole(&self.object_store, hit).await?;
+                bytes = conversation.text_bytes();
                 target.stored = Some(StoredRow { source, row, conversation });
             }
-            let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone() };
+            let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone(), bytes };
             match self.submit_annotate(annotate, snapshot.flush_generation).await? {
                 Some(found) => return Ok(found.into_iter().next()),
                 None => continue,
@@ -309,7 +311,7 @@ impl Store {
                 return Ok(BulkOutcome::TooLarge);
             }
         }
-        let annotate = Annotate { targets, change: change.clone(), actor: actor.clone() };
+        let annotate = Annotate { targets, change: change.clone(), actor: actor.clone(), bytes };
         Ok(match self.submit_annotate(annotate, snapshot.flush_generation).await? {
             Some(found) => BulkOutcome::Changed(found.len()),
             None => BulkOutcome::Stale,

@@ -24,6 +24,11 @@ use crate::model::thread::SemanticThread;
 pub trait FlatRow: Send + Sync + 'static {
     fn json(&self, field: JsonField) -> Option<&RawJson>;
 
+    /// Of plain columns whose values may be as long as JSON.
+    fn text_bytes(&self) -> [usize; 2] {
+        [0; 2]
+    }
+
     /// The columns that every file has, `_row` last.
     fn plain_fields() -> Vec<Field>;
 
@@ -218,10 +223,14 @@ impl TableRow for Feedback {
 impl FlatRow for SemanticThread {
     fn json(&self, field: JsonField) -> Option<&RawJson> {
         match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Properties => self.conversation.properties.as_ref(),
+            JsonField::UserProperties => self.conversation.user_properties.as_ref(),
             JsonField::Reasons | JsonField::Sources => None,
         }
+    }
+
+    fn text_bytes(&self) -> [usize; 2] {
+        [&self.question, &self.answer].map(|text| text.as_ref().map_or(0, String::len))
     }
 
     fn plain_fields() -> Vec<Field> {

@@ -114,6 +114,9 @@ pub fn encode(header: &WalHeader, operations: &[Vec<u8>]) -> Result<Bytes, WalEr
         }
         plain.push(b'\n');
     }
+    if plain.len() as u64 > MAX_PLAIN_BYTES {
+        return Err(WalError::Malformed(format!("{} bytes, {MAX_PLAIN_BYTES} are allowed", plain.len())));
+    }
     let body = zstd::bulk::compress(&plain, ZSTD_LEVEL).map_err(|error| WalError::Malformed(error.to_string()))?;
     let lengths = Lengths { compressed: body.len() as u64, plain: plain.len() as u64 };
     let mut object = Vec::with_capacity(HEAD_BYTES + body.len());

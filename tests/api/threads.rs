@@ -176,3 +176,76 @@ fn annotations_are_set_kept_and_cleared() {
     let web = site.key("web", "acme", Some("elsewhere"), &["query"]);
     site.refused(403, "PATCH", &path, &web, Some("{}"));
 }
+
+#[test]
+fn annotations_are_limited_and_no_change_is_none() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    let turns: Vec<Value> = (0..80)
+        .flat_map(|n| {
+            [
+                json!({"role": "user", "content": format!("Question {n}?")}),
+                json!({"role": "assistant", "content": "Yes."}),
+            ]
+        })
+        .collect();
+    site.log(&key, &json!({"id": "c", "type": "openai", "messages": turns}).to_string());
+    let threads = all(&site, &key);
+    assert_eq!(threads.len(), 80);
+    let path = |thread: &Value| format!("/semantic-threads/{}", thread["id"].as_str().expect("an id"));
+    let first = path(&threads[0]);
+    let unset = site.ok("PATCH", &first, &key, Some(r#"{"subject":null}"#)).json();
+    assert_eq!(unset, threads[0]);
+    let set = site.ok("PATCH", &first, &key, Some(r#"{"subject":"keys"}"#)).json();
+    for same in ["{}", r#"{"subject":"keys"}"#, r#"{"category":null}"#] {
+        assert_eq!(site.ok("PATCH", &first, &key, Some(same)).json(), set, "{same}");
+    }
+    let text = |length: usize| json!({"gapSummary": "a".repeat(length)}).to_string();
+    let refused = site.refused(422, "PATCH", &first, &key, Some(&text(16 << 10)));
+    assert!(refused.contains("16384"), "{refused}");
+    // What all threads of a conversation have together is limited too.
+    let statuses: Vec<u16> =
+        threads.iter().map(|thread| site.send("PATCH", &path(thread), &key, Some(&text(16_000))).status).collect();
+    let taken = statuses.iter().take_while(|status| **status == 200).count();
+    assert!((60..70).contains(&taken), "{statuses:?}");
+    assert!(statuses.iter().skip(taken).all(|status| *status == 422), "{statuses:?}");
+    let shown = all(&site, &key).iter().filter(|thread| !thread["gapSummary"].is_null()).count();
+    assert_eq!(shown, taken);
+}
+
+/// Each thread shows the properties of its conversation.
+#[test]
+fn threads_times_properties_is_limited() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    let document = |questions: usize| {
+        let turns: Vec<Value> = (0..questions).flat_map(|_| [json!({"role": "user"}), json!({"role": "a"})]).collect();
+        let long = "x".repeat(1 << 20);
+        json!({"id": "c", "type": "support_ticket", "properties": {"long": long}, "messages": turns}).to_string()
+    };
+    site.log(&key, &document(30));
+    assert_eq!(all(&site, &key).len(), 30);
+    let refused = site.refused(422, "POST", "/conversations", &key, Some(&document(40)));
+    assert!(refused.contains("messages: 40 questions"), "{refused}");
+}
+
+/// A file of threads none of which is deleted stays as it is: readers of the table take an entry that is removed and
+/// added in one commit for removed.
+#[test]
+fn a_deleted_conversation_without_threads_changes_no_file_of_threads() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    site.log(&key, &conversation("c", &TWO));
+    site.log(&key, r#"{"id":"silent","type":"openai","messages":[{"role":"assistant","content":"Hello."}]}"#);
+    site.restart();
+    site.ok("DELETE", "/conversations/silent", &key, None);
+    site.restart();
+    let log = site.store().join("semantic_threads/_delta_log");
+    let commits = std::fs::read_dir(log).expect("the log").map(|entry| entry.expect("an entry").path());
+    let text: String = commits
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| std::fs::read_to_string(path).expect("a commit"))
+        .collect();
+    assert_eq!((text.matches("\"add\":").count(), text.matches("\"remove\":").count()), (1, 0), "{text}");
+    assert_eq!(all(&site, &key).len(), 2);
+}

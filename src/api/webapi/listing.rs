@@ -39,6 +39,7 @@ const SCAN_GROWTH: usize = 8;
 const MAX_SCAN_ROWS: usize = 20_000;
 /// Of these, checked between two looks at the clock.
 const CHECKED_ROWS: usize = 1_024;
+const MAX_CHECKED_AT_ONCE: usize = 4;
 const SCAN_TIME: Duration = Duration::from_secs(20);
 const SCAN_WAIT: Duration = Duration::from_secs(10);
 
@@ -310,7 +311,8 @@ impl Rows<'_> {
 
     /// Whether each of these passes.
     async fn check(&self, rows: &[RowAddress], check: &Check) -> Result<Vec<bool>, Problem> {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        // Each part may have some conversations in memory.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_CHECKED_AT_ONCE));
         let parts = rows.chunks(rows.len().div_ceil(cores).max(1)).map(|part| {
             let (snapshot, part, check) = (Arc::clone(&self.snapshot), part.to_vec(), check.clone());
             self.services.engine.decode(async move { check.pass(&snapshot, &part).await })

@@ -268,14 +268,17 @@ fn flat_batch(segment: &dyn ScannedSegment) -> Result<&FlatBatch> {
 /// the longest texts stays within [`BATCH_JSON_BYTES`]. DataFusion's memory pool does not count what streams through.
 pub fn batch_size(snapshot: &Snapshot, table: Table, columns: &[ScanColumn], most: usize) -> usize {
     let longest = |layout: &Layout| {
-        let reads_json = columns
-            .iter()
-            .any(|column| matches!(column, ScanColumn::Whole(_)) || resolve::resolve(layout, column).reads_json());
+        let reads_json = columns.iter().any(|column| is_long(column) || resolve::resolve(layout, column).reads_json());
         if reads_json { layout.max_json_bytes } else { 0 }
     };
     // Segments are in memory as they are.
     let longest = snapshot.files_of(table).iter().map(|file| longest(&file.file.layout)).max().unwrap_or(0).max(1);
     usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
+}
+
+/// Whether values may be as long as a document.
+fn is_long(column: &ScanColumn) -> bool {
+    matches!(column, ScanColumn::Whole(_) | ScanColumn::Plain("question" | "answer"))
 }
 
 const BATCH_JSON_BYTES: u64 = 64 << 20;

@@ -16,7 +16,7 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use super::files::DataFileReader;
 use super::flat_batch;
-use crate::storage::snapshot::{DataFile, RowAddress, Snapshot, Table};
+use crate::storage::snapshot::{DataFile, FileSnapshot, RowAddress, Snapshot, Table};
 
 /// Bytes that a chunk is planned to have.
 const CHUNK_BYTES: u64 = 32 << 20;
@@ -31,6 +31,7 @@ pub struct RowReader {
     snapshot: Arc<Snapshot>,
     table: Table,
     columns: Vec<&'static str>,
+    files: Arc<Vec<FileSnapshot>>,
     /// Rows of the next chunk; learned from the ones before.
     rows: Option<usize>,
     /// By file number.
@@ -42,7 +43,8 @@ struct TooLarge;
 
 impl RowReader {
     pub fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Self {
-        Self { snapshot, table, columns, rows: None, metadata: Mutex::default() }
+        let files = snapshot.files_of(table);
+        Self { snapshot, table, columns, files, rows: None, metadata: Mutex::default() }
     }
 
     /// Reads the first of the given rows, as many as fit in a chunk and at least one.
@@ -104,11 +106,10 @@ impl RowReader {
 
     /// `rows` are sorted and distinct. `None` once the budget of bytes is used up.
     async fn read_source(&self, source: u32, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
-        if let Some(file) = self.snapshot.files_of(self.table).iter().find(|file| file.file.number == source) {
+        if let Some(file) = self.files.iter().find(|file| file.file.number == source) {
             return self.read_file(&file.file, rows, budget).await;
         }
-        let segments = self.snapshot.segments_of(self.table);
-        let Some(segment) = segments.into_iter().find(|one| one.number() == source) else {
+        let Some(segment) = self.snapshot.segment_of(self.table, source) else {
             return datafusion::common::internal_err!("the snapshot has no rows of source {source}");
         };
         let flat = flat_batch(segment.as_ref())?;

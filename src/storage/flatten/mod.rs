@@ -139,17 +139,19 @@ pub fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -
     chunks
 }
 
-/// Bytes of the JSON fields.
+/// Bytes of the JSON fields and of what is as long.
 pub fn json_bytes<R: FlatRow>(row: &R) -> usize {
-    JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len()).sum()
+    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
+    json.chain(row.text_bytes()).sum()
 }
 
 const JSON_FIELDS: [JsonField; 4] =
     [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
 
-/// Bytes of the longest JSON field.
+/// Bytes of the longest of these.
 fn longest_json<R: FlatRow>(row: &R) -> u64 {
-    JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len() as u64).max().unwrap_or(0)
+    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
+    json.chain(row.text_bytes()).max().unwrap_or(0) as u64
 }
 
 /// The name of the text column beside a number column; differs from every other name if the number column's does.

@@ -145,8 +145,8 @@ pub fn thread_arrays(threads: &[Arc<SemanticThread>]) -> Vec<ArrayRef> {
         AnnotationKind::Text => rows.nullable_text(|t| t.text(name)),
         AnnotationKind::List => rows.lists(|t| t.list(name)),
     }));
-    arrays.push(rows.nullable_text(|t| t.properties.as_ref().map(|raw| raw.get())));
-    arrays.push(rows.nullable_text(|t| t.user_properties.as_ref().map(|raw| raw.get())));
+    arrays.push(rows.nullable_text(|t| t.conversation.properties.as_ref().map(|raw| raw.get())));
+    arrays.push(rows.nullable_text(|t| t.conversation.user_properties.as_ref().map(|raw| raw.get())));
     arrays
 }
 

@@ -256,6 +256,10 @@ impl Tables {
                 messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path)))?;
             let threads = entry.file.threads.as_ref();
             let threads = threads.map(|threads| (&threads.file.path, threads.rows_of(&entry.deleted)));
+            // A file may be replaced only by itself with another vector; what is deleted may have no threads.
+            let before = committed.get(&number).zip(entry.file.threads.as_ref());
+            let before = before.map(|(before, threads)| threads.rows_of(before)).unwrap_or_default();
+            let threads = threads.filter(|(_, rows)| *rows != before);
             let replaced = [
                 Some((&self.conversations, &entry.file.path, &*entry.deleted, &mut of_conversations)),
                 Some((&self.messages, &messages.path, &message_rows, &mut of_messages)),

@@ -4,7 +4,7 @@
 //! header (64 bytes: magic, counts, checksum of header and block table)
 //! block table: first row u32, bytes u32, place u64 of each block, and a last entry
 //! directory: where each bucket's rows start, u64, and where the last end
-//! rows of each bucket: checksum u32, Roaring bitmap; nothing where it has none
+//! rows of each bucket: checksum u32, Roaring bitmap; without rows the checksum alone
 //! blocks: zstd of the folded texts of some rows, behind where each ends (u32)
 //! ```
 //! Integers are little-endian. Block table and header are read once and kept, some two bytes a row; everything else is
@@ -139,14 +139,15 @@ impl TextIndexBuilder {
         let mut postings = Vec::new();
         for (bucket, rows) in self.buckets.iter_mut().enumerate() {
             directory.extend_from_slice(&(postings.len() as u64).to_le_bytes());
+            let mut bitmap = Vec::new();
             if !rows.is_empty() {
                 rows.optimize();
-                let mut bitmap = Vec::with_capacity(rows.serialized_size());
+                bitmap.reserve(rows.serialized_size());
                 rows.serialize_into(&mut bitmap).map_err(TextIndexError::Compress)?;
-                postings.extend_from_slice(&checksum(&bitmap, bucket as u64).to_le_bytes());
-                postings.append(&mut bitmap);
                 *rows = RoaringBitmap::new();
             }
+            postings.extend_from_slice(&checksum(&bitmap, bucket as u64).to_le_bytes());
+            postings.append(&mut bitmap);
         }
         directory.extend_from_slice(&(postings.len() as u64).to_le_bytes());
         let header = Header {
@@ -318,9 +319,6 @@ impl TextIndex {
             if start > end || end > self.places.blocks - self.places.postings {
                 return Err(self.corrupt(format!("bucket {bucket} is at {start} to {end}")));
             }
-            if start == end {
-                return Ok(RoaringBitmap::new());
-            }
             ranges.push((end - start, bucket, self.places.postings + start..self.places.postings + end));
         }
         ranges.sort_unstable_by_key(|(bytes, bucket, _)| (*bytes, *bucket));
@@ -332,6 +330,9 @@ impl TextIndex {
             let (declared, bitmap) = bytes.split_first_chunk::<4>().ok_or_else(|| self.corrupt("a bucket is cut"))?;
             if checksum(bitmap, u64::from(*bucket)) != u32::from_le_bytes(*declared) {
                 return Err(self.corrupt(format!("the rows of bucket {bucket} fail their checksum")));
+            }
+            if bitmap.is_empty() {
+                return Ok(RoaringBitmap::new());
             }
             let rows = RoaringBitmap::deserialize_from(bitmap).map_err(|error| self.corrupt(error.to_string()))?;
             candidates = Some(match candidates {

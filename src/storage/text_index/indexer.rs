@@ -1,6 +1,6 @@
 //! Makes the text indexes that are missing, on a thread that gives way to everything else.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ const FOLDER: &str = "text_index";
 const ENDING: &str = "ngrams";
 /// From a flush to the beginning of its file's index.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// From a failure to the next try with the same file.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub struct Indexer {
     pub published: Arc<ArcSwap<Snapshot>>,
@@ -56,7 +59,7 @@ impl Indexer {
     }
 
     async fn run(self) {
-        let mut failed: HashSet<u32> = HashSet::new();
+        let mut failed: HashMap<u32, Instant> = HashMap::new();
         let snapshot = self.published.load_full();
         if let Err(error) = remove_stale(&snapshot).await {
             tracing::warn!(%error, "old text indexes could not be removed");
@@ -74,8 +77,10 @@ impl Indexer {
         }
         loop {
             let snapshot = self.published.load_full();
-            let missing =
-                |entry: &&FileSnapshot| entry.file.text_index.get().is_none() && !failed.contains(&entry.file.number);
+            let missing = |entry: &&FileSnapshot| {
+                let waits = failed.get(&entry.file.number).is_some_and(|at| at.elapsed() < RETRY_AFTER);
+                entry.file.text_index.get().is_none() && !waits
+            };
             let next = snapshot.files.iter().find(missing);
             let Some(entry) = next else {
                 drop(snapshot);
@@ -88,7 +93,7 @@ impl Indexer {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    failed.insert(entry.file.number);
+                    failed.insert(entry.file.number, Instant::now());
                     tracing::warn!(%error, file = %entry.file.path, "a text index could not be made; searches read the file");
                 }
             }
@@ -100,9 +105,10 @@ impl Indexer {
         let begun = Instant::now();
         let failed = |error: TextIndexError| StoreError::io("a text index", error);
         let mut builder = TextIndexBuilder::new(entry.file.rows).map_err(failed)?;
-        let live: Vec<u32> = (0..entry.file.rows).filter(|row| !entry.deleted.contains(*row)).collect();
-        let (mut size, mut text, mut next) = (ReadSize::default(), Vec::new(), 0);
-        let mut left = live.as_slice();
+        // Deleted ones too: an older snapshot that is still in use shows them.
+        let rows: Vec<u32> = (0..entry.file.rows).collect();
+        let (mut size, mut text) = (ReadSize::default(), Vec::new());
+        let mut left = rows.as_slice();
         while !left.is_empty() {
             if self.stop.is_cancelled() {
                 return Ok(false);
@@ -110,20 +116,12 @@ impl Indexer {
             let (part, rest) = left.split_at(size.rows().min(left.len()));
             let conversations = entry.conversations(&snapshot.store, part).await?;
             size.learn(conversations.iter());
-            for (row, conversation) in part.iter().zip(&conversations) {
-                // Deleted rows have no text.
-                for _ in next..*row {
-                    builder.push(&[]).map_err(failed)?;
-                }
+            for conversation in &conversations {
                 text.clear();
                 append_search_text(conversation, &mut text);
                 builder.push(&text).map_err(failed)?;
-                next = *row + 1;
             }
             left = rest;
-        }
-        for _ in next..entry.file.rows {
-            builder.push(&[]).map_err(failed)?;
         }
         let object = builder.finish().map_err(failed)?;
         let path = index_path(&entry.file.path);

@@ -22,7 +22,8 @@ use crate::model::search_text::{SearchTerm, append_search_text};
 const FILES_AT_ONCE: usize = 8;
 
 impl Snapshot {
-    /// The same state without rows that certainly do not have the term.
+    /// The same state without rows that certainly do not have the term. It has the same version: nothing may be kept of
+    /// it by that.
     pub async fn candidates(&self, term: &SearchTerm) -> Snapshot {
         let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
         let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
@@ -90,28 +91,28 @@ impl Snapshot {
     }
 }
 
-/// How many conversations to read at once: as many as have about 8 MB, judged by those read before.
+/// How many conversations to read at once: as many as have about 8 MB, judged by those read before, and at most four
+/// times as many as then.
 #[derive(Default)]
 pub struct ReadSize {
-    row_bytes: usize,
+    next: usize,
 }
 
 impl ReadSize {
     const BYTES: usize = 8 << 20;
     /// One that was imported may have 16 MB.
-    const FIRST_ROWS: usize = 16;
+    const FIRST_ROWS: usize = 8;
+    const GROWTH: usize = 4;
     const MAX_ROWS: usize = 128;
 
     pub fn rows(&self) -> usize {
-        match self.row_bytes {
-            0 => Self::FIRST_ROWS,
-            bytes => (Self::BYTES / bytes).clamp(1, Self::MAX_ROWS),
-        }
+        if self.next == 0 { Self::FIRST_ROWS } else { self.next }
     }
 
     pub fn learn<'a>(&mut self, read: impl ExactSizeIterator<Item = &'a Conversation>) {
         let rows = read.len().max(1);
         let bytes: usize = read.map(Conversation::text_bytes).sum();
-        self.row_bytes = (bytes / rows).max(1);
+        let fitting = Self::BYTES / (bytes / rows).max(1);
+        self.next = fitting.clamp(1, self.rows().saturating_mul(Self::GROWTH).min(Self::MAX_ROWS));
     }
 }
