@@ -101,7 +101,7 @@ pub struct ReadSize {
 impl ReadSize {
     const BYTES: usize = 8 << 20;
     /// One that was imported may have 16 MB.
-    const FIRST_ROWS: usize = 8;
+    const FIRST_ROWS: usize = 12;
     const GROWTH: usize = 4;
     const MAX_ROWS: usize = 128;
 
