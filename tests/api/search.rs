@@ -97,6 +97,9 @@ fn files(site: &Site, folder: &str) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
+/// Indexes are made when nothing else wants the processor: other tests do, for a while.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Waits until every file has its text index.
 fn indexed(site: &Site) -> Vec<PathBuf> {
     let begin = Instant::now();
@@ -105,7 +108,7 @@ fn indexed(site: &Site) -> Vec<PathBuf> {
         if indexes.len() == files(site, "conversations/data").len() {
             return indexes;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{indexes:?}\n{}", site.server.stderr());
+        assert!(begin.elapsed() < PATIENCE, "{indexes:?}\n{}", site.server.stderr());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -146,7 +149,7 @@ fn a_search_finds_all_in_the_tail_in_files_and_in_indexes() {
     verify(&site, &key, &versions, "while an index is made again");
     let begin = Instant::now();
     while !missing.exists() || stale.exists() || std::fs::read(damaged).is_ok_and(|now| now == bytes) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{}", site.server.stderr());
+        assert!(begin.elapsed() < PATIENCE, "{}", site.server.stderr());
         std::thread::sleep(Duration::from_millis(20));
     }
     verify(&site, &key, &versions, "after an index is made again");
