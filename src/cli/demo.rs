@@ -9,12 +9,11 @@ use futures::TryStreamExt;
 
 use super::{CliError, sample, serve};
 use crate::config::ServeArguments;
-use crate::model::document;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
-use crate::model::json::{self, Json};
-use crate::model::jsonb;
+use crate::model::json::jsonb;
+use crate::model::json::value::{self, Json};
 use crate::model::resolve::Identity;
-use crate::model::time;
+use crate::model::{document, time};
 use crate::query::engine::{QueryEngine, Scope};
 use crate::query::{check, view};
 use crate::storage::bulk::BulkLoader;
@@ -146,7 +145,7 @@ async fn show_questions(engine: &QueryEngine, snapshot: &Arc<Snapshot>) -> Resul
 }
 
 fn table(answer: &[u8]) -> Result<Table, String> {
-    let answer = json::parse(answer, 64).map_err(|error| error.to_string())?;
+    let answer = value::parse(answer, 64).map_err(|error| error.to_string())?;
     let rows = answer.get("data").and_then(|data| data.get("result"));
     let Some(Json::Array(rows)) = rows else { return Err("the answer has no rows".to_owned()) };
     let mut table = Table::new();

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Conversation, RawJson};
-use super::decimal;
+use super::conversation::Conversation;
 use super::ids::{EpochMillis, MessageId, ThreadId};
-use super::raw;
+use super::json::value::RawJson;
+use super::json::{decimal, raw};
 use super::thread::{AnnotationUpdate, MAX_ANNOTATION_BYTES, SemanticThread, ThreadAnnotations};
 
 /// What `state` reads as until it is set (contract A3, Part B).
@@ -95,7 +95,7 @@ fn is_user_id(stored: &str, wanted: &str) -> bool {
 
 /// Whether a text is a JSON number, so that it may mean a user id that was given as one.
 pub fn is_number(text: &str) -> bool {
-    text.len() <= 64 && matches!(super::json::parse(text.as_bytes(), 0), Ok(super::json::Json::Number(_)))
+    text.len() <= 64 && matches!(super::json::value::parse(text.as_bytes(), 0), Ok(super::json::value::Json::Number(_)))
 }
 
 /// The text that a user's id is shown as.

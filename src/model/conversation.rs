@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::annotation::{Changed, Stopped};
 use super::ids::{
     ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
 };
-use super::json::{self, Json};
-use super::raw;
+use super::json::raw;
+use super::json::value::{self, Json, RawJson};
 use super::thread::ThreadAnnotations;
-
-/// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
-/// keys (the last wins) removed.
-pub type RawJson = Box<RawValue>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,7 +149,7 @@ impl Message {
         if let Some(text) = raw::string_value(content.get()) {
             return text.into_owned();
         }
-        let Ok(Json::Array(parts)) = json::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
+        let Ok(Json::Array(parts)) = value::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
             return String::new();
         };
         let texts = parts.iter().filter_map(|part| match part.get("text") {

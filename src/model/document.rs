@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::conversation::{ConversationType, RawJson, Visibility};
+use super::conversation::{ConversationType, Visibility};
 use super::ids::EpochMillis;
-use super::json::{self, Json, JsonErrorKind, push_key, string_to_raw, to_raw, write_string};
+use super::json::value::{self, Json, JsonErrorKind, RawJson, push_key, string_to_raw, to_raw, write_string};
 use super::time::parse_document_time;
 
 /// Nesting of `properties` and `userProperties`; the field itself is level 1.
@@ -83,7 +83,7 @@ pub fn parse(body: &[u8]) -> Result<Document, DocumentError> {
 
 /// The JSON of a body within the limits that all documents share.
 pub(super) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
-    json::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
+    value::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
         JsonErrorKind::Syntax(_) => DocumentError { syntax: true, path: String::new(), message: error.to_string() },
         JsonErrorKind::TooDeep => DocumentError {
             syntax: false,

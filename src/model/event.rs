@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::RawJson;
 use super::document::{self, DocumentError, Path};
 use super::ids::{EpochMillis, EventId, EventKey, IntegrationId, OrganizationId, ProjectId};
+use super::json::value::RawJson;
 use super::output::{write_field, write_raw, write_time};
 use super::resolve::{self, Identity};
 

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::annotation::Actor;
-use super::conversation::RawJson;
 use super::document::{self, DocumentError, Path};
 use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
-use super::json::Json;
+use super::json::value::{Json, RawJson};
 use super::output::{write_field, write_raw, write_time};
 use super::resolve::{self, Identity};
 

@@ -2,21 +2,15 @@
 
 pub mod annotation;
 pub mod conversation;
-pub mod decimal;
 pub mod document;
 pub mod event;
 pub mod feedback;
 pub mod ids;
 pub mod json;
-pub mod jsonb;
 pub mod language;
 pub mod output;
 pub mod rating;
-pub mod raw;
 pub mod resolve;
 pub mod search_text;
 pub mod thread;
 pub mod time;
-
-#[cfg(test)]
-mod random_json;

@@ -3,9 +3,9 @@
 //! The official client (`@inkeep/inkeep-analytics` 0.2.4) validates every answer: nullable fields are present as null,
 //! only `image_url.detail` is left out when not given.
 
-use super::conversation::{Conversation, ConversationType, Message, RawJson};
+use super::conversation::{Conversation, ConversationType, Message};
 use super::ids::{EpochMillis, IntegrationId};
-use super::json::{self, Json, write_string};
+use super::json::value::{self, Json, RawJson, write_string};
 use super::time::render;
 
 /// Deeper than any stored list of links or parts.
@@ -95,7 +95,7 @@ fn write_openai_content(message: &Message, text: &mut String) {
 
 /// A stored list of objects, each with all of `names`; a missing one is null.
 fn write_objects(list: &RawJson, names: &[&str], text: &mut String) {
-    let Ok(Json::Array(elements)) = json::parse(list.get().as_bytes(), MAX_DEPTH) else {
+    let Ok(Json::Array(elements)) = value::parse(list.get().as_bytes(), MAX_DEPTH) else {
         text.push_str(list.get());
         return;
     };

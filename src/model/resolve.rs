@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::conversation::{Annotations, Conversation, Message, RawJson};
+use super::conversation::{Annotations, Conversation, Message};
 use super::document::{Document, DocumentMessage};
 use super::ids::{
     ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
 };
+use super::json::value::RawJson;
 use super::thread::SemanticThread;
 
 /// In whose name a document is logged: the key's, or what an `org` key's document names.

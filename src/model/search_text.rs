@@ -4,8 +4,9 @@
 use memchr::memmem::Finder;
 
 use super::annotation::user_id_text;
-use super::conversation::{Conversation, RawJson};
-use super::raw;
+use super::conversation::Conversation;
+use super::json::raw;
+use super::json::value::RawJson;
 
 /// Ends each text of a conversation. No UTF-8 text has this byte, so no term is found across two texts.
 pub const END_OF_TEXT: u8 = 0xff;

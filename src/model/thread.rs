@@ -15,7 +15,7 @@ use super::document::{self, DocumentError, Path};
 use super::ids::{
     ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, key_hash, lookup_hash,
 };
-use super::json::Json;
+use super::json::value::Json;
 use super::language;
 
 /// What only a person or a model can tell of a thread: null until it is set.
@@ -331,7 +331,7 @@ pub fn parse_update(body: &[u8]) -> Result<AnnotationUpdate, DocumentError> {
 mod tests {
     use super::*;
     use crate::model::ids::MessageId;
-    use crate::model::json::string_to_raw;
+    use crate::model::json::value::string_to_raw;
     use crate::storage::flatten::test_support;
 
     /// Messages as `role:text`, numbered `m0`, `m1` and so on.

@@ -5,7 +5,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 use super::view::{Field, View};
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 
 /// A request that passed every rule of contract A3.
 #[derive(Clone, Debug)]

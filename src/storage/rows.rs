@@ -26,9 +26,9 @@ use serde_json::value::RawValue;
 use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
 use super::parquet_file::FileError;
 use super::snapshot::DataFile;
-use crate::model::conversation::{Annotations, Conversation, Message, RawJson};
+use crate::model::conversation::{Annotations, Conversation, Message};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
-use crate::model::json::write_string;
+use crate::model::json::value::{RawJson, write_string};
 
 /// Read from a file's end at first, to get the footer and its index in one request.
 const FOOTER_BYTES: usize = 256 << 10;

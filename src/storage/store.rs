@@ -15,16 +15,16 @@ use super::committer::{
 };
 pub use super::error::StoreError;
 use super::log_writer::PATIENCE;
-use super::recovery;
-use super::rows;
 use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
 use super::text_index::indexer::Indexer;
+use super::{recovery, rows};
 use crate::model::annotation::{Actor, AnnotationChange};
-use crate::model::conversation::{Conversation, RawJson};
+use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
 use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId, lookup_hash};
+use crate::model::json::value::RawJson;
 use crate::model::resolve::{Identity, Previous};
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].

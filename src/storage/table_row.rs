@@ -13,10 +13,11 @@ use super::flatten::plain;
 use super::index::Siblings;
 use super::layout::JsonField;
 use super::schema;
-use crate::model::conversation::{Conversation, RawJson};
+use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, key_hash};
+use crate::model::json::value::RawJson;
 use crate::model::resolve::Previous;
 use crate::model::thread::SemanticThread;
 

@@ -1,7 +1,7 @@
 //! Reading the bodies of this API: 400 for what is not JSON, 422 naming the place for what is not allowed.
 
 use crate::model::document::DocumentError;
-use crate::model::json::{self, Json, JsonErrorKind};
+use crate::model::json::value::{self, Json, JsonErrorKind};
 
 const MAX_BODY_LEVELS: usize = 128;
 /// Of a title, a state or an assignee.
@@ -98,7 +98,7 @@ pub fn category_name(body: &[u8]) -> Result<String, DocumentError> {
 }
 
 fn object(body: &[u8]) -> Result<Json, DocumentError> {
-    match json::parse(body, MAX_BODY_LEVELS) {
+    match value::parse(body, MAX_BODY_LEVELS) {
         Ok(object @ Json::Object(_)) => Ok(object),
         Ok(other) => Err(invalid("", wrong(Some(&other), "an object"))),
         Err(error) if matches!(error.kind, JsonErrorKind::Syntax(_)) => {

@@ -3,7 +3,7 @@
 use crate::api::problem::Problem;
 use crate::model::annotation::{Actor, is_number};
 use crate::model::ids::EpochMillis;
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::view;
 

@@ -16,7 +16,7 @@ use crate::model::annotation::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
 use crate::model::ids::{EpochMillis, FeedbackKey};
-use crate::model::json::{Json, to_raw};
+use crate::model::json::value::{Json, to_raw};
 use crate::model::rating::{Rater, Ratings};
 use crate::model::resolve::Identity;
 use crate::model::time;

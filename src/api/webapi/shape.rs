@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::model::annotation::{UNSET_STATE, user_id_text};
-use crate::model::conversation::{Conversation, Message, RawJson};
+use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::IntegrationId;
-use crate::model::json::{self, Json, to_raw};
+use crate::model::json::value::{self, Json, RawJson, to_raw};
 use crate::model::rating::{Rater, Ratings};
 use crate::model::search_text::user_name;
 
@@ -105,7 +105,7 @@ impl Serialize for Variables<'_> {
 /// The named top-level keys of `properties` that are there. `names` are distinct.
 fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables<'a> {
     let properties = properties.filter(|_| !names.is_empty());
-    let parsed = properties.and_then(|properties| json::parse(properties.get().as_bytes(), MAX_DEPTH).ok());
+    let parsed = properties.and_then(|properties| value::parse(properties.get().as_bytes(), MAX_DEPTH).ok());
     let Some(Json::Object(members)) = parsed else { return Variables(Vec::new()) };
     let members: HashMap<&str, &Json> = members.iter().map(|(name, value)| (name.as_str(), value)).collect();
     let named = |name: &'a String| Some((name.as_str(), to_raw(members.get(name.as_str())?)));
@@ -204,7 +204,7 @@ fn text_of(object: &Json, name: &str) -> Option<String> {
 }
 
 fn citations(links: &RawJson) -> Vec<Citation> {
-    let Ok(Json::Array(links)) = json::parse(links.get().as_bytes(), MAX_DEPTH) else { return Vec::new() };
+    let Ok(Json::Array(links)) = value::parse(links.get().as_bytes(), MAX_DEPTH) else { return Vec::new() };
     let citation = |link: &Json| Citation {
         clue_id: None,
         source: match text_of(link, "type").as_deref() {

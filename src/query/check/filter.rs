@@ -2,8 +2,9 @@
 
 use super::reader::{At, Object, list, quoted, string, word};
 use super::{field, path};
-use crate::model::json::Json;
-use crate::model::{jsonb, time};
+use crate::model::json::jsonb;
+use crate::model::json::value::Json;
+use crate::model::time;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::error::QueryError;
 use crate::query::view::{Field, FieldKind, View};

@@ -18,8 +18,8 @@ use self::reader::{At, Object, boolean, clipped, list, quoted, string, word};
 use super::dsl::{Condition, Export, FieldRef, Filter, Query};
 use super::error::QueryError;
 use super::view::{Field, FieldKind, View};
-use crate::model::json::{self, Json, JsonErrorKind};
-use crate::model::jsonb;
+use crate::model::json::jsonb;
+use crate::model::json::value::{self, Json, JsonErrorKind};
 
 /// JSON levels of a request body. 64 filter levels cost two each, so this leaves over 100 for a condition's value;
 /// stored properties have at most 32.
@@ -106,7 +106,7 @@ pub fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryErr
 }
 
 fn parse(body: &[u8]) -> Result<Json, QueryError> {
-    json::parse(body, JSON_LEVELS).map_err(|error| {
+    value::parse(body, JSON_LEVELS).map_err(|error| {
         let message = match error.kind {
             JsonErrorKind::Syntax(message) => {
                 return QueryError::Syntax(format!("{message} at byte {}", error.offset));

@@ -5,7 +5,7 @@ use super::names::{FUNCTIONS, aggregation};
 use super::reader::{At, Object, list, quoted, string, word};
 use super::select::{Columns, position_or_push};
 use super::suggest::nearest;
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, KeyExpr, Order};
 use crate::query::error::QueryError;
 use crate::query::view::{FieldKind, View};

@@ -3,7 +3,7 @@
 use super::filter::filter;
 use super::reader::{At, Object, list, string, word};
 use super::{integer, parse};
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 use crate::query::dsl::{PropertyQuery, Query};
 use crate::query::error::QueryError;
 use crate::query::view::{self, FieldKind, View};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::suggest::nearest;
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 use crate::query::error::QueryError;
 
 /// A place in the request: a chain of keys and indexes that lives on the stack and is printed only in errors.

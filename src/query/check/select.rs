@@ -3,7 +3,7 @@
 use super::names::{FUNCTIONS, TIME_UNITS, aggregation};
 use super::reader::{At, Object, boolean, list, word};
 use super::{field, field_ref};
-use crate::model::json::Json;
+use crate::model::json::value::Json;
 use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, JsonMode, KeyExpr, OutputColumn};
 use crate::query::error::QueryError;
 use crate::query::view::{FieldKind, View};

@@ -12,8 +12,8 @@ use datafusion::scalar::ScalarValue;
 
 use super::literal::{WholeBounds, is_shortest_decimal};
 use super::{Columns, all_of, any_of};
-use crate::model::decimal;
-use crate::model::json::Json;
+use crate::model::json::decimal;
+use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::functions::{self, NumberComparison};
 use crate::query::scan::resolve::is_array_index;

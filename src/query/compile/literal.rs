@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::model::decimal;
+use crate::model::json::decimal;
 
 /// Beyond every stored whole number (milliseconds of the years 1 to 9999, counts), and in microseconds still an `i64`.
 const LIMIT: i64 = 9_000_000_000_000_000;

@@ -10,8 +10,8 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::json::{canonical_text, parse};
 use super::scalar::{Arguments, Kernel, function, name, single_text};
-use crate::model::json::Json;
-use crate::model::{jsonb, raw};
+use crate::model::json::value::Json;
+use crate::model::json::{jsonb, raw};
 
 /// The value equals any of `values`.
 pub fn json_in(values: Vec<Json>) -> Arc<ScalarUDF> {

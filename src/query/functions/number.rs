@@ -13,7 +13,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::ScalarUDF;
 
 use super::scalar::{Arguments, Kernel, function, name, single_text};
-use crate::model::decimal;
+use crate::model::json::decimal;
 
 /// Up to here every integer is a double, and its shortest text is its integer text.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;

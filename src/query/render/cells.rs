@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::ColumnFormat;
 use super::text::{write_double, write_integer, write_string};
 use crate::model::ids::EpochMillis;
-use crate::model::json::{self, Json};
-use crate::model::jsonb;
+use crate::model::json::jsonb;
+use crate::model::json::value::{self, Json};
 use crate::model::time;
 use crate::query::error::QueryError;
 
@@ -128,7 +128,7 @@ impl<'a> Cells<'a> {
 
 /// An object's values as the text at their keys, nulls left out.
 fn write_texts(object: &str, out: &mut Vec<u8>) {
-    let Ok(Json::Object(members)) = json::parse(object.as_bytes(), MAX_LEVELS) else {
+    let Ok(Json::Object(members)) = value::parse(object.as_bytes(), MAX_LEVELS) else {
         return out.extend_from_slice(object.as_bytes());
     };
     out.push(b'{');

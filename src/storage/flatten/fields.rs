@@ -14,7 +14,7 @@ use arrow::datatypes::DataType;
 use super::trie::{PathTrie, ROOT};
 use super::walk::{Token, Visitor, unescape, walk};
 use super::{FlattenError, longest_json, number, text_column_of};
-use crate::model::jsonb;
+use crate::model::json::jsonb;
 use crate::storage::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::table_row::FlatRow;
 

@@ -10,7 +10,8 @@ use arrow::record_batch::RecordBatch;
 use super::FlattenError;
 use super::plain::{times, type_name};
 use super::walk::unescape;
-use crate::model::conversation::{Conversation, Message, RawJson};
+use crate::model::conversation::{Conversation, Message};
+use crate::model::json::value::RawJson;
 use crate::storage::schema::messages_schema;
 
 /// The rows of all messages, and which of them each conversation has.

@@ -1,6 +1,6 @@
 //! When a double says all that a JSON number's token says.
 
-use crate::model::{decimal, jsonb};
+use crate::model::json::{decimal, jsonb};
 
 /// Every integer or fraction of so many digits is told apart by a double, and its shortest decimal is the token.
 const EXACT_DIGITS: usize = 15;

@@ -2,8 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use crate::model::conversation::{Annotations, Conversation, ConversationType, Message, RawJson, Visibility};
+use crate::model::conversation::{Annotations, Conversation, ConversationType, Message, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use crate::model::json::value::RawJson;
 use crate::storage::columns::column_name;
 use crate::storage::layout::{ColumnKind, JsonField, PropertyColumn};
 

@@ -1,5 +1,5 @@
-use super::super::random_json::Random;
 use super::*;
+use crate::model::json::random::Random;
 
 fn read(text: &str) -> Json {
     parse(text.as_bytes(), 64).unwrap()
@@ -165,7 +165,7 @@ fn bounds_numbers() {
     ];
     for token in good {
         assert_eq!(read(&token), Json::Number(token.clone()));
-        assert!(super::super::jsonb::number_text(&token).len() <= MAX_NUMBER_CHARS);
+        assert!(crate::model::json::jsonb::number_text(&token).len() <= MAX_NUMBER_CHARS);
     }
     let bad = [
         "1e309".to_owned(),

@@ -3,9 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::decimal;
-use super::json::{self, next_special, unescape};
-use super::jsonb;
+use super::value::{self, next_special, unescape};
+use super::{decimal, jsonb};
 
 /// Deeper than anything the server stores.
 const MAX_DEPTH: usize = 256;
@@ -34,7 +33,7 @@ pub fn value_text(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'n' => None,
         b'"' => string_value(raw),
-        b'{' | b'[' => jsonb::text(&json::parse(raw.as_bytes(), MAX_DEPTH).ok()?).map(Cow::Owned),
+        b'{' | b'[' => jsonb::text(&value::parse(raw.as_bytes(), MAX_DEPTH).ok()?).map(Cow::Owned),
         b't' | b'f' => Some(Cow::Borrowed(raw)),
         _ => Some(decimal::plain(raw)),
     }
@@ -206,9 +205,9 @@ fn find_index(bytes: &[u8], start: usize, index: i64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json::Json;
-    use super::super::random_json::Random;
     use super::*;
+    use crate::model::json::random::Random;
+    use crate::model::json::value::Json;
 
     #[test]
     fn members_and_elements() {

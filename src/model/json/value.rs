@@ -6,7 +6,6 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use serde_json::value::RawValue;
 use std::hash::BuildHasher;
 
-use super::conversation::RawJson;
 use super::decimal;
 
 /// Object keys are unique and in the order given; numbers are the client's tokens.
@@ -19,6 +18,10 @@ pub enum Json {
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
+
+/// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
+/// keys (the last wins) removed.
+pub type RawJson = Box<RawValue>;
 
 /// A number's plain decimal text may have so many characters (contract A2).
 pub const MAX_NUMBER_CHARS: usize = 1_100;

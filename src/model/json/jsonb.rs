@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use super::decimal;
-use super::json::{Json, write_string};
+use super::value::{Json, write_string};
 
 /// Above so many comparisons, containment looks members up in a table.
 const TABLE_FROM: usize = 512;
@@ -263,12 +263,12 @@ fn write_text_key(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json;
-    use super::super::random_json::Random;
     use super::*;
+    use crate::model::json::random::Random;
+    use crate::model::json::value;
 
     fn read(text: &str) -> Json {
-        json::parse(text.as_bytes(), 64).unwrap()
+        value::parse(text.as_bytes(), 64).unwrap()
     }
 
     fn path(elements: &[&str]) -> Vec<String> {
@@ -401,7 +401,7 @@ mod tests {
         ];
         for (value, key, expected) in cases {
             assert_eq!(has_key(&read(value), key), expected, "{value} ? {key}");
-            assert_eq!(super::super::raw::top_level_has_key(value, key), expected, "raw {value} ? {key}");
+            assert_eq!(crate::raw::top_level_has_key(value, key), expected, "raw {value} ? {key}");
         }
     }
 

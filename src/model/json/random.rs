@@ -1,6 +1,6 @@
 //! Random JSON for tests, from a seed.
 
-use super::json::Json;
+use super::value::Json;
 
 pub struct Random(u64);
 
