@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::auth::keys::{KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
-use crate::storage::keys::{KeyKind, KeyScope};
 
 #[derive(Args, Clone, Debug)]
 pub struct StoreArguments {

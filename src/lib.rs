@@ -11,6 +11,7 @@
 //! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod model;

@@ -7,10 +7,10 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::problem::Problem;
+use crate::auth::keys::{Key, KeyKind, KeyRing, KeyScope};
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
 use crate::model::resolve::Identity;
 use crate::query::engine::Scope;
-use crate::storage::keys::{Key, KeyKind, KeyRing, KeyScope};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Caller {
     }
 
     /// `None` only for `org` keys. A key without a project that is of another kind is never loaded
-    /// ([`crate::storage::keys`]).
+    /// ([`crate::auth::keys`]).
     fn project(&self) -> Option<&ProjectId> {
         self.key.project_id.as_ref()
     }

@@ -16,9 +16,9 @@ use super::webapi::ratings::of_recent;
 use crate::model::conversation::Conversation;
 use crate::model::rating::Ratings;
 use crate::model::{document, output};
-use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::read::snapshot::{RowAddress, Snapshot};
+use crate::storage::read::text_search::ReadSize;
 use crate::storage::store::{Lookup, Store};
-use crate::storage::text_index::ReadSize;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;

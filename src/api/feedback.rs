@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::feedback::{self, Feedback, FeedbackType};
 use crate::model::output;
-use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::read::snapshot::{RowAddress, Snapshot};
 use crate::storage::store::Lookup;
 
 const DEFAULT_LIMIT: usize = 10;

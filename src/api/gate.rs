@@ -23,8 +23,8 @@ use super::cors::CorsOrigins;
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::routes::Route;
+use crate::auth::keys::KeyRing;
 use crate::model::time;
-use crate::storage::keys::KeyRing;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use futures::TryStreamExt;
 
 use super::{CliError, sample, serve};
+use crate::auth::keys::{KeyKind, KeyStore, NewKey};
 use crate::config::ServeArguments;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::json::jsonb;
@@ -16,9 +17,8 @@ use crate::model::resolve::Identity;
 use crate::model::{document, time};
 use crate::query::engine::{QueryEngine, Scope};
 use crate::query::{check, view};
-use crate::storage::bulk::BulkLoader;
-use crate::storage::keys::{KeyKind, KeyStore, NewKey};
-use crate::storage::snapshot::Snapshot;
+use crate::storage::read::snapshot::Snapshot;
+use crate::storage::write::bulk::BulkLoader;
 
 const ORGANIZATION: &str = "default";
 const SEED: u64 = 2026;

@@ -13,7 +13,7 @@ use crate::config::ImportArguments;
 use crate::model::document::{self, Document};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::resolve::Identity;
-use crate::storage::bulk::{BulkLoader, Counts, Loaded};
+use crate::storage::write::bulk::{BulkLoader, Counts, Loaded};
 
 /// A longer line is rejected, and skipped without being kept in memory.
 const MAX_LINE_BYTES: usize = 16 << 20;

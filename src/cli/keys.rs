@@ -6,11 +6,11 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::CliError;
+use crate::auth::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::model::ids::EpochMillis;
 use crate::model::time;
-use crate::storage::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
-use crate::storage::recovery::open_objects;
+use crate::storage::write::recovery::open_objects;
 
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {

@@ -43,7 +43,7 @@ pub enum CliError {
     #[error(transparent)]
     Store(#[from] crate::storage::store::StoreError),
     #[error(transparent)]
-    Key(#[from] crate::storage::keys::KeyError),
+    Key(#[from] crate::auth::keys::KeyError),
     #[error(transparent)]
     Query(#[from] crate::query::error::QueryError),
     #[error(transparent)]

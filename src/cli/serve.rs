@@ -16,9 +16,9 @@ use crate::api::gate::Gate;
 use crate::api::listener::{self, ListenerLimits};
 use crate::api::webapi::ConversationApi;
 use crate::api::{self, Services};
+use crate::auth::keys::{KeyRing, KeyStore};
 use crate::config::ServeArguments;
 use crate::query::engine::{QueryEngine, QueryOptions};
-use crate::storage::keys::{KeyRing, KeyStore};
 use crate::storage::store::{Store, StoreOptions};
 
 pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {

@@ -332,7 +332,7 @@ mod tests {
     use super::*;
     use crate::model::ids::MessageId;
     use crate::model::json::value::string_to_raw;
-    use crate::storage::flatten::test_support;
+    use crate::storage::format::flatten::test_support;
 
     /// Messages as `role:text`, numbered `m0`, `m1` and so on.
     fn conversation(messages: &[&str]) -> Arc<Conversation> {

@@ -10,14 +10,15 @@ use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::committer::{
+pub use super::error::StoreError;
+use super::format::reader;
+use super::log::writer::PATIENCE;
+use super::maintain::text_indexer::Indexer;
+use super::read::snapshot::{FileSnapshot, RowAddress, Snapshot};
+use super::write::committer::{
     Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
 };
-pub use super::error::StoreError;
-use super::log_writer::PATIENCE;
-use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
-use super::text_index::indexer::Indexer;
-use super::{recovery, rows};
+use super::write::recovery;
 use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
@@ -598,11 +599,10 @@ impl FileSnapshot {
         }
         let messages = self.file.messages.as_ref();
         let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path)))?;
-        let read = rows::read_conversations(store, &self.file, messages, &wanted).await;
+        let read = reader::read_conversations(store, &self.file, messages, &wanted).await;
         read.map_err(|error| StoreError::io("conversations could not be read", error))
     }
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
 mod tests;

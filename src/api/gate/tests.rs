@@ -9,8 +9,8 @@ use hyper_util::service::TowerToHyperService;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::auth::keys::{KeyKind, KeyScope, KeyStore, NewKey};
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
-use crate::storage::keys::{KeyKind, KeyScope, KeyStore, NewKey};
 
 fn echo_id<'a>(_: &'a (), call: &'a mut Call) -> futures::future::BoxFuture<'a, Result<Response, Problem>> {
     Box::pin(async { Ok(json(call.id()?.to_owned())) })

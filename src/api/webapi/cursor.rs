@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::api::problem::Problem;
+use crate::auth::secret::Secret;
 use crate::model::ids::EpochMillis;
-use crate::storage::secret::Secret;
 
 const LIFE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Keeps signatures of other uses of the secret apart.

@@ -28,9 +28,9 @@ use crate::model::search_text::SearchTerm;
 use crate::model::time;
 use crate::query::dsl::{Comparison, Filter};
 use crate::query::engine::{FoundRows, Scope};
-use crate::storage::snapshot::{RowAddress, Snapshot};
+use crate::storage::read::snapshot::{RowAddress, Snapshot};
+use crate::storage::read::text_search::ReadSize;
 use crate::storage::store::StoreError;
-use crate::storage::text_index::ReadSize;
 
 const MAX_PAGE: usize = 50;
 /// Addresses that a scan asks of the query engine at once: first so many, then ever more, for what passes is rare.

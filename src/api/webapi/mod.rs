@@ -11,8 +11,8 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use tokio::sync::Semaphore;
 
+use crate::auth::secret::Secret;
 use crate::storage::categories::Categories;
-use crate::storage::secret::Secret;
 use crate::storage::store::StoreError;
 
 mod actor;

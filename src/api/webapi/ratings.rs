@@ -20,9 +20,9 @@ use crate::model::json::value::{Json, to_raw};
 use crate::model::rating::{Rater, Ratings};
 use crate::model::resolve::Identity;
 use crate::model::time;
-use crate::storage::snapshot::Snapshot;
+use crate::storage::format::table_row::Reference;
+use crate::storage::read::snapshot::Snapshot;
 use crate::storage::store::{Store, StoreError};
-use crate::storage::table_row::Reference;
 
 const REMOVALS_AT_ONCE: usize = 16;
 

@@ -19,8 +19,8 @@ use crate::query::functions::{self, NumberComparison};
 use crate::query::scan::resolve::is_array_index;
 use crate::query::scan::{Form, ScanColumn};
 use crate::query::view::FieldKind;
-use crate::storage::layout::JsonField;
-use crate::storage::schema::list_element;
+use crate::storage::format::layout::JsonField;
+use crate::storage::format::schema::list_element;
 
 /// Where a condition looks.
 enum Target {

@@ -28,8 +28,8 @@ use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, Filter, K
 use super::functions;
 use super::scan::{self, Form, ScanColumn, ScanOptions, Scope, SnapshotProvider};
 use super::view::{self, FieldKind};
-use crate::storage::layout::JsonField;
-use crate::storage::snapshot::{Snapshot, Table};
+use crate::storage::format::layout::JsonField;
+use crate::storage::read::snapshot::{Snapshot, Table};
 
 /// Conjunction as a balanced tree: recursion over it stays shallow. Of nothing: true.
 pub fn all_of(parts: Vec<Expr>) -> Expr {

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::QueryError;
 use crate::model::ids::EpochMillis;
 use crate::query::compile::{PagePlan, SortColumn};
-use crate::storage::snapshot::RowAddress;
+use crate::storage::read::snapshot::RowAddress;
 
 /// Rows in their order.
 #[derive(Default)]

@@ -37,7 +37,7 @@ use super::dsl::{Export, Filter, PropertyQuery, Query};
 use super::error::QueryError;
 use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
-use crate::storage::snapshot::{RowAddress, Snapshot, Table};
+use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
 pub use found::FoundRows;
 use found::addresses;
 

@@ -4,8 +4,8 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use std::sync::Arc;
 
 use crate::query::view::{self, FieldKind};
-use crate::storage::layout::JsonField;
-use crate::storage::schema::{list_element, timestamp_type};
+use crate::storage::format::layout::JsonField;
+use crate::storage::format::schema::{list_element, timestamp_type};
 
 /// In what form a query needs the value at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl ScanColumn {
             ScanColumn::Whole(field) => field.name().to_owned(),
             ScanColumn::Path { field, path, form } => format!("{}{path:?}:{form:?}", field.name()),
             ScanColumn::Source => SOURCE_COLUMN.to_owned(),
-            ScanColumn::Row => crate::storage::schema::ROW_COLUMN.to_owned(),
+            ScanColumn::Row => crate::storage::format::schema::ROW_COLUMN.to_owned(),
         }
     }
 

@@ -43,8 +43,8 @@ pub use column::{Form, ScanColumn};
 use resolve::Places;
 
 use crate::model::ids::{OrganizationId, ProjectId};
-use crate::storage::layout::Layout;
-use crate::storage::snapshot::{DataFile, FileSnapshot, FlatBatch, ScannedSegment, Snapshot, Table};
+use crate::storage::format::layout::Layout;
+use crate::storage::read::snapshot::{DataFile, FileSnapshot, FlatBatch, ScannedSegment, Snapshot, Table};
 
 /// Whose rows a key may read. Only this module applies it, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,8 +12,8 @@ use datafusion::logical_expr::{Expr, lit, when};
 
 use super::column::{Form, ScanColumn, plain_type};
 use crate::query::functions;
-use crate::storage::layout::{ColumnKind, JsonField, Layout, RemainderPaths};
-use crate::storage::schema::{ROW_COLUMN, kind_type};
+use crate::storage::format::layout::{ColumnKind, JsonField, Layout, RemainderPaths};
+use crate::storage::format::schema::{ROW_COLUMN, kind_type};
 
 /// The places of one virtual column in one file. Files whose columns have equal places are scanned together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

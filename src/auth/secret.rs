@@ -1,0 +1,86 @@
+//! A secret of the store's own, made once: it signs what clients carry about, such as list cursors.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sha2::{Digest, Sha256};
+
+use crate::storage::error::StoreError;
+
+/// Among the keys, because it must be as secret; no key's name looks like it.
+const PATH: [&str; 2] = ["keys", "cursor.secret"];
+const SECRET_BYTES: usize = 32;
+/// Of SHA-256.
+const BLOCK_BYTES: usize = 64;
+
+pub struct Secret([u8; SECRET_BYTES]);
+
+impl Secret {
+    /// The stored one; the first server of a store makes it.
+    pub async fn open(objects: &Arc<dyn ObjectStore>) -> Result<Secret, StoreError> {
+        let path = Path::from_iter(PATH);
+        let made: [u8; SECRET_BYTES] = rand::random();
+        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        match objects.put_opts(&path, PutPayload::from(made.to_vec()), options).await {
+            Ok(_) => return Ok(Secret(made)),
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(StoreError::io(format!("{path} could not be written"), error)),
+        }
+        let failed = |error| StoreError::io(format!("{path} could not be read"), error);
+        let stored = objects.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        let stored: [u8; SECRET_BYTES] = stored.as_ref().try_into().map_err(|_| {
+            StoreError::Corrupt(format!("{path} has {} bytes, {SECRET_BYTES} are needed; delete it", stored.len()))
+        })?;
+        Ok(Secret(stored))
+    }
+
+    #[cfg(test)]
+    pub fn of(bytes: [u8; SECRET_BYTES]) -> Secret {
+        Secret(bytes)
+    }
+
+    /// HMAC-SHA256 (RFC 2104).
+    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+        hmac(&self.0, message)
+    }
+}
+
+/// The key is at most one block long.
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let pad = |byte: u8| {
+        let mut block = [byte; BLOCK_BYTES];
+        block.iter_mut().zip(key).for_each(|(padded, key)| *padded ^= key);
+        block
+    };
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    #[test]
+    fn signs_like_rfc_4231() {
+        let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(
+            hex(hmac(&[0x0b; 20], b"Hi There")),
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+        );
+        assert_eq!(
+            hex(hmac(b"Jefe", b"what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[tokio::test]
+    async fn is_made_once() {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let first = Secret::open(&objects).await.unwrap().sign(b"x");
+        assert_eq!(Secret::open(&objects).await.unwrap().sign(b"x"), first);
+        let other: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        assert_ne!(Secret::open(&other).await.unwrap().sign(b"x"), first);
+    }
+}

@@ -1,0 +1,274 @@
+//! The actions of a commit, as the Delta protocol spells them ("Actions").
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::deletion_vector::DeletionVectorDescriptor;
+use super::schema::{TableColumn, schema_string};
+use super::{APP_ID, INTENT_APP_ID};
+use crate::model::ids::{EpochMillis, WalPosition};
+
+pub type Tags = BTreeMap<String, Option<String>>;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    Protocol(Protocol),
+    MetaData(MetaData),
+    Txn(Txn),
+    Add(Add),
+    Remove(Remove),
+    /// Written first in every commit by the log itself; ignored when read.
+    CommitInfo(Value),
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let line = ActionLine::deserialize(deserializer)?;
+        line.into_action().ok_or_else(|| serde::de::Error::custom("an action of no known kind"))
+    }
+}
+
+/// One line of a commit, or one row of a checkpoint. Kinds that do not matter here (`cdc`, `domainMetadata`) leave it
+/// empty.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ActionLine {
+    pub protocol: Option<Protocol>,
+    pub meta_data: Option<MetaData>,
+    pub txn: Option<Txn>,
+    pub add: Option<Add>,
+    pub remove: Option<Remove>,
+}
+
+impl ActionLine {
+    pub fn into_action(self) -> Option<Action> {
+        let Self { protocol, meta_data, txn, add, remove } = self;
+        add.map(Action::Add)
+            .or_else(|| remove.map(Action::Remove))
+            .or_else(|| txn.map(Action::Txn))
+            .or_else(|| meta_data.map(Action::MetaData))
+            .or_else(|| protocol.map(Action::Protocol))
+    }
+}
+
+pub(super) fn parse_lines(body: &[u8]) -> Result<Vec<Action>, String> {
+    let lines = body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+    let parse = |(number, line)| match serde_json::from_slice::<ActionLine>(line) {
+        Ok(line) => line.into_action().map(Ok),
+        Err(error) => Some(Err(format!("line {}: {error}", number + 1))),
+    };
+    lines.filter_map(parse).collect()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    pub min_reader_version: i32,
+    pub min_writer_version: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader_features: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_features: Option<Vec<String>>,
+}
+
+pub(super) const FEATURES: [&str; 1] = ["deletionVectors"];
+
+impl Protocol {
+    pub(super) fn own() -> Self {
+        let features = Some(FEATURES.map(str::to_owned).to_vec());
+        let writer_features = features.clone();
+        Self { min_reader_version: 3, min_writer_version: 7, reader_features: features, writer_features }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetaData {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub format: Format,
+    pub schema_string: String,
+    pub partition_columns: Vec<String>,
+    #[serde(default)]
+    pub configuration: BTreeMap<String, Option<String>>,
+    /// Epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_time: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Format {
+    pub provider: String,
+    #[serde(default)]
+    pub options: BTreeMap<String, Option<String>>,
+}
+
+impl MetaData {
+    pub(super) fn new(name: &str, columns: &[TableColumn], now: EpochMillis) -> Self {
+        let configuration = [
+            ("delta.enableDeletionVectors", "true"),
+            // How long a checkpoint remembers removed files: see `TableState::forget_old_tombstones`.
+            ("delta.deletedFileRetentionDuration", "interval 1 days"),
+        ];
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            name: Some(name.to_owned()),
+            format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
+            schema_string: schema_string(columns),
+            partition_columns: Vec::new(),
+            configuration: configuration.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))).into(),
+            created_time: Some(now.0),
+        }
+    }
+
+    /// The same table with other columns: what a commit that adds columns carries beside its files.
+    pub fn with_columns(&self, columns: &[TableColumn]) -> Self {
+        Self { schema_string: schema_string(columns), ..self.clone() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Txn {
+    pub app_id: String,
+    pub version: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_updated: Option<i64>,
+}
+
+impl Txn {
+    /// The table holds every operation up to and with `position`.
+    pub fn new(position: WalPosition, now: EpochMillis) -> Self {
+        Self {
+            app_id: APP_ID.to_owned(),
+            version: i64::try_from(position.0).unwrap_or(i64::MAX),
+            last_updated: Some(now.0),
+        }
+    }
+
+    /// The table holds the commits of every intent up to and with this one.
+    pub fn intent(number: u64, now: EpochMillis) -> Self {
+        Self {
+            app_id: INTENT_APP_ID.to_owned(),
+            version: i64::try_from(number).unwrap_or(i64::MAX),
+            last_updated: Some(now.0),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Add {
+    /// Relative to the table's folder.
+    pub path: String,
+    #[serde(default)]
+    pub partition_values: BTreeMap<String, Option<String>>,
+    pub size: i64,
+    /// Epoch milliseconds.
+    pub modification_time: i64,
+    /// False where rows were only rearranged (compaction).
+    pub data_change: bool,
+    /// [`FileStatistics`] as a JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<String>,
+    /// What only this server needs of a file, such as its layout and its sibling files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVectorDescriptor>,
+}
+
+impl Add {
+    /// Of a new file without deleted rows.
+    pub fn new(path: String, size: u64, statistics: &FileStatistics, tags: Tags, now: EpochMillis) -> Self {
+        Self {
+            path,
+            partition_values: BTreeMap::new(),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            modification_time: now.0,
+            data_change: true,
+            stats: Some(statistics.to_json()),
+            tags: Some(tags),
+            deletion_vector: None,
+        }
+    }
+
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.tags.as_ref()?.get(name)?.as_deref()
+    }
+
+    /// None where there are none, or none that can be read.
+    pub fn statistics(&self) -> Option<FileStatistics> {
+        serde_json::from_str(self.stats.as_deref()?).ok()
+    }
+
+    pub fn to_remove(&self, now: EpochMillis) -> Remove {
+        Remove {
+            path: self.path.clone(),
+            deletion_timestamp: Some(now.0),
+            data_change: self.data_change,
+            extended_file_metadata: Some(true),
+            partition_values: Some(self.partition_values.clone()),
+            size: Some(self.size),
+            deletion_vector: self.deletion_vector.clone(),
+        }
+    }
+
+    /// The two actions that give this file another deletion vector. Its statistics stay physical and become loose.
+    pub fn replace_deletions(&self, vector: Option<DeletionVectorDescriptor>, now: EpochMillis) -> [Action; 2] {
+        let mut statistics = self.statistics();
+        if let Some(statistics) = &mut statistics {
+            statistics.tight_bounds = vector.is_none();
+        }
+        let add = Add {
+            data_change: true,
+            stats: statistics.map(|statistics| statistics.to_json()).or_else(|| self.stats.clone()),
+            deletion_vector: vector,
+            ..self.clone()
+        };
+        [Action::Remove(Remove { data_change: true, ..self.to_remove(now) }), Action::Add(add)]
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remove {
+    pub path: String,
+    /// Epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<i64>,
+    pub data_change: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_file_metadata: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_values: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVectorDescriptor>,
+}
+
+/// Delta's "Per-file Statistics". Values by column name: numbers, booleans, strings, times as ISO texts with
+/// milliseconds and `Z`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileStatistics {
+    /// Rows in the file, deleted ones too.
+    pub num_records: u64,
+    pub min_values: Map<String, Value>,
+    pub max_values: Map<String, Value>,
+    pub null_count: BTreeMap<String, u64>,
+    /// False where rows are deleted: the values are then bounds, not necessarily there.
+    pub tight_bounds: bool,
+}
+
+impl FileStatistics {
+    pub fn to_json(&self) -> String {
+        // Maps with string keys always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}

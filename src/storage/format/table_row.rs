@@ -1,0 +1,244 @@
+//! What the stored things have in common, so that one tail, one flush and one scan serve all their tables.
+
+use std::borrow::Borrow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::flatten::plain;
+use super::layout::JsonField;
+use super::row_index::Siblings;
+use super::schema;
+use crate::model::conversation::Conversation;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
+use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, key_hash};
+use crate::model::json::value::RawJson;
+use crate::model::resolve::Previous;
+use crate::model::thread::SemanticThread;
+
+/// What becomes a row of columns.
+pub trait FlatRow: Send + Sync + 'static {
+    fn json(&self, field: JsonField) -> Option<&RawJson>;
+
+    /// Of plain columns whose values may be as long as JSON.
+    fn text_bytes(&self) -> [usize; 2] {
+        [0; 2]
+    }
+
+    /// The columns that every file has, `_row` last.
+    fn plain_fields() -> Vec<Field>;
+
+    /// The same up to the raw JSON.
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef>;
+}
+
+/// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
+pub trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
+    type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;
+
+    fn key(&self) -> Key<Self::Id>;
+
+    fn make_id(text: &str) -> Self::Id;
+
+    fn external_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// What else in its project the row is found by.
+    fn references(&self) -> Vec<Reference<'_>>;
+
+    /// Rows of a project lie in a file in this order.
+    fn sort_time(&self) -> EpochMillis;
+
+    /// Rows in sibling files.
+    fn siblings(&self) -> Siblings {
+        Siblings::default()
+    }
+
+    /// What a later change needs to know of the row, kept in the sidecar index.
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>>;
+}
+
+/// A key that is no id; several rows may have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// Of a conversation: that it has the message; of others: that they are about it.
+    Message(&'a str),
+    /// The conversation with which the row is deleted.
+    Conversation(&'a str),
+}
+
+impl Reference<'_> {
+    pub fn hash(&self, organization_id: &OrganizationId, project_id: &ProjectId) -> u128 {
+        let text = match self {
+            Reference::Message(id) => format!("message:{id}"),
+            Reference::Conversation(id) => format!("conversation:{id}"),
+        };
+        key_hash(organization_id, project_id, &text)
+    }
+}
+
+impl FlatRow for Conversation {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons | JsonField::Sources => None,
+        }
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::conversations_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::conversation_arrays(rows)
+    }
+}
+
+impl TableRow for Conversation {
+    type Id = ConversationId;
+
+    fn key(&self) -> Key<ConversationId> {
+        Conversation::key(self)
+    }
+
+    fn make_id(text: &str) -> ConversationId {
+        ConversationId::new(text)
+    }
+
+    fn external_id(&self) -> Option<&str> {
+        self.external_id.as_deref()
+    }
+
+    fn references(&self) -> Vec<Reference<'_>> {
+        self.messages.iter().map(|message| Reference::Message(message.id.as_str())).collect()
+    }
+
+    fn sort_time(&self) -> EpochMillis {
+        self.first_message_time()
+    }
+
+    fn siblings(&self) -> Siblings {
+        Siblings { messages: self.messages.len() as u32, threads: SemanticThread::count(self) as u32 }
+    }
+
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Previous::of(self))
+    }
+}
+
+impl FlatRow for Event {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons | JsonField::Sources => None,
+        }
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::events_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::event_arrays(rows)
+    }
+}
+
+impl TableRow for Event {
+    type Id = EventId;
+
+    fn key(&self) -> Key<EventId> {
+        Event::key(self)
+    }
+
+    fn make_id(text: &str) -> EventId {
+        EventId::new(text)
+    }
+
+    fn references(&self) -> Vec<Reference<'_>> {
+        let message = self.message_id().map(Reference::Message);
+        message.into_iter().chain(self.owner_id().map(Reference::Conversation)).collect()
+    }
+
+    fn sort_time(&self) -> EpochMillis {
+        self.created_at
+    }
+
+    /// The whole event: a change of its conversation stores it again.
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+}
+
+impl FlatRow for Feedback {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.properties.as_ref(),
+            JsonField::UserProperties => self.user_properties.as_ref(),
+            JsonField::Reasons => self.reasons.as_ref(),
+            JsonField::Sources => self.sources.as_ref(),
+        }
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::feedback_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::feedback_arrays(rows)
+    }
+}
+
+impl TableRow for Feedback {
+    type Id = FeedbackId;
+
+    fn key(&self) -> Key<FeedbackId> {
+        Feedback::key(self)
+    }
+
+    fn make_id(text: &str) -> FeedbackId {
+        FeedbackId::new(text)
+    }
+
+    fn references(&self) -> Vec<Reference<'_>> {
+        vec![Reference::Message(&self.message_id), Reference::Conversation(&self.owner_id)]
+    }
+
+    fn sort_time(&self) -> EpochMillis {
+        self.created_at
+    }
+
+    /// The whole feedback: point reads take it from here.
+    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+}
+
+impl FlatRow for SemanticThread {
+    fn json(&self, field: JsonField) -> Option<&RawJson> {
+        match field {
+            JsonField::Properties => self.conversation.properties.as_ref(),
+            JsonField::UserProperties => self.conversation.user_properties.as_ref(),
+            JsonField::Reasons | JsonField::Sources => None,
+        }
+    }
+
+    fn text_bytes(&self) -> [usize; 2] {
+        [&self.question, &self.answer].map(|text| text.as_ref().map_or(0, String::len))
+    }
+
+    fn plain_fields() -> Vec<Field> {
+        schema::semantic_threads_plain_fields()
+    }
+
+    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
+        plain::thread_arrays(rows)
+    }
+}

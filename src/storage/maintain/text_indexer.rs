@@ -1,0 +1,164 @@
+//! Makes the text indexes that are missing, on a thread that gives way to everything else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use thread_priority::ThreadPriority;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::search_text::append_search_text;
+use crate::storage::error::StoreError;
+use crate::storage::format::text_index::file::{TextIndex, TextIndexBuilder, TextIndexError};
+use crate::storage::read::snapshot::{FileSnapshot, Snapshot};
+use crate::storage::read::text_search::ReadSize;
+
+const FOLDER: &str = "text_index";
+const ENDING: &str = "ngrams";
+/// From a flush to the beginning of its file's index.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// From a failure to the next try with the same file.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+pub struct Indexer {
+    pub published: Arc<ArcSwap<Snapshot>>,
+    pub stop: CancellationToken,
+}
+
+/// Lets this thread run only when no other wants to: with a low priority alone it would keep a request that wakes up
+/// waiting for its slice.
+fn give_way() -> Result<(), thread_priority::Error> {
+    #[cfg(target_os = "linux")]
+    return thread_priority::set_thread_priority_and_policy(
+        thread_priority::thread_native_id(),
+        ThreadPriority::Min,
+        thread_priority::ThreadSchedulePolicy::Normal(thread_priority::NormalThreadSchedulePolicy::Idle),
+    );
+    #[cfg(not(target_os = "linux"))]
+    return thread_priority::set_current_thread_priority(ThreadPriority::Min);
+}
+
+/// Where the index of a data file is.
+fn index_path(file: &Path) -> Path {
+    let name = file.filename().unwrap_or_default();
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    Path::from(format!("{FOLDER}/{stem}.{ENDING}"))
+}
+
+impl Indexer {
+    /// Runs to the stop on a thread of its own.
+    pub fn start(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || runtime.block_on(self.run());
+        std::thread::Builder::new().name("text-indexer".into()).spawn(run).map(|_| ())
+    }
+
+    async fn run(self) {
+        let mut failed: HashMap<u32, Instant> = HashMap::new();
+        let snapshot = self.published.load_full();
+        if let Err(error) = remove_stale(&snapshot).await {
+            tracing::warn!(%error, "old text indexes could not be removed");
+        }
+        // What is there already serves at once, before anything is made.
+        for entry in snapshot.files.iter() {
+            match open(&snapshot, entry).await {
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a text index is made again"),
+            }
+        }
+        drop(snapshot);
+        if let Err(error) = give_way() {
+            tracing::warn!(?error, "the text indexer runs at the priority of everything else");
+        }
+        loop {
+            let snapshot = self.published.load_full();
+            let missing = |entry: &&FileSnapshot| {
+                let waits = failed.get(&entry.file.number).is_some_and(|at| at.elapsed() < RETRY_AFTER);
+                entry.file.text_index.get().is_none() && !waits
+            };
+            let next = snapshot.files.iter().find(missing);
+            let Some(entry) = next else {
+                drop(snapshot);
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK_EVERY) => continue,
+                }
+            };
+            match self.make(&snapshot, entry).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    failed.insert(entry.file.number, Instant::now());
+                    tracing::warn!(%error, file = %entry.file.path, "a text index could not be made; searches read the file");
+                }
+            }
+        }
+    }
+
+    /// False if it was stopped.
+    async fn make(&self, snapshot: &Snapshot, entry: &FileSnapshot) -> Result<bool, StoreError> {
+        let begun = Instant::now();
+        let failed = |error: TextIndexError| StoreError::io("a text index", error);
+        let mut builder = TextIndexBuilder::new(entry.file.rows).map_err(failed)?;
+        // Deleted ones too: an older snapshot that is still in use shows them.
+        let rows: Vec<u32> = (0..entry.file.rows).collect();
+        let (mut size, mut text) = (ReadSize::default(), Vec::new());
+        let mut left = rows.as_slice();
+        while !left.is_empty() {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            let (part, rest) = left.split_at(size.rows().min(left.len()));
+            let conversations = entry.conversations(&snapshot.store, part).await?;
+            size.learn(conversations.iter());
+            for conversation in &conversations {
+                text.clear();
+                append_search_text(conversation, &mut text);
+                builder.push(&text).map_err(failed)?;
+            }
+            left = rest;
+        }
+        let object = builder.finish().map_err(failed)?;
+        let path = index_path(&entry.file.path);
+        let put = snapshot.store.put(&path, PutPayload::from(object.clone())).await;
+        put.map_err(|error| StoreError::io("a text index could not be written", error))?;
+        let index = TextIndex::from_bytes(path, &object).map_err(failed)?;
+        let _ = entry.file.text_index.set(index);
+        let (rows, bytes) = (entry.file.rows, object.len());
+        tracing::info!(file = %entry.file.path, rows, bytes, seconds = begun.elapsed().as_secs_f64(), "texts are indexed");
+        Ok(true)
+    }
+}
+
+/// Takes the index of a file, if it has one.
+async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreError> {
+    let opened = TextIndex::open(snapshot.store.as_ref(), index_path(&entry.file.path)).await;
+    match opened.map_err(|error| StoreError::io("a text index", error))? {
+        Some(index) if index.rows() == entry.file.rows => {
+            let _ = entry.file.text_index.set(index);
+            Ok(())
+        }
+        Some(index) => Err(StoreError::Corrupt(format!(
+            "the text index of {} has {} rows, the file {}",
+            entry.file.path,
+            index.rows(),
+            entry.file.rows
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Removes indexes of files that are no more.
+async fn remove_stale(snapshot: &Snapshot) -> Result<(), object_store::Error> {
+    let known: HashSet<Path> = snapshot.files.iter().map(|entry| index_path(&entry.file.path)).collect();
+    let listed: Vec<_> = snapshot.store.list(Some(&Path::from(FOLDER))).try_collect().await?;
+    for object in listed.into_iter().filter(|object| !known.contains(&object.location)) {
+        snapshot.store.delete(&object.location).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Feedback of one conversation, which its chats show as ratings (contract Part B, 10).
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::snapshot::Snapshot;
+use crate::model::conversation::Conversation;
+use crate::model::feedback::Feedback;
+use crate::model::rating::Ratings;
+use crate::storage::error::StoreError;
+use crate::storage::format::table_row::{Reference, TableRow};
+
+/// Index rows being read at once.
+const READS_AT_ONCE: usize = 8;
+/// A conversation with more messages than this for each one asked about is not looked up as a whole.
+const MESSAGES_PER_LOOKUP: usize = 10;
+
+impl Snapshot {
+    /// The ratings of these messages of a conversation.
+    pub async fn ratings(&self, conversation: &Conversation, message_ids: &[&str]) -> Result<Ratings, StoreError> {
+        let mut ratings = Ratings::of_messages(message_ids.iter().copied());
+        if conversation.messages.len() <= message_ids.len().saturating_mul(MESSAGES_PER_LOOKUP) {
+            let reference = Reference::Conversation(conversation.id.as_str());
+            self.each_feedback(conversation, reference, |feedback| ratings.add(feedback)).await?;
+            return Ok(ratings);
+        }
+        for message in message_ids {
+            let reference = Reference::Message(message);
+            self.each_feedback(conversation, reference, |feedback| ratings.add(feedback)).await?;
+        }
+        Ok(ratings)
+    }
+
+    /// Visits the feedback of a conversation under a reference, one after another, in any order.
+    pub async fn each_feedback(
+        &self,
+        conversation: &Conversation,
+        reference: Reference<'_>,
+        mut visit: impl FnMut(&Feedback),
+    ) -> Result<(), StoreError> {
+        let (organization_id, project_id) = (&conversation.organization_id, &conversation.project_id);
+        let mut offer = |feedback: &Feedback| {
+            let is_its = feedback.organization_id == *organization_id
+                && feedback.project_id == *project_id
+                && feedback.conversation_id() == Some(conversation.id.as_str());
+            if is_its && feedback.references().contains(&reference) {
+                visit(feedback);
+            }
+        };
+        for feedback in self.feedback.tail.find_reference(organization_id, project_id, reference) {
+            offer(&feedback);
+        }
+        let hash = reference.hash(organization_id, project_id);
+        for entry in self.feedback.files.iter() {
+            let rows = entry.file.index.find_reference(self.store.as_ref(), hash).await;
+            let rows = rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
+            // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
+            let live: Vec<u32> = rows.into_iter().filter(|row| !entry.deleted.contains(*row)).collect();
+            let mut found =
+                stream::iter(live).map(|row| entry.index_entry::<Feedback>(&self.store, row)).buffered(READS_AT_ONCE);
+            while let Some(feedback) = found.try_next().await? {
+                offer(&feedback);
+            }
+        }
+        Ok(())
+    }
+}

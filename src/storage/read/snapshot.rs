@@ -1,0 +1,292 @@
+//! One immutable state of the store. Every request takes one and works on it to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow::record_batch::RecordBatch;
+use datafusion::scalar::ScalarValue;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::file::metadata::ParquetMetaData;
+use roaring::RoaringBitmap;
+
+use crate::model::conversation::Conversation;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
+use crate::model::thread::SemanticThread;
+use crate::storage::format::flatten::{FlattenError, flatten};
+use crate::storage::format::layout::Layout;
+use crate::storage::format::reader::MessagesFile;
+use crate::storage::format::row_index::FileIndex;
+use crate::storage::format::table_row::TableRow;
+use crate::storage::format::text_index::file::TextIndex;
+use crate::storage::tail::Tail;
+
+/// Counts published states; two snapshots of one number are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotVersion(pub u64);
+
+#[derive(Clone)]
+pub struct Snapshot {
+    pub version: SnapshotVersion,
+    pub store: Arc<dyn ObjectStore>,
+    /// Files of the `conversations` table; the other tables stand below.
+    pub files: Arc<Vec<FileSnapshot>>,
+    /// What is acknowledged but not in files yet.
+    pub segments: Arc<Vec<SegmentSnapshot>>,
+    /// The same rows by key.
+    pub tail: Tail,
+    /// Counts the flushes that have moved rows from the tail to files.
+    pub flush_generation: u64,
+    pub events: TableSnapshot<Event>,
+    pub feedback: TableSnapshot<Feedback>,
+}
+
+/// The same of a table beside the conversations.
+#[derive(Clone)]
+pub struct TableSnapshot<R: TableRow> {
+    pub files: Arc<Vec<FileSnapshot>>,
+    pub segments: Arc<Vec<SegmentSnapshot<R>>>,
+    pub tail: Tail<R>,
+}
+
+impl<R: TableRow> Default for TableSnapshot<R> {
+    fn default() -> Self {
+        TableSnapshot { files: Arc::default(), segments: Arc::default(), tail: Tail::default() }
+    }
+}
+
+#[derive(Clone)]
+pub struct FileSnapshot {
+    pub file: Arc<DataFile>,
+    /// Row numbers that are replaced or deleted.
+    pub deleted: Arc<RoaringBitmap>,
+}
+
+/// An immutable Parquet file of a table that queries read.
+pub struct DataFile {
+    /// Unique within this process and never reused; with the row number it is a row's address.
+    pub number: u32,
+    pub path: Path,
+    pub size: u64,
+    pub rows: u32,
+    pub layout: Layout,
+    /// By column name: of the plain columns and of frequent property columns. Deleted rows are still counted in.
+    pub statistics: BTreeMap<String, ColumnStatistics>,
+    /// The footer, read once.
+    pub metadata: OnceLock<Arc<ParquetMetaData>>,
+    /// The sibling file of the `messages` table; conversations have one.
+    pub messages: Option<MessagesFile>,
+    /// The sibling file of the `semantic_threads` table; conversations have one, unless they have no threads.
+    pub threads: Option<ThreadsFile>,
+    /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
+    pub index: FileIndex,
+    /// Of conversations, once it is made.
+    pub text_index: OnceLock<TextIndex>,
+}
+
+/// The threads of a file's conversations, in their order.
+pub struct ThreadsFile {
+    pub file: Arc<DataFile>,
+    /// First row of each conversation's, then their count.
+    pub offsets: Vec<u32>,
+}
+
+impl ThreadsFile {
+    /// The rows of these conversations.
+    pub fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
+        rows_of(&self.offsets, conversations)
+    }
+}
+
+fn rows_of(offsets: &[u32], conversations: &RoaringBitmap) -> RoaringBitmap {
+    let mut rows = RoaringBitmap::new();
+    for conversation in conversations {
+        if let Some([start, end]) = offsets.get(conversation as usize..conversation as usize + 2) {
+            rows.insert_range(*start..*end);
+        }
+    }
+    rows
+}
+
+/// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnStatistics {
+    pub min: Option<ScalarValue>,
+    pub max: Option<ScalarValue>,
+    pub null_count: Option<u64>,
+}
+
+#[derive(Clone)]
+pub struct SegmentSnapshot<R = Conversation> {
+    pub segment: Arc<Segment<R>>,
+    pub deleted: Arc<RoaringBitmap>,
+}
+
+/// Rows in the order of their log, and, once a query needs them, the same as an Arrow batch with the columns
+/// and types of a Parquet file of the table.
+pub struct Segment<R = Conversation> {
+    /// Never the number of a [`DataFile`]; used again after 2^31 segments.
+    pub number: u32,
+    pub rows: Vec<Arc<R>>,
+    /// The rows' numbers in the process-wide order of operations, ascending; as long as `rows`.
+    pub sequences: Vec<u64>,
+    pub flat: OnceLock<FlatBatch>,
+    /// The threads of conversations, once a query needs them.
+    pub threads: OnceLock<FlatBatch>,
+    /// The layout that `flat` gets: the columns that the table has when the segment is made.
+    pub columns: Arc<Layout>,
+}
+
+impl<R> Segment<R> {
+    pub fn last_sequence(&self) -> u64 {
+        self.sequences.last().copied().unwrap_or(0)
+    }
+}
+
+#[derive(Clone)]
+pub struct FlatBatch {
+    pub batch: RecordBatch,
+    pub layout: Arc<Layout>,
+}
+
+/// A tail segment of any table, as a scan sees it.
+pub trait ScannedSegment: Send + Sync {
+    /// [`Segment::number`].
+    fn number(&self) -> u32;
+
+    fn rows(&self) -> usize;
+
+    fn deleted(&self) -> &RoaringBitmap;
+
+    /// The rows as columns, made on first use.
+    fn flat(&self) -> Result<&FlatBatch, FlattenError>;
+}
+
+impl<R: TableRow> ScannedSegment for SegmentSnapshot<R> {
+    fn number(&self) -> u32 {
+        self.segment.number
+    }
+
+    fn rows(&self) -> usize {
+        self.segment.rows.len()
+    }
+
+    fn deleted(&self) -> &RoaringBitmap {
+        &self.deleted
+    }
+
+    fn flat(&self) -> Result<&FlatBatch, FlattenError> {
+        if let Some(flat) = self.segment.flat.get() {
+            return Ok(flat);
+        }
+        let flat = flatten(&self.segment.rows, &self.segment.columns)?;
+        Ok(self.segment.flat.get_or_init(|| flat))
+    }
+}
+
+/// The threads of a segment of conversations.
+struct ThreadsOf<'a> {
+    segment: &'a Segment,
+    offsets: Vec<u32>,
+    deleted: RoaringBitmap,
+}
+
+impl<'a> ThreadsOf<'a> {
+    fn new(entry: &'a SegmentSnapshot) -> Self {
+        let mut rows = 0;
+        let counts = entry.segment.rows.iter().map(|conversation| {
+            rows += SemanticThread::count(conversation) as u32;
+            rows
+        });
+        let offsets: Vec<u32> = [0].into_iter().chain(counts).collect();
+        let deleted = rows_of(&offsets, &entry.deleted);
+        Self { segment: &entry.segment, offsets, deleted }
+    }
+}
+
+impl ScannedSegment for ThreadsOf<'_> {
+    fn number(&self) -> u32 {
+        self.segment.number
+    }
+
+    fn rows(&self) -> usize {
+        self.offsets.last().map_or(0, |rows| *rows as usize)
+    }
+
+    fn deleted(&self) -> &RoaringBitmap {
+        &self.deleted
+    }
+
+    fn flat(&self) -> Result<&FlatBatch, FlattenError> {
+        if let Some(flat) = self.segment.threads.get() {
+            return Ok(flat);
+        }
+        let threads = self.segment.rows.iter().flat_map(SemanticThread::derive);
+        let flat = flatten(&threads.map(Arc::new).collect::<Vec<_>>(), &self.segment.columns)?;
+        Ok(self.segment.threads.get_or_init(|| flat))
+    }
+}
+
+/// The tables that queries read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    Conversations,
+    Events,
+    Feedback,
+    SemanticThreads,
+}
+
+impl Snapshot {
+    pub fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
+        match table {
+            Table::Conversations => self.files.clone(),
+            Table::Events => self.events.files.clone(),
+            Table::Feedback => self.feedback.files.clone(),
+            Table::SemanticThreads => {
+                let files = self.files.iter().filter_map(|entry| {
+                    let threads = entry.file.threads.as_ref()?;
+                    let deleted = Arc::new(threads.rows_of(&entry.deleted));
+                    Some(FileSnapshot { file: threads.file.clone(), deleted })
+                });
+                Arc::new(files.collect())
+            }
+        }
+    }
+
+    pub fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
+        self.segments_where(table, |_| true)
+    }
+
+    /// The one of this number.
+    pub fn segment_of(&self, table: Table, number: u32) -> Option<Box<dyn ScannedSegment + '_>> {
+        self.segments_where(table, |one| one == number).pop()
+    }
+
+    fn segments_where(&self, table: Table, wanted: impl Fn(u32) -> bool) -> Vec<Box<dyn ScannedSegment + '_>> {
+        fn scanned<R: TableRow>(
+            segments: &[SegmentSnapshot<R>],
+            wanted: impl Fn(u32) -> bool,
+        ) -> Vec<Box<dyn ScannedSegment + '_>> {
+            let segments = segments.iter().filter(|one| wanted(one.segment.number));
+            segments.map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
+        }
+        match table {
+            Table::Conversations => scanned(&self.segments, wanted),
+            Table::Events => scanned(&self.events.segments, wanted),
+            Table::Feedback => scanned(&self.feedback.segments, wanted),
+            Table::SemanticThreads => {
+                let segments = self.segments.iter().filter(|one| wanted(one.segment.number));
+                segments.map(|entry| Box::new(ThreadsOf::new(entry)) as Box<dyn ScannedSegment + '_>).collect()
+            }
+        }
+    }
+}
+
+/// Where a row lies in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowAddress {
+    /// [`DataFile::number`] or [`Segment::number`].
+    pub source: u32,
+    pub row: u32,
+}

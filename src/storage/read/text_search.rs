@@ -1,0 +1,114 @@
+//! Search for a text, whole words or not, in the conversations of a snapshot.
+//!
+//! Each data file of `conversations` gets a text index ([`crate::storage::format::text_index`]): which rows may have which n-grams of characters
+//! and the folded texts themselves, so that a candidate is verified without its Parquet rows. An index is
+//! no part of a commit: a background thread makes it once the file is there ([`crate::storage::maintain::text_indexer`]), and rows without one (of the
+//! tail, of new files) are read whole. So a search finds all that a scan would find, only sooner.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use roaring::RoaringBitmap;
+
+use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
+use crate::model::conversation::Conversation;
+use crate::model::search_text::{SearchTerm, append_search_text};
+use crate::storage::error::StoreError;
+
+const FILES_AT_ONCE: usize = 8;
+
+impl Snapshot {
+    /// The same state without rows that certainly do not have the term. It has the same version: nothing may be kept of
+    /// it by that.
+    pub async fn candidates(&self, term: &SearchTerm) -> Snapshot {
+        let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
+        let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
+        Snapshot { files: Arc::new(files.into_iter().flatten().collect()), ..self.clone() }
+    }
+
+    /// `None` without any.
+    async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> Option<FileSnapshot> {
+        let Some(index) = entry.file.text_index.get() else { return Some(entry) };
+        let mut candidates = match index.candidates(self.store.as_ref(), term).await {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                tracing::warn!(%error, "a text index could not be read; its rows are read whole");
+                return Some(entry);
+            }
+        };
+        candidates -= &*entry.deleted;
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut others = RoaringBitmap::new();
+        others.insert_range(0..entry.file.rows);
+        others -= candidates;
+        Some(FileSnapshot { file: entry.file, deleted: Arc::new(others) })
+    }
+
+    /// Whether each of these rows has the term.
+    pub async fn have_text(&self, rows: &[RowAddress], term: &SearchTerm) -> Result<Vec<bool>, StoreError> {
+        let mut found = vec![false; rows.len()];
+        let mut indexed = vec![false; rows.len()];
+        for entry in self.files.iter() {
+            let Some(index) = entry.file.text_index.get() else { continue };
+            let mut wanted: Vec<(u32, usize)> = Vec::new();
+            for (slot, address) in rows.iter().enumerate().filter(|(_, row)| row.source == entry.file.number) {
+                wanted.push((address.row, slot));
+            }
+            wanted.sort_unstable();
+            let numbers: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
+            let Ok(verified) = index.verify(self.store.as_ref(), &numbers, term).await else { continue };
+            for ((_, slot), has) in wanted.into_iter().zip(verified) {
+                if let (Some(found), Some(indexed)) = (found.get_mut(slot), indexed.get_mut(slot)) {
+                    (*found, *indexed) = (has, true);
+                }
+            }
+        }
+        let others: Vec<RowAddress> =
+            rows.iter().zip(&indexed).filter(|(_, indexed)| !**indexed).map(|(row, _)| *row).collect();
+        let mut verified = Vec::with_capacity(others.len());
+        let (mut text, mut size) = (Vec::new(), ReadSize::default());
+        let mut left = others.as_slice();
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(size.rows().min(left.len()));
+            let conversations = self.read_rows(part).await?;
+            size.learn(conversations.iter().map(Arc::as_ref));
+            for conversation in conversations {
+                text.clear();
+                append_search_text(&conversation, &mut text);
+                verified.push(term.is_in(&text));
+            }
+            left = rest;
+        }
+        let slots = found.iter_mut().zip(&indexed).filter(|(_, indexed)| !**indexed);
+        slots.zip(verified).for_each(|((found, _), has)| *found = has);
+        Ok(found)
+    }
+}
+
+/// How many conversations to read at once: as many as have about 8 MB, judged by those read before, and at most four
+/// times as many as then.
+#[derive(Default)]
+pub struct ReadSize {
+    next: usize,
+}
+
+impl ReadSize {
+    const BYTES: usize = 8 << 20;
+    /// One that was imported may have 16 MB.
+    const FIRST_ROWS: usize = 12;
+    const GROWTH: usize = 4;
+    const MAX_ROWS: usize = 128;
+
+    pub fn rows(&self) -> usize {
+        if self.next == 0 { Self::FIRST_ROWS } else { self.next }
+    }
+
+    pub fn learn<'a>(&mut self, read: impl ExactSizeIterator<Item = &'a Conversation>) {
+        let rows = read.len().max(1);
+        let bytes: usize = read.map(Conversation::text_bytes).sum();
+        let fitting = Self::BYTES / (bytes / rows).max(1);
+        self.next = fitting.clamp(1, self.rows().saturating_mul(Self::GROWTH).min(Self::MAX_ROWS));
+    }
+}

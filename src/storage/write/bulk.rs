@@ -1,0 +1,172 @@
+//! Backfill: documents straight into files, without the write-ahead log. Each batch is acknowledged by its commit.
+//!
+//! A batch is resolved like a group of single changes, with a tail of its own that ends as the batch's file.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+
+use super::committer::{Change, Prefetched, Resolved, State, resolve_change};
+use super::links::{self, Staged, mark_all_deleted};
+use super::recovery::{self, Opened};
+use crate::model::document::Document;
+use crate::model::ids::WalPosition;
+use crate::model::resolve::Identity;
+use crate::storage::catalog::tables::{Committed, NewRows, Rows, Tables};
+use crate::storage::error::StoreError;
+use crate::storage::format::table_row::TableRow;
+use crate::storage::read::snapshot::{DataFile, FileSnapshot};
+use crate::storage::tail::{Counters, Tail};
+
+/// Index look-ups under way at once.
+const LOOKUPS_AT_ONCE: usize = 32;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub new: u64,
+    pub replaced: u64,
+    pub unchanged: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.new += other.new;
+        self.replaced += other.replaced;
+        self.unchanged += other.unchanged;
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub counts: Counts,
+    /// Documents that contradict what is stored: index in the batch, and why.
+    pub rejected: Vec<(usize, String)>,
+}
+
+/// The store in the hands of one loading process.
+pub struct BulkLoader {
+    store: Arc<dyn ObjectStore>,
+    tables: Tables,
+    state: State,
+    counters: Counters,
+    position: WalPosition,
+    _lock: Option<std::fs::File>,
+}
+
+impl BulkLoader {
+    /// Opens the store for writing and flushes what its log still holds.
+    pub async fn open(url: &str) -> Result<BulkLoader, StoreError> {
+        let Opened { object_store, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
+        let mut loader = BulkLoader { store: object_store, tables, state, counters, position, _lock: lock };
+        if loader.state.active().operations > 0 {
+            loader.commit_tail().await?;
+        }
+        Ok(loader)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.state.files.is_empty()
+    }
+
+    /// Loads a batch as one file (as several, where documents of one conversation in it have feedback to be linked). It
+    /// is durable and visible to the next process when this returns.
+    pub async fn load(&mut self, batch: Vec<(Identity, Document)>) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        let batch = batch.into_iter().map(|(identity, document)| (identity, Arc::new(document)));
+        let mut left: Vec<(usize, (Identity, Arc<Document>))> = batch.enumerate().collect();
+        while !left.is_empty() {
+            left = self.load_part(left, &mut loaded).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// Loads documents up to one whose look-up is made out of date by those before it; gives the rest.
+    async fn load_part(
+        &mut self,
+        batch: Vec<(usize, (Identity, Arc<Document>))>,
+        loaded: &mut Loaded,
+    ) -> Result<Vec<(usize, (Identity, Arc<Document>))>, StoreError> {
+        let snapshot = self.state.snapshot(&self.store);
+        let snapshot = &snapshot;
+        let prefetched: Vec<Prefetched> = stream::iter(&batch)
+            .map(|(_, (identity, document))| snapshot.prefetch(identity, document))
+            .buffered(LOOKUPS_AT_ONCE)
+            .try_collect()
+            .await?;
+
+        let mut staged = Staged::begin(&self.state);
+        if snapshot.events.is_empty() && snapshot.feedback.is_empty() {
+            // Nothing to link.
+            staged.conversations.without_references();
+        }
+        let mut file_deletions = Vec::new();
+        let mut documents = batch.into_iter().zip(prefetched);
+        let mut rest = Vec::new();
+        while let Some(((index, (identity, document)), prefetched)) = documents.next() {
+            let change = Change::Log { identity: identity.clone(), document: document.clone(), bytes: 0 };
+            match resolve_change(staged.conversations.tail(), &change, &prefetched) {
+                Err(StoreError::Conflict(reason)) => loaded.rejected.push((index, reason)),
+                Err(error) => return Err(error),
+                Ok(Resolved { unchanged: true, .. }) => loaded.counts.unchanged += 1,
+                Ok(Resolved { operation: None, .. }) => {}
+                Ok(Resolved { operation: Some(operation), replaces, existed, .. }) => {
+                    let Some(following) = links::follow(&staged, &change, &operation, &prefetched) else {
+                        rest.push((index, (identity, document)));
+                        rest.extend(documents.map(|(document, _)| document));
+                        break;
+                    };
+                    if existed {
+                        loaded.counts.replaced += 1;
+                    } else {
+                        loaded.counts.new += 1;
+                    }
+                    file_deletions.extend(replaces);
+                    staged.stage(&operation, &mut self.counters);
+                    for step in following {
+                        file_deletions.extend(step.replaces);
+                        staged.stage(&step.operation, &mut self.counters);
+                    }
+                }
+            }
+        }
+        staged.finish(&mut self.state, 0, &mut self.counters);
+        mark_all_deleted(&mut self.state, &file_deletions);
+        if self.state.active().operations > 0 {
+            self.commit_tail().await?;
+        }
+        Ok(rest)
+    }
+
+    async fn commit_tail(&mut self) -> Result<(), StoreError> {
+        let state = &mut self.state;
+        let rows = Rows {
+            position: self.position,
+            conversations: take(&mut state.tail, &state.files, &mut self.counters),
+            events: take(&mut state.events.tail, &state.events.files, &mut self.counters),
+            feedback: take(&mut state.feedback.tail, &state.feedback.files, &mut self.counters),
+            threads_source: self.counters.file(),
+        };
+        let Committed { conversations, events, feedback } = self.tables.commit(rows).await?;
+        let add = |file: Option<Arc<DataFile>>, files: &mut Vec<FileSnapshot>| {
+            files.extend(file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
+        };
+        add(conversations.file, &mut state.files);
+        add(events.file, &mut state.events.files);
+        add(feedback.file, &mut state.feedback.files);
+        state.columns = self.tables.layout();
+        state.events.columns = self.tables.events_layout();
+        state.feedback.columns = self.tables.feedback_layout();
+        Ok(())
+    }
+}
+
+/// Empties a tail into rows to commit.
+fn take<R: TableRow>(tail: &mut Tail<R>, files: &[FileSnapshot], counters: &mut Counters) -> NewRows<R> {
+    let mut live = Vec::new();
+    for entry in std::mem::take(tail).segments() {
+        let rows = entry.segment.rows.iter().enumerate();
+        live.extend(rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, value)| value.clone()));
+    }
+    NewRows { rows: live, source: counters.file(), files: files.to_vec() }
+}

@@ -1,0 +1,166 @@
+//! Opening a store for writing: lock, tables, replay of the write-ahead log, fence, removal of leftovers.
+
+use std::collections::BTreeSet;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::committer::{State, TableState};
+use super::links::{self, Staged, mark_all_deleted};
+use crate::model::ids::WalPosition;
+use crate::model::time;
+use crate::storage::catalog::tables::{OpenedFiles, Tables};
+use crate::storage::error::StoreError;
+use crate::storage::log::operation::Operation;
+use crate::storage::log::wal::{self, WalError};
+use crate::storage::log::writer::{LogWriter, PATIENCE};
+use crate::storage::objects::durable;
+use crate::storage::read::snapshot::SnapshotVersion;
+use crate::storage::tail::{Counters, Tail};
+
+const LOCK_FILE: &str = "LOCK";
+/// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
+pub(super) const DATA_FOLDERS: [&str; 8] = [
+    "conversations/data",
+    "conversations/index",
+    "messages/data",
+    "events/data",
+    "events/index",
+    "feedback/data",
+    "feedback/index",
+    "semantic_threads/data",
+];
+
+pub struct Opened {
+    pub object_store: Arc<dyn ObjectStore>,
+    pub local_root: Option<PathBuf>,
+    pub lock: Option<std::fs::File>,
+    pub state: State,
+    pub tables: Tables,
+    pub writer: LogWriter,
+    pub position: WalPosition,
+    pub counters: Counters,
+}
+
+/// The object store behind a folder or URL, without the write lock, and the folder of a local one.
+pub fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
+    durable::open_store(url).map_err(|error| StoreError::io(format!("the store {url} cannot be opened"), error))
+}
+
+pub async fn open(url: &str) -> Result<Opened, StoreError> {
+    let (object_store, local_root) = open_objects(url)?;
+    let lock = local_root.as_deref().map(lock).transpose()?;
+    let opened = recover(object_store).await?;
+    Ok(Opened { local_root, lock, ..opened })
+}
+
+/// The store as its objects are; whoever calls holds the lock where there is one.
+pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened, StoreError> {
+    let mut counters = Counters::new();
+    let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
+    let OpenedFiles { conversations: files, events, feedback } = files;
+    let mut state = State {
+        version: SnapshotVersion(1),
+        flush_generation: 0,
+        tail: Tail::default(),
+        files,
+        columns: tables.layout(),
+        events: TableState { tail: Tail::default(), files: events, columns: tables.events_layout() },
+        feedback: TableState { tail: Tail::default(), files: feedback, columns: tables.feedback_layout() },
+    };
+    let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
+    // The clock keeps the epochs rising also where old log objects are gone.
+    let epoch = (epoch + 1).max(u64::try_from(time::now().0).unwrap_or(0));
+    let mut writer = LogWriter::new(epoch);
+    let position = WalPosition(last.0 + 1);
+    let fence = writer.object(position, &[]).map_err(|error| StoreError::io("a log object", error))?;
+    fence.put(object_store.as_ref(), PATIENCE).await.map_err(|error| match error {
+        WalError::Fenced { .. } => StoreError::Locked(format!("another process has opened the store: {error}")),
+        error => StoreError::io("the write-ahead log cannot be written", error),
+    })?;
+    remove_leftovers(object_store.as_ref(), &tables).await?;
+    Ok(Opened { object_store, local_root: None, lock: None, state, tables, writer, position, counters })
+}
+
+/// One writing process per local store; the operating system frees the lock when the process ends, however it ends.
+fn lock(root: &FilePath) -> Result<std::fs::File, StoreError> {
+    let path = root.join(LOCK_FILE);
+    let failed = |error: std::io::Error| StoreError::io(path.display().to_string(), error);
+    std::fs::create_dir_all(root).map_err(failed)?;
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked(format!(
+            "another process has the store {} open for writing; stop it first",
+            root.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Takes in every operation above the tables' position. Gives the last position and the highest epoch seen.
+async fn replay(
+    store: &Arc<dyn ObjectStore>,
+    state: &mut State,
+    counters: &mut Counters,
+    tables: WalPosition,
+) -> Result<(WalPosition, u64), StoreError> {
+    let listed = wal::list(store.as_ref()).await;
+    let listed = listed.map_err(|error| StoreError::io("the write-ahead log could not be listed", error))?;
+    let mut last = tables;
+    let mut epoch = 0;
+    for position in listed.into_iter().filter(|position| *position > tables) {
+        if position.0 != last.0 + 1 {
+            return Err(StoreError::Corrupt(format!(
+                "the write-ahead log object {} is missing; put it back, or move {} and all later ones out of the \
+                 store to start without the changes in them",
+                wal::wal_path(WalPosition(last.0 + 1)),
+                wal::wal_path(position)
+            )));
+        }
+        let damaged = |reason: String| {
+            let path = wal::wal_path(position);
+            StoreError::Corrupt(format!(
+                "the write-ahead log object {path} is damaged: {reason}; to start without the changes in it, move it \
+                 (and all later ones) out of the store"
+            ))
+        };
+        let group = wal::read(store.as_ref(), position).await.map_err(|error| damaged(error.to_string()))?;
+        epoch = epoch.max(group.header.epoch);
+        let snapshot = state.snapshot(store);
+        let mut staged = Staged::begin(state);
+        let mut bytes = 0;
+        let mut file_deletions = Vec::new();
+        for text in &group.operations {
+            let operation: Operation = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+            file_deletions.extend(links::replaced_rows(&snapshot, &staged, &operation).await?);
+            staged.stage(&operation, counters);
+            bytes += text.len();
+        }
+        staged.finish(state, bytes, counters);
+        mark_all_deleted(state, &file_deletions);
+        last = position;
+    }
+    Ok((last, epoch))
+}
+
+/// Data files that no table refers to were written by a flush that never committed.
+async fn remove_leftovers(store: &dyn ObjectStore, tables: &Tables) -> Result<(), StoreError> {
+    let referenced: BTreeSet<Path> = tables.referenced().into_iter().collect();
+    for folder in DATA_FOLDERS {
+        let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder))).try_collect().await;
+        let listed = listed.map_err(|error| StoreError::io(format!("{folder} could not be listed"), error))?;
+        for object in listed {
+            if !referenced.contains(&object.location) {
+                tracing::info!(path = %object.location, "removing a file of an unfinished flush");
+                if let Err(error) = store.delete(&object.location).await {
+                    tracing::warn!(path = %object.location, %error, "a leftover could not be removed");
+                }
+            }
+        }
+    }
+    Ok(())
+}
