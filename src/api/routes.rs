@@ -4,13 +4,12 @@ use axum::http::Method;
 use axum::response::Response;
 use futures::future::BoxFuture;
 
-use super::access::Access;
-use super::gate::Call;
-use super::problem::Problem;
+use super::analytics::{conversations, events, exports, feedback, properties, queries, search_analytics, threads};
+use super::http::access::Access;
+use super::http::gate::Call;
+use super::http::problem::Problem;
 use super::webapi::{categories, changes, daily, listing, ratings, single};
-use super::{
-    Services, conversations, docs, events, exports, feedback, openapi, properties, queries, search_analytics, threads,
-};
+use super::{Services, docs, openapi};
 
 /// `S` is what handlers work on.
 pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -30,7 +29,7 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
 
 pub static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/health", Access::Public, |_, _| {
-        Box::pin(async { Ok(super::gate::json(r#"{"status":"ok"}"#)) })
+        Box::pin(async { Ok(super::http::gate::json(r#"{"status":"ok"}"#)) })
     }),
     route(Method::GET, "/openapi.json", Access::Public, |_, _| Box::pin(openapi::openapi())),
     route(Method::GET, "/docs", Access::Public, |_, _| Box::pin(docs::page())),

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::CliError;
-use crate::api::body::BodyLimits;
-use crate::api::cors::CorsOrigins;
-use crate::api::gate::Gate;
-use crate::api::listener::{self, ListenerLimits};
+use crate::api::http::body::BodyLimits;
+use crate::api::http::cors::CorsOrigins;
+use crate::api::http::gate::Gate;
+use crate::api::http::listener::{self, ListenerLimits};
 use crate::api::webapi::ConversationApi;
 use crate::api::{self, Services};
 use crate::auth::keys::{KeyRing, KeyStore};

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::http::problem::Problem;
 use super::openapi;
-use super::problem::Problem;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::operation::{Answer, Operation};
-use super::gate;
-use super::problem::Problem;
+use super::http::gate;
+use super::http::problem::Problem;
 use super::routes::ROUTES;
 
 /// In the order in which readers meet them.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::problems;
-use crate::api::access::Access;
+use crate::api::http::access::Access;
 
 pub struct Operation {
     pub method: &'static str,

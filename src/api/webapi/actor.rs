@@ -4,9 +4,9 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use crate::api::access::Reach;
-use crate::api::gate::Call;
-use crate::api::problem::Problem;
+use crate::api::http::access::Reach;
+use crate::api::http::gate::Call;
+use crate::api::http::problem::Problem;
 use crate::model::annotation::Actor;
 use crate::model::ids::{OrganizationId, ProjectId};
 use crate::query::engine::Scope;

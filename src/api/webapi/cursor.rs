@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::api::problem::Problem;
+use crate::api::http::problem::Problem;
 use crate::auth::secret::Secret;
 use crate::model::ids::EpochMillis;
 

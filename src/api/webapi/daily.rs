@@ -12,9 +12,9 @@ use serde_json::json as value;
 
 use super::{actor, filters};
 use crate::api::Services;
-use crate::api::gate::{Call, json};
-use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::http::gate::{Call, json};
+use crate::api::http::parameters::Parameters;
+use crate::api::http::problem::Problem;
 use crate::model::ids::EpochMillis;
 use crate::query::check::check;
 use crate::query::dsl::{Comparison, Filter};

@@ -1,6 +1,6 @@
 //! Conditions of this API as filters of the query language, so that nothing is looked for in two ways.
 
-use crate::api::problem::Problem;
+use crate::api::http::problem::Problem;
 use crate::model::annotation::{Actor, is_number};
 use crate::model::ids::EpochMillis;
 use crate::model::json::value::Json;

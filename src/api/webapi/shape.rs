@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Serialize, Serializer};
 
-use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::http::parameters::Parameters;
+use crate::api::http::problem::Problem;
 use crate::model::annotation::{UNSET_STATE, user_id_text};
 use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::IntegrationId;

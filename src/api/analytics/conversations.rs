@@ -7,12 +7,12 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::Services;
-use super::access::Reach;
-use super::body::sized;
-use super::gate::{Call, json};
-use super::problem::Problem;
-use super::webapi::ratings::of_recent;
+use crate::api::Services;
+use crate::api::http::access::Reach;
+use crate::api::http::body::sized;
+use crate::api::http::gate::{Call, json};
+use crate::api::http::problem::Problem;
+use crate::api::webapi::ratings::of_recent;
 use crate::model::conversation::Conversation;
 use crate::model::rating::Ratings;
 use crate::model::{document, output};

@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::response::Response;
 use futures::TryStreamExt;
 
-use super::Services;
-use super::gate::{Call, json};
-use super::problem::Problem;
+use crate::api::Services;
+use crate::api::http::gate::{Call, json};
+use crate::api::http::problem::Problem;
 use crate::query::check::check;
 use crate::query::view::{self, View};
 

@@ -22,7 +22,7 @@ use super::body::{self, BodyLimits, Payload};
 use super::cors::CorsOrigins;
 use super::parameters::Parameters;
 use super::problem::Problem;
-use super::routes::Route;
+use crate::api::routes::Route;
 use crate::auth::keys::KeyRing;
 use crate::model::time;
 

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::Services;
-use super::access::Reach;
-use super::gate::{Call, json as json_answer};
-use super::problem::Problem;
+use crate::api::Services;
+use crate::api::http::access::Reach;
+use crate::api::http::gate::{Call, json as json_answer};
+use crate::api::http::problem::Problem;
 use crate::model::annotation::{Actor, AnnotationChange};
 use crate::model::conversation::Conversation;
 use crate::model::ids::ThreadId;

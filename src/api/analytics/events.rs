@@ -2,9 +2,9 @@
 
 use axum::response::Response;
 
-use super::Services;
-use super::gate::{Call, json};
-use super::problem::Problem;
+use crate::api::Services;
+use crate::api::http::gate::{Call, json};
+use crate::api::http::problem::Problem;
 use crate::model::event;
 
 /// `POST /events`

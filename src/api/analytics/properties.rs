@@ -3,10 +3,10 @@
 use axum::response::Response;
 use serde_json::json;
 
-use super::Services;
-use super::body::{Payload, sized};
-use super::gate::{Call, json};
-use super::problem::Problem;
+use crate::api::Services;
+use crate::api::http::body::{Payload, sized};
+use crate::api::http::gate::{Call, json};
+use crate::api::http::problem::Problem;
 use crate::query::check::{check_property_keys, check_property_values};
 use crate::query::dsl::PropertyQuery;
 
