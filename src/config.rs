@@ -9,156 +9,156 @@ use crate::auth::keys::{KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 
 #[derive(Args, Clone, Debug)]
-pub struct StoreArguments {
+pub(crate) struct StoreArguments {
     /// Where everything durable lies: a folder (made if it is missing) or the URL of an object store
     #[arg(long, env = "CONVOLAKE_STORE", default_value = "data/store", value_name = "FOLDER_OR_URL")]
-    pub store: String,
+    pub(crate) store: String,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct ServeArguments {
+pub(crate) struct ServeArguments {
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub(crate) store: StoreArguments,
 
     /// Host and port to listen on; port 0 takes a free one
     #[arg(long, env = "CONVOLAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
-    pub listen: String,
+    pub(crate) listen: String,
 
     /// Origins of web pages that may call with a web key, separated by commas
     #[arg(long, env = "CONVOLAKE_CORS_ORIGIN", default_value = "*", value_delimiter = ',', value_name = "ORIGIN")]
-    pub cors_origin: Vec<String>,
+    pub(crate) cors_origin: Vec<String>,
 
     /// Time limit of one query, in seconds
     #[arg(long, env = "CONVOLAKE_QUERY_DEADLINE_SECONDS", default_value_t = 60, value_name = "SECONDS", value_parser = at_least_one())]
-    pub query_deadline_seconds: u64,
+    pub(crate) query_deadline_seconds: u64,
 
     /// Memory of one query, in bytes
     #[arg(long, env = "CONVOLAKE_QUERY_MEMORY_BYTES", default_value_t = 1 << 30, value_name = "BYTES", value_parser = at_least_one())]
-    pub query_memory_bytes: u64,
+    pub(crate) query_memory_bytes: u64,
 
     /// Queries that run at the same time; more wait, then get 503 with Retry-After
     #[arg(long, env = "CONVOLAKE_QUERY_SLOTS", default_value_t = 8, value_name = "NUMBER", value_parser = at_least_one())]
-    pub query_slots: u64,
+    pub(crate) query_slots: u64,
 
     /// Threads for queries; 0 is one per core
     #[arg(long, env = "CONVOLAKE_QUERY_THREADS", default_value_t = 0, value_name = "NUMBER")]
-    pub query_threads: usize,
+    pub(crate) query_threads: usize,
 
     /// How long a query waits for a slot, in seconds
     #[arg(long, env = "CONVOLAKE_QUERY_WAIT_SECONDS", default_value_t = 5, value_name = "SECONDS")]
-    pub query_wait_seconds: u64,
+    pub(crate) query_wait_seconds: u64,
 
     /// What one query may spill to disk, in bytes
     #[arg(long, env = "CONVOLAKE_SPILL_BYTES", default_value_t = 10 << 30, value_name = "BYTES")]
-    pub spill_bytes: u64,
+    pub(crate) spill_bytes: u64,
 
     /// Where queries spill to; by default the folder `spill` of a store that is a folder, else of the system's temporary
     /// folder
     #[arg(long, env = "CONVOLAKE_SPILL_FOLDER", value_name = "FOLDER")]
-    pub spill_folder: Option<PathBuf>,
+    pub(crate) spill_folder: Option<PathBuf>,
 
     /// Memory of what is logged but not in files yet, in bytes; when it is full, writers get 429 with Retry-After
     #[arg(long, env = "CONVOLAKE_TAIL_BYTES", default_value_t = 512 << 20, value_name = "BYTES", value_parser = at_least_one())]
-    pub tail_bytes: u64,
+    pub(crate) tail_bytes: u64,
 
     /// Age at which logged conversations become files, in seconds
     #[arg(long, env = "CONVOLAKE_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]
-    pub flush_seconds: u64,
+    pub(crate) flush_seconds: u64,
 
     /// Number of logged conversations that become files at once
     #[arg(long, env = "CONVOLAKE_FLUSH_ROWS", default_value_t = 50_000, value_name = "ROWS", value_parser = at_least_one())]
-    pub flush_rows: u64,
+    pub(crate) flush_rows: u64,
 
     /// Open connections; more wait
     #[arg(long, env = "CONVOLAKE_MAX_CONNECTIONS", default_value_t = 4096, value_name = "NUMBER", value_parser = at_least_one())]
-    pub max_connections: u64,
+    pub(crate) max_connections: u64,
 
     /// Request bodies of all connections together, in bytes
     #[arg(long, env = "CONVOLAKE_BODY_BYTES", default_value_t = 256 << 20, value_name = "BYTES", value_parser = at_least_one())]
-    pub body_bytes: u64,
+    pub(crate) body_bytes: u64,
 
     /// Time for a request's headers, also the longest idle time of a connection, in seconds
     #[arg(long, env = "CONVOLAKE_HEADER_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = at_least_one())]
-    pub header_seconds: u64,
+    pub(crate) header_seconds: u64,
 
     /// Longest pause within a request's body (a whole body may take six times as long), in seconds
     #[arg(long, env = "CONVOLAKE_BODY_PAUSE_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = at_least_one())]
-    pub body_pause_seconds: u64,
+    pub(crate) body_pause_seconds: u64,
 
     /// Longest time in which a client takes nothing of its answer, in seconds
     #[arg(long, env = "CONVOLAKE_WRITE_PAUSE_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]
-    pub write_pause_seconds: u64,
+    pub(crate) write_pause_seconds: u64,
 
     /// How long open requests may go on when the server is told to stop, in seconds
     #[arg(long, env = "CONVOLAKE_DRAIN_SECONDS", default_value_t = 20, value_name = "SECONDS")]
-    pub drain_seconds: u64,
+    pub(crate) drain_seconds: u64,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct ImportArguments {
+pub(crate) struct ImportArguments {
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub(crate) store: StoreArguments,
 
     /// The organization that the conversations belong to
     #[arg(long, env = "CONVOLAKE_ORGANIZATION", default_value = "default", value_name = "ID", value_parser = organization)]
-    pub organization: OrganizationId,
+    pub(crate) organization: OrganizationId,
 
     /// The project of documents that name none
     #[arg(long, env = "CONVOLAKE_PROJECT", value_name = "ID", value_parser = project)]
-    pub project: Option<ProjectId>,
+    pub(crate) project: Option<ProjectId>,
 
     /// The integration of documents that name none
     #[arg(long, env = "CONVOLAKE_INTEGRATION", value_name = "ID", value_parser = integration)]
-    pub integration: Option<IntegrationId>,
+    pub(crate) integration: Option<IntegrationId>,
 
     /// NDJSON files, one document a line in the shape of POST /conversations; - is standard input
     #[arg(required = true, value_name = "FILES")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct CreateKeyArguments {
+pub(crate) struct CreateKeyArguments {
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub(crate) store: StoreArguments,
 
     /// api: all of its project; web: for web pages, logs and gets or deletes one conversation by id; org: all projects
     #[arg(long, env = "CONVOLAKE_KEY_KIND", value_enum)]
-    pub kind: KeyKind,
+    pub(crate) kind: KeyKind,
 
     /// The organization that the key belongs to
     #[arg(long, env = "CONVOLAKE_KEY_ORGANIZATION", value_name = "ID", value_parser = organization)]
-    pub organization: OrganizationId,
+    pub(crate) organization: OrganizationId,
 
     /// The project that the key belongs to; needed unless the kind is org
     #[arg(long, env = "CONVOLAKE_KEY_PROJECT", value_name = "ID", value_parser = project)]
-    pub project: Option<ProjectId>,
+    pub(crate) project: Option<ProjectId>,
 
     /// The integration of what is logged with the key; needed unless the kind is org
     #[arg(long, env = "CONVOLAKE_KEY_INTEGRATION", value_name = "ID", value_parser = integration)]
-    pub integration: Option<IntegrationId>,
+    pub(crate) integration: Option<IntegrationId>,
 
     /// What a web key may do beyond its kind; may be repeated
     #[arg(long = "scope", env = "CONVOLAKE_KEY_SCOPE", value_enum, value_delimiter = ',', value_name = "SCOPE")]
-    pub scopes: Vec<KeyScope>,
+    pub(crate) scopes: Vec<KeyScope>,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct KeyArguments {
+pub(crate) struct KeyArguments {
     #[command(flatten)]
-    pub store: StoreArguments,
+    pub(crate) store: StoreArguments,
 
     /// The key's id, as `keys list` shows it
-    pub id: String,
+    pub(crate) id: String,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct RotateKeyArguments {
+pub(crate) struct RotateKeyArguments {
     #[command(flatten)]
-    pub key: KeyArguments,
+    pub(crate) key: KeyArguments,
 
     /// How long the old key still works: a number and s, m, h or d
     #[arg(long, env = "CONVOLAKE_KEY_OVERLAP", default_value = "24h", value_name = "DURATION", value_parser = duration)]
-    pub overlap: Duration,
+    pub(crate) overlap: Duration,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -212,16 +212,16 @@ mod tests {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct SampleArguments {
+pub(crate) struct SampleArguments {
     /// Conversations to print
     #[arg(long, env = "CONVOLAKE_SAMPLE_ROWS", default_value_t = 1_000, value_name = "NUMBER")]
-    pub rows: u64,
+    pub(crate) rows: u64,
 
     /// About how long each is, in bytes of JSON; at least 1,500
     #[arg(long, env = "CONVOLAKE_SAMPLE_BYTES", default_value_t = 1_500, value_name = "BYTES")]
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 
     /// The same seed gives the same conversations
     #[arg(long, env = "CONVOLAKE_SAMPLE_SEED", default_value_t = 42, value_name = "NUMBER")]
-    pub seed: u64,
+    pub(crate) seed: u64,
 }

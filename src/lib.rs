@@ -10,10 +10,10 @@
 //!   immutable snapshot that every read works on.
 //! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
-pub mod api;
-pub mod auth;
+pub(crate) mod api;
+pub(crate) mod auth;
 pub mod cli;
-pub mod config;
-pub mod model;
-pub mod query;
-pub mod storage;
+pub(crate) mod config;
+pub(crate) mod model;
+pub(crate) mod query;
+pub(crate) mod storage;

@@ -9,11 +9,5 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("convolake: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Cli::parse().run()
 }

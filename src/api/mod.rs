@@ -14,21 +14,21 @@ use self::http::gate::{self, Gate};
 use crate::query::engine::QueryEngine;
 use crate::storage::store::Store;
 
-pub mod analytics;
+pub(crate) mod analytics;
 mod docs;
-pub mod http;
-pub mod openapi;
-pub mod routes;
-pub mod webapi;
+pub(crate) mod http;
+pub(crate) mod openapi;
+pub(crate) mod routes;
+pub(crate) mod webapi;
 
 /// What the handlers work on.
-pub struct Services {
-    pub store: Arc<Store>,
-    pub engine: Arc<QueryEngine>,
-    pub conversation_api: Arc<webapi::ConversationApi>,
+pub(crate) struct Services {
+    pub(crate) store: Arc<Store>,
+    pub(crate) engine: Arc<QueryEngine>,
+    pub(crate) conversation_api: Arc<webapi::ConversationApi>,
 }
 
 /// The whole API as one service.
-pub fn router(gate: Arc<Gate>, services: Arc<Services>) -> axum::Router {
+pub(crate) fn router(gate: Arc<Gate>, services: Arc<Services>) -> axum::Router {
     gate::router(gate, services, routes::ROUTES)
 }

@@ -12,22 +12,22 @@ use super::webapi::{categories, changes, daily, listing, ratings, single};
 use super::{Services, docs, openapi};
 
 /// `S` is what handlers work on.
-pub type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
+pub(crate) type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
 
-pub struct Route<S: 'static> {
-    pub method: Method,
+pub(crate) struct Route<S: 'static> {
+    pub(crate) method: Method,
     /// Its parameters are percent-decoded after routing.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// Also decides CORS: a path that a web key may call answers browsers.
-    pub access: Access,
-    pub handler: Handler<S>,
+    pub(crate) access: Access,
+    pub(crate) handler: Handler<S>,
 }
 
 const fn route(method: Method, path: &'static str, access: Access, handler: Handler<Services>) -> Route<Services> {
     Route { method, path, access, handler }
 }
 
-pub static ROUTES: &[Route<Services>] = &[
+pub(crate) static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/health", Access::Public, |_, _| {
         Box::pin(async { Ok(super::http::gate::json(r#"{"status":"ok"}"#)) })
     }),

@@ -28,7 +28,7 @@ const FETCHES_AT_ONCE: usize = 16;
 const MAX_NAME_BYTES: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     #[error("no key `{0}`")]
     Unknown(String),
     #[error("{0}")]
@@ -41,7 +41,7 @@ pub enum KeyError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum KeyKind {
+pub(crate) enum KeyKind {
     /// Reads and writes its project.
     Api,
     /// Stands in web pages: logs, and gets or deletes one conversation by its id.
@@ -51,7 +51,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             KeyKind::Api => "api",
             KeyKind::Web => "web",
@@ -63,13 +63,13 @@ impl KeyKind {
 /// What a key may do beyond its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum KeyScope {
+pub(crate) enum KeyScope {
     /// A `web` key may also call `POST /query/conversations`.
     Query,
 }
 
 impl KeyScope {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             KeyScope::Query => "query",
         }
@@ -79,31 +79,31 @@ impl KeyScope {
 /// `project_id` is present unless the kind is `org`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Key {
-    pub id: String,
-    pub kind: KeyKind,
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) kind: KeyKind,
     #[serde(default)]
-    pub scopes: Vec<KeyScope>,
-    pub organization_id: OrganizationId,
+    pub(crate) scopes: Vec<KeyScope>,
+    pub(crate) organization_id: OrganizationId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project_id: Option<ProjectId>,
+    pub(crate) project_id: Option<ProjectId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub integration_id: Option<IntegrationId>,
+    pub(crate) integration_id: Option<IntegrationId>,
     /// SHA-256 of the whole key text in base64url; 32 random bytes in it need no slow hash.
-    pub secret_sha256: String,
-    pub created_at: EpochMillis,
+    pub(crate) secret_sha256: String,
+    pub(crate) created_at: EpochMillis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<EpochMillis>,
+    pub(crate) expires_at: Option<EpochMillis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked_at: Option<EpochMillis>,
+    pub(crate) revoked_at: Option<EpochMillis>,
 }
 
 impl Key {
-    pub fn is_usable(&self, now: EpochMillis) -> bool {
+    pub(crate) fn is_usable(&self, now: EpochMillis) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
-    pub fn has(&self, scope: KeyScope) -> bool {
+    pub(crate) fn has(&self, scope: KeyScope) -> bool {
         self.scopes.contains(&scope)
     }
 
@@ -137,32 +137,32 @@ impl Key {
 
 /// What a new key is for.
 #[derive(Clone, Debug)]
-pub struct NewKey {
-    pub kind: KeyKind,
-    pub scopes: Vec<KeyScope>,
-    pub organization_id: OrganizationId,
-    pub project_id: Option<ProjectId>,
-    pub integration_id: Option<IntegrationId>,
+pub(crate) struct NewKey {
+    pub(crate) kind: KeyKind,
+    pub(crate) scopes: Vec<KeyScope>,
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: Option<ProjectId>,
+    pub(crate) integration_id: Option<IntegrationId>,
 }
 
 /// A key and its text, which nothing stores.
-pub struct CreatedKey {
-    pub key: Key,
-    pub text: String,
+pub(crate) struct CreatedKey {
+    pub(crate) key: Key,
+    pub(crate) text: String,
 }
 
 /// Reads and writes key objects.
 #[derive(Clone)]
-pub struct KeyStore {
+pub(crate) struct KeyStore {
     objects: Arc<dyn ObjectStore>,
 }
 
 impl KeyStore {
-    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Self {
         Self { objects }
     }
 
-    pub async fn create(&self, new: NewKey, now: EpochMillis) -> Result<CreatedKey, KeyError> {
+    pub(crate) async fn create(&self, new: NewKey, now: EpochMillis) -> Result<CreatedKey, KeyError> {
         let id: String = rand::random::<[u8; 8]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let text = format!("cl_{}_{id}_{secret}", new.kind.name());
@@ -184,7 +184,7 @@ impl KeyStore {
     }
 
     /// Oldest first.
-    pub async fn list(&self) -> Result<Vec<Key>, KeyError> {
+    pub(crate) async fn list(&self) -> Result<Vec<Key>, KeyError> {
         let metas = self.metas().await?;
         let mut keys: Vec<Key> = futures::stream::iter(metas)
             .map(|meta| async move { self.read(&meta.location).await })
@@ -196,7 +196,7 @@ impl KeyStore {
         Ok(keys)
     }
 
-    pub async fn get(&self, id: &str) -> Result<Option<Key>, KeyError> {
+    pub(crate) async fn get(&self, id: &str) -> Result<Option<Key>, KeyError> {
         if !is_key_id(id) {
             return Ok(None);
         }
@@ -204,7 +204,7 @@ impl KeyStore {
     }
 
     /// Revoking twice keeps the first time.
-    pub async fn revoke(&self, id: &str, now: EpochMillis) -> Result<Key, KeyError> {
+    pub(crate) async fn revoke(&self, id: &str, now: EpochMillis) -> Result<Key, KeyError> {
         let mut key = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
         if key.revoked_at.is_none() {
             key.revoked_at = Some(now);
@@ -214,7 +214,7 @@ impl KeyStore {
     }
 
     /// A new key of the same reach; the old one expires after `overlap`, or earlier if it was to.
-    pub async fn rotate(&self, id: &str, overlap: Duration, now: EpochMillis) -> Result<CreatedKey, KeyError> {
+    pub(crate) async fn rotate(&self, id: &str, overlap: Duration, now: EpochMillis) -> Result<CreatedKey, KeyError> {
         let old = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
         if !old.is_usable(now) {
             return Err(KeyError::Invalid(format!("key `{id}` is expired or revoked; create a new one")));
@@ -283,7 +283,7 @@ struct Ringed {
 
 /// The keys of a store in memory. Follows changes within two seconds; a key that it does not know yet is looked up at
 /// once, so that a fresh key works.
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     store: KeyStore,
     keys: ArcSwap<HashMap<String, Arc<Ringed>>>,
     lookups: Mutex<(Instant, u32)>,
@@ -291,7 +291,7 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// Loads all keys and follows them until the ring is dropped.
-    pub async fn open(store: KeyStore) -> Result<Arc<Self>, KeyError> {
+    pub(crate) async fn open(store: KeyStore) -> Result<Arc<Self>, KeyError> {
         let ring = Arc::new(Self {
             store,
             keys: ArcSwap::from_pointee(HashMap::new()),
@@ -303,7 +303,7 @@ impl KeyRing {
     }
 
     /// The usable key with this text.
-    pub async fn authenticate(&self, text: &str, now: EpochMillis) -> Option<Arc<Key>> {
+    pub(crate) async fn authenticate(&self, text: &str, now: EpochMillis) -> Option<Arc<Key>> {
         let id = id_in_text(text)?;
         let known = self.keys.load().get(id).map(|ringed| Arc::clone(&ringed.key));
         let key = match known {

@@ -1,4 +1,4 @@
 //! Who may do what: keys ([`keys`]) and the secrets that this server keeps ([`secret`]).
 
-pub mod keys;
-pub mod secret;
+pub(crate) mod keys;
+pub(crate) mod secret;

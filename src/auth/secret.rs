@@ -14,11 +14,11 @@ const SECRET_BYTES: usize = 32;
 /// Of SHA-256.
 const BLOCK_BYTES: usize = 64;
 
-pub struct Secret([u8; SECRET_BYTES]);
+pub(crate) struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
     /// The stored one; the first server of a store makes it.
-    pub async fn open(objects: &Arc<dyn ObjectStore>) -> Result<Secret, StoreError> {
+    pub(crate) async fn open(objects: &Arc<dyn ObjectStore>) -> Result<Secret, StoreError> {
         let path = Path::from_iter(PATH);
         let made: [u8; SECRET_BYTES] = rand::random();
         let options = PutOptions { mode: PutMode::Create, ..Default::default() };
@@ -36,12 +36,12 @@ impl Secret {
     }
 
     #[cfg(test)]
-    pub fn of(bytes: [u8; SECRET_BYTES]) -> Secret {
+    pub(crate) fn of(bytes: [u8; SECRET_BYTES]) -> Secret {
         Secret(bytes)
     }
 
     /// HMAC-SHA256 (RFC 2104).
-    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 32] {
         hmac(&self.0, message)
     }
 }

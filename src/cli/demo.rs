@@ -67,7 +67,7 @@ const QUESTIONS: [(&str, &str); 3] = [
     ),
 ];
 
-pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {
+pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     serve::log_to_stderr();
     let stop = serve::stop_on_signal()?;
     let listener = serve::bind(&arguments).await?;

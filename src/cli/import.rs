@@ -27,7 +27,7 @@ const BATCH_BYTES: usize = 160 << 20;
 /// Rejected lines that are told one by one; the rest is only counted.
 const REJECTED_SHOWN: u64 = 1_000;
 
-pub async fn run(arguments: ImportArguments) -> Result<(), CliError> {
+pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
     let mut loader = BulkLoader::open(&arguments.store.store).await?;
     let runtime = tokio::runtime::Handle::current();
     let imported = tokio::task::spawn_blocking(move || {
@@ -45,14 +45,14 @@ pub async fn run(arguments: ImportArguments) -> Result<(), CliError> {
 
 /// Where the documents of an import belong unless they say so themselves.
 #[derive(Clone, Debug)]
-pub struct ImportDefaults {
-    pub organization_id: OrganizationId,
-    pub project_id: Option<ProjectId>,
-    pub integration_id: Option<IntegrationId>,
+pub(crate) struct ImportDefaults {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: Option<ProjectId>,
+    pub(crate) integration_id: Option<IntegrationId>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
+pub(crate) enum ImportError {
     #[error("{path}: {source}")]
     Read { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -62,11 +62,11 @@ pub enum ImportError {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ImportReport {
-    pub read: u64,
-    pub counts: Counts,
-    pub rejected: u64,
-    pub elapsed: Duration,
+pub(crate) struct ImportReport {
+    pub(crate) read: u64,
+    pub(crate) counts: Counts,
+    pub(crate) rejected: u64,
+    pub(crate) elapsed: Duration,
 }
 
 impl std::fmt::Display for ImportReport {
@@ -101,7 +101,7 @@ struct Parsed {
 }
 
 /// Reads `files` (`-` is standard input) and loads them; rejected lines are reported on stderr and left out.
-pub fn import_files(
+pub(crate) fn import_files(
     runtime: &tokio::runtime::Handle,
     loader: &mut BulkLoader,
     files: &[PathBuf],

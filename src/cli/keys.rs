@@ -13,7 +13,7 @@ use crate::model::time;
 use crate::storage::write::recovery::open_objects;
 
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Make a key and print it; it is shown only this once
     Create(CreateKeyArguments),
     /// List all keys, without their secrets
@@ -24,7 +24,7 @@ pub enum KeysCommand {
     Rotate(RotateKeyArguments),
 }
 
-pub async fn run(command: KeysCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
     let now = time::now();
     match command {
         KeysCommand::Create(arguments) => {

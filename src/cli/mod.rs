@@ -1,13 +1,14 @@
 //! The commands.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{ImportArguments, ServeArguments};
 
-pub mod demo;
-pub mod import;
+pub(crate) mod demo;
+pub(crate) mod import;
 mod keys;
 pub mod sample;
 mod serve;
@@ -39,7 +40,7 @@ enum Command {
 
 /// What ends a command; printed to stderr, with exit status 1.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     #[error(transparent)]
     Store(#[from] crate::storage::store::StoreError),
     #[error(transparent)]
@@ -55,7 +56,18 @@ pub enum CliError {
 }
 
 impl Cli {
-    pub fn run(self) -> Result<(), CliError> {
+    /// Prints what ends the command.
+    pub fn run(self) -> ExitCode {
+        match self.run_on_a_runtime() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("convolake: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run_on_a_runtime(self) -> Result<(), CliError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -14,8 +14,8 @@ use crate::model::ids::EpochMillis;
 use crate::model::time;
 
 /// 2024-07-01T00:00:00Z, the first day of the sample.
-pub const FIRST_DAY_MILLIS: i64 = 1_719_792_000_000;
-pub const DAYS: i64 = 730;
+pub(crate) const FIRST_DAY_MILLIS: i64 = 1_719_792_000_000;
+pub(crate) const DAYS: i64 = 730;
 const DAY_MILLIS: i64 = 86_400_000;
 
 pub const PROJECTS: [&str; 4] = ["help-center", "in-app-copilot", "developer-docs", "support-desk"];
@@ -72,7 +72,7 @@ const SENTENCES: [&str; 14] = [
 ];
 
 /// Prints the sample, one document a line.
-pub fn run(arguments: &SampleArguments) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &SampleArguments) -> Result<(), CliError> {
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     let mut print = || {
         for number in 0..arguments.rows {
@@ -98,7 +98,7 @@ pub fn external_id(number: u64) -> String {
     format!("ticket-{number:09}")
 }
 
-pub fn project(number: u64) -> &'static str {
+pub(crate) fn project(number: u64) -> &'static str {
     PROJECTS[(number % PROJECTS.len() as u64) as usize]
 }
 

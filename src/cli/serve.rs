@@ -21,7 +21,7 @@ use crate::config::ServeArguments;
 use crate::query::engine::{QueryEngine, QueryOptions};
 use crate::storage::store::{Store, StoreOptions};
 
-pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {
+pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     log_to_stderr();
     let stop = stop_on_signal()?;
     let listener = bind(&arguments).await?;
@@ -30,13 +30,13 @@ pub async fn run(arguments: ServeArguments) -> Result<(), CliError> {
 }
 
 /// Bound before the store is opened, so that a taken port fails at once; nothing is accepted until all is ready.
-pub async fn bind(arguments: &ServeArguments) -> Result<TcpListener, CliError> {
+pub(crate) async fn bind(arguments: &ServeArguments) -> Result<TcpListener, CliError> {
     let failed = |error| CliError::Io { what: format!("listening on {}", arguments.listen), error };
     TcpListener::bind(arguments.listen.as_str()).await.map_err(failed)
 }
 
 /// The store, recovered, and the query engine on it.
-pub async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
+pub(crate) async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
     let store = Store::open(StoreOptions {
         url: arguments.store.store.clone(),
         tail_bytes: arguments.tail_bytes as usize,
@@ -55,7 +55,7 @@ pub async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
 }
 
 /// Serves until told to stop, then drains and flushes.
-pub async fn listen(
+pub(crate) async fn listen(
     arguments: &ServeArguments,
     listener: TcpListener,
     services: Services,
@@ -112,7 +112,7 @@ fn spill_folder(store: &Store) -> PathBuf {
 }
 
 /// Lines to stderr, by `RUST_LOG` (default `info`). A panic is logged by its place alone: its message could quote a body.
-pub fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Fails only where a subscriber is set already.
     let _ = tracing_subscriber::fmt()
@@ -127,7 +127,7 @@ pub fn log_to_stderr() {
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM. A second one ends the process at once: what was acknowledged is durable.
-pub fn stop_on_signal() -> Result<CancellationToken, CliError> {
+pub(crate) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let stop = CancellationToken::new();
     let token = stop.clone();
     #[cfg(unix)]

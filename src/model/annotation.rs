@@ -9,60 +9,60 @@ use super::json::{decimal, raw};
 use super::thread::{AnnotationUpdate, MAX_ANNOTATION_BYTES, SemanticThread, ThreadAnnotations};
 
 /// What `state` reads as until it is set (contract A3, Part B).
-pub const UNSET_STATE: &str = "no";
+pub(crate) const UNSET_STATE: &str = "no";
 
 /// In whose name a call was made: its headers `AGENT-EMAIL`, `USER-EMAIL` and `OWN-USER-ID`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Actor {
+pub(crate) struct Actor {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_email: Option<String>,
+    pub(crate) agent_email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_email: Option<String>,
+    pub(crate) user_email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub own_user_id: Option<String>,
+    pub(crate) own_user_id: Option<String>,
 }
 
 /// The last change that was made through Part B.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Changed {
-    pub at: EpochMillis,
-    pub by: Actor,
+pub(crate) struct Changed {
+    pub(crate) at: EpochMillis,
+    pub(crate) by: Actor,
 }
 
 /// A stop holds until a message comes after the one that was the last then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stopped {
-    pub at: EpochMillis,
-    pub last_message_id: MessageId,
+pub(crate) struct Stopped {
+    pub(crate) at: EpochMillis,
+    pub(crate) last_message_id: MessageId,
 }
 
 /// What `None` leaves as it is. An inner `None` clears.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AnnotationChange {
-    pub state: Option<String>,
-    pub assignee: Option<Option<String>>,
-    pub title: Option<Option<String>>,
-    pub categories: Option<CategoryChange>,
-    pub end: bool,
+pub(crate) struct AnnotationChange {
+    pub(crate) state: Option<String>,
+    pub(crate) assignee: Option<Option<String>>,
+    pub(crate) title: Option<Option<String>>,
+    pub(crate) categories: Option<CategoryChange>,
+    pub(crate) end: bool,
     /// Stops it if it is running.
-    pub stop: bool,
+    pub(crate) stop: bool,
     /// What to set on one of its threads, if it is there; no change of the conversation itself.
-    pub thread: Option<(ThreadId, AnnotationUpdate)>,
+    pub(crate) thread: Option<(ThreadId, AnnotationUpdate)>,
 }
 
 /// By name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CategoryChange {
+pub(crate) enum CategoryChange {
     Replace(Vec<String>),
     Remove(String),
 }
 
 impl Actor {
     /// Whether the caller may see a conversation: an end user sees the own ones.
-    pub fn sees(&self, conversation: &Conversation) -> bool {
+    pub(crate) fn sees(&self, conversation: &Conversation) -> bool {
         let properties = conversation.user_properties.as_ref();
         self.own_user_id
             .as_deref()
@@ -71,11 +71,6 @@ impl Actor {
                 let stored = properties.and_then(|raw| raw::at_path(raw.get(), &["email".to_owned()]));
                 stored.and_then(raw::string_value).is_some_and(|stored| stored == own)
             })
-    }
-
-    /// Whether the caller sees only one user's conversations.
-    pub fn is_limited(&self) -> bool {
-        self.own_user_id.is_some() || self.user_email.is_some()
     }
 }
 
@@ -94,18 +89,18 @@ fn is_user_id(stored: &str, wanted: &str) -> bool {
 }
 
 /// Whether a text is a JSON number, so that it may mean a user id that was given as one.
-pub fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     text.len() <= 64 && matches!(super::json::value::parse(text.as_bytes(), 0), Ok(super::json::value::Json::Number(_)))
 }
 
 /// The text that a user's id is shown as.
-pub fn user_id_text(properties: &RawJson) -> Option<String> {
+pub(crate) fn user_id_text(properties: &RawJson) -> Option<String> {
     user_id_json(properties).and_then(raw::value_text).map(|text| text.into_owned())
 }
 
 impl AnnotationChange {
     /// The changed conversation; `None` where it is so already.
-    pub fn apply(&self, conversation: &Conversation, by: &Actor, now: EpochMillis) -> Option<Conversation> {
+    pub(crate) fn apply(&self, conversation: &Conversation, by: &Actor, now: EpochMillis) -> Option<Conversation> {
         let mut annotations = conversation.annotations.clone();
         if let Some(state) = &self.state {
             annotations.state = Some(state.clone()).filter(|state| state != UNSET_STATE);

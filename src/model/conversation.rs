@@ -14,7 +14,7 @@ use super::thread::ThreadAnnotations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ConversationType {
+pub(crate) enum ConversationType {
     Openai,
     SupportTicket,
     SupportCopilot,
@@ -22,7 +22,7 @@ pub enum ConversationType {
 
 impl ConversationType {
     /// As the API spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Openai => "openai",
             Self::SupportTicket => "support_ticket",
@@ -33,14 +33,14 @@ impl ConversationType {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Visibility {
+pub(crate) enum Visibility {
     Private,
     Public,
 }
 
 impl Visibility {
     /// As the API spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
             Self::Public => "public",
@@ -51,100 +51,100 @@ impl Visibility {
 /// A conversation as it is stored, logged in the WAL and returned. Optional fields are absent, never null.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Conversation {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
-    pub id: ConversationId,
+pub(crate) struct Conversation {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) id: ConversationId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub integration_id: Option<IntegrationId>,
+    pub(crate) integration_id: Option<IntegrationId>,
     #[serde(rename = "type")]
-    pub conversation_type: ConversationType,
+    pub(crate) conversation_type: ConversationType,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<String>,
+    pub(crate) external_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_url: Option<String>,
+    pub(crate) external_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub support_ticket_conversation_id: Option<String>,
-    pub created_at: EpochMillis,
-    pub updated_at: EpochMillis,
+    pub(crate) support_ticket_conversation_id: Option<String>,
+    pub(crate) created_at: EpochMillis,
+    pub(crate) updated_at: EpochMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub properties: Option<RawJson>,
+    pub(crate) properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Vec<String>>,
+    pub(crate) tags: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub visibility: Option<Visibility>,
-    pub messages: Vec<Message>,
+    pub(crate) visibility: Option<Visibility>,
+    pub(crate) messages: Vec<Message>,
     /// What Part B sets; survives a re-log.
     #[serde(default, skip_serializing_if = "Annotations::is_default")]
-    pub annotations: Annotations,
+    pub(crate) annotations: Annotations,
 }
 
 /// What Part B of the contract sets on a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Annotations {
+pub(crate) struct Annotations {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
+    pub(crate) title: Option<String>,
     /// `None` reads as `"no"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assignee: Option<String>,
+    pub(crate) assignee: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub categories: Option<Vec<String>>,
+    pub(crate) categories: Option<Vec<String>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub is_end: bool,
+    pub(crate) is_end: bool,
     /// Not a column: files keep it, like `changed`, in the sidecar only ([`super::resolve::Previous`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Stopped>,
+    pub(crate) stopped: Option<Stopped>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub changed: Option<Changed>,
+    pub(crate) changed: Option<Changed>,
     /// Of threads (contract A4); in the sidecar as well.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub threads: BTreeMap<ThreadId, ThreadAnnotations>,
+    pub(crate) threads: BTreeMap<ThreadId, ThreadAnnotations>,
 }
 
 impl Annotations {
-    pub fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
-    pub id: MessageId,
+pub(crate) struct Message {
+    pub(crate) id: MessageId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<String>,
+    pub(crate) external_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub external_url: Option<String>,
+    pub(crate) external_url: Option<String>,
     /// As given; a message without one shows the conversation's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<EpochMillis>,
+    pub(crate) created_at: Option<EpochMillis>,
     /// As given; a message without one shows its `createdAt`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<EpochMillis>,
-    pub role: String,
+    pub(crate) updated_at: Option<EpochMillis>,
+    pub(crate) role: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// A JSON string, an array of parts, or absent for null.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<RawJson>,
+    pub(crate) content: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub links: Option<RawJson>,
+    pub(crate) links: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool_calls: Option<RawJson>,
+    pub(crate) tool_calls: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub properties: Option<RawJson>,
+    pub(crate) properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
 }
 
 impl Message {
     /// The text as it is, of parts the texts joined by newlines, nothing for null.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Some(content) = &self.content else { return String::new() };
         if let Some(text) = raw::string_value(content.get()) {
             return text.into_owned();
@@ -164,7 +164,7 @@ impl Message {
 const MAX_CONTENT_LEVELS: usize = 64;
 
 impl Conversation {
-    pub fn key(&self) -> ConversationKey {
+    pub(crate) fn key(&self) -> ConversationKey {
         ConversationKey {
             organization_id: self.organization_id.clone(),
             project_id: self.project_id.clone(),
@@ -173,38 +173,38 @@ impl Conversation {
     }
 
     /// Earliest given message time, else the conversation's `createdAt` (contract A3).
-    pub fn first_message_time(&self) -> EpochMillis {
+    pub(crate) fn first_message_time(&self) -> EpochMillis {
         self.messages.iter().filter_map(|message| message.created_at).min().unwrap_or(self.created_at)
     }
 
     /// Latest given message time, else the conversation's `createdAt` (contract A3).
-    pub fn last_message_time(&self) -> EpochMillis {
+    pub(crate) fn last_message_time(&self) -> EpochMillis {
         self.messages.iter().filter_map(|message| message.created_at).max().unwrap_or(self.created_at)
     }
 
-    pub fn user_message_count(&self) -> i64 {
+    pub(crate) fn user_message_count(&self) -> i64 {
         self.messages.iter().filter(|message| message.role == "user").count() as i64
     }
 
     /// When a message is shown to have been written.
-    pub fn message_time(&self, message: &Message) -> EpochMillis {
+    pub(crate) fn message_time(&self, message: &Message) -> EpochMillis {
         message.created_at.unwrap_or(self.created_at)
     }
 
     /// Messages in the order of their times; those of one time as they were given.
-    pub fn messages_by_time(&self) -> Vec<&Message> {
+    pub(crate) fn messages_by_time(&self) -> Vec<&Message> {
         let mut messages: Vec<&Message> = self.messages.iter().collect();
         messages.sort_by_key(|message| self.message_time(message));
         messages
     }
 
     /// The last in the order of [`Self::messages_by_time`].
-    pub fn last_message(&self) -> Option<&Message> {
+    pub(crate) fn last_message(&self) -> Option<&Message> {
         self.messages.iter().max_by_key(|message| self.message_time(message))
     }
 
     /// Not ended, the last message is the user's, and not stopped since (contract Part B).
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !self.annotations.is_end
             && self.last_message().is_some_and(|last| {
                 let stopped = self.annotations.stopped.as_ref();
@@ -213,7 +213,7 @@ impl Conversation {
     }
 
     /// About how many bytes its JSON has.
-    pub fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
         let messages = self.messages.iter().map(|message| {
             256 + length(&message.content)

@@ -12,57 +12,57 @@ use super::json::value::{self, Json, JsonErrorKind, RawJson, push_key, string_to
 use super::time::parse_document_time;
 
 /// Nesting of `properties` and `userProperties`; the field itself is level 1.
-pub const MAX_PROPERTY_LEVELS: usize = 32;
+pub(crate) const MAX_PROPERTY_LEVELS: usize = 32;
 /// Longest id, in bytes.
-pub const MAX_ID_BYTES: usize = 512;
+pub(crate) const MAX_ID_BYTES: usize = 512;
 /// Nesting of a whole body, unknown fields included: keeps the parser's stack small.
 const MAX_BODY_LEVELS: usize = 128;
 
 /// A validated document: fields as given, ids and times still optional.
 #[derive(Clone, Debug)]
-pub struct Document {
-    pub id: Option<String>,
-    pub external_id: Option<String>,
-    pub external_url: Option<String>,
-    pub conversation_type: ConversationType,
-    pub support_ticket_conversation_id: Option<String>,
-    pub created_at: Option<EpochMillis>,
-    pub updated_at: Option<EpochMillis>,
-    pub project_id: Option<String>,
-    pub integration_id: Option<String>,
-    pub properties: Option<RawJson>,
-    pub user_properties: Option<RawJson>,
-    pub tags: Option<Vec<String>>,
-    pub visibility: Option<Visibility>,
+pub(crate) struct Document {
+    pub(crate) id: Option<String>,
+    pub(crate) external_id: Option<String>,
+    pub(crate) external_url: Option<String>,
+    pub(crate) conversation_type: ConversationType,
+    pub(crate) support_ticket_conversation_id: Option<String>,
+    pub(crate) created_at: Option<EpochMillis>,
+    pub(crate) updated_at: Option<EpochMillis>,
+    pub(crate) project_id: Option<String>,
+    pub(crate) integration_id: Option<String>,
+    pub(crate) properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) visibility: Option<Visibility>,
     /// Never empty.
-    pub messages: Vec<DocumentMessage>,
+    pub(crate) messages: Vec<DocumentMessage>,
 }
 
 /// A validated message; the fields are those of [`super::conversation::Message`].
 #[derive(Clone, Debug)]
-pub struct DocumentMessage {
-    pub id: Option<String>,
-    pub external_id: Option<String>,
-    pub external_url: Option<String>,
-    pub created_at: Option<EpochMillis>,
-    pub updated_at: Option<EpochMillis>,
-    pub role: String,
-    pub name: Option<String>,
-    pub content: Option<RawJson>,
-    pub links: Option<RawJson>,
-    pub tool_calls: Option<RawJson>,
-    pub properties: Option<RawJson>,
-    pub user_properties: Option<RawJson>,
+pub(crate) struct DocumentMessage {
+    pub(crate) id: Option<String>,
+    pub(crate) external_id: Option<String>,
+    pub(crate) external_url: Option<String>,
+    pub(crate) created_at: Option<EpochMillis>,
+    pub(crate) updated_at: Option<EpochMillis>,
+    pub(crate) role: String,
+    pub(crate) name: Option<String>,
+    pub(crate) content: Option<RawJson>,
+    pub(crate) links: Option<RawJson>,
+    pub(crate) tool_calls: Option<RawJson>,
+    pub(crate) properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
 }
 
 /// Why a body is no valid document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DocumentError {
+pub(crate) struct DocumentError {
     /// The body is not JSON at all (400); else it is invalid (422).
-    pub syntax: bool,
+    pub(crate) syntax: bool,
     /// Like `messages[0].role`; empty for the body itself.
-    pub path: String,
-    pub message: String,
+    pub(crate) path: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for DocumentError {
@@ -77,12 +77,12 @@ impl fmt::Display for DocumentError {
 impl std::error::Error for DocumentError {}
 
 /// Parses and validates a body.
-pub fn parse(body: &[u8]) -> Result<Document, DocumentError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Document, DocumentError> {
     from_json(parse_body(body)?)
 }
 
 /// The JSON of a body within the limits that all documents share.
-pub(super) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
+pub(crate) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
     value::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
         JsonErrorKind::Syntax(_) => DocumentError { syntax: true, path: String::new(), message: error.to_string() },
         JsonErrorKind::TooDeep => DocumentError {
@@ -95,7 +95,7 @@ pub(super) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
 }
 
 /// Validates a parsed document.
-pub fn from_json(value: Json) -> Result<Document, DocumentError> {
+pub(crate) fn from_json(value: Json) -> Result<Document, DocumentError> {
     let root = Path::Root;
     let [
         id,
@@ -375,7 +375,7 @@ fn links(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Documen
     .map(Some)
 }
 
-pub(super) fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
+pub(crate) fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
     let Some(value) = value else { return Ok(None) };
     if !matches!(value, Json::Object(_)) {
         return Err(wrong_kind(path, &value, "an object"));
@@ -387,7 +387,7 @@ pub(super) fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<R
 }
 
 /// Properties whose well-known keys have fixed types.
-pub(super) fn user_properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
+pub(crate) fn user_properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
     if let Some(Json::Object(members)) = &value {
         for (key, value) in members {
             let needed = match (key.as_str(), value) {
@@ -417,14 +417,14 @@ fn exceeds_levels(value: &Json, levels: usize) -> bool {
 
 /// Where a value stands; made into text only for an error.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'a> {
+pub(crate) enum Path<'a> {
     Root,
     Key(&'a Path<'a>, &'a str),
     Index(&'a Path<'a>, usize),
 }
 
 impl<'a> Path<'a> {
-    pub fn key(&'a self, key: &'a str) -> Path<'a> {
+    pub(crate) fn key(&'a self, key: &'a str) -> Path<'a> {
         Path::Key(self, key)
     }
 
@@ -446,18 +446,18 @@ impl<'a> Path<'a> {
         }
     }
 
-    pub fn error(&self, message: String) -> DocumentError {
+    pub(crate) fn error(&self, message: String) -> DocumentError {
         let mut path = String::new();
         self.write(&mut path);
         DocumentError { syntax: false, path, message }
     }
 }
 
-pub(super) fn wrong_kind(path: Path<'_>, given: &Json, needed: &str) -> DocumentError {
+pub(crate) fn wrong_kind(path: Path<'_>, given: &Json, needed: &str) -> DocumentError {
     path.error(format!("{} given, {needed} is needed", given.kind_name()))
 }
 
-pub(super) fn not_allowed(path: Path<'_>, given: &str, allowed: &str) -> DocumentError {
+pub(crate) fn not_allowed(path: Path<'_>, given: &str, allowed: &str) -> DocumentError {
     path.error(format!("{} given; allowed: {allowed}", shown(given)))
 }
 
@@ -475,7 +475,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The named members of an object, null as absent; others are dropped.
-pub(super) fn fields<const N: usize>(
+pub(crate) fn fields<const N: usize>(
     value: Json,
     path: Path<'_>,
     names: [&str; N],
@@ -493,22 +493,22 @@ pub(super) fn fields<const N: usize>(
 }
 
 /// An object of the members that are present.
-pub(super) fn object<const N: usize>(members: [(&str, Option<Json>); N]) -> Json {
+pub(crate) fn object<const N: usize>(members: [(&str, Option<Json>); N]) -> Json {
     Json::Object(members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
 }
 
-pub(super) fn required(value: Option<Json>, path: Path<'_>, needed: &str) -> Result<Json, DocumentError> {
+pub(crate) fn required(value: Option<Json>, path: Path<'_>, needed: &str) -> Result<Json, DocumentError> {
     value.ok_or_else(|| path.error(format!("null or missing, {needed} is needed")))
 }
 
-pub(super) fn array(value: Json, path: Path<'_>, needed: &str) -> Result<Vec<Json>, DocumentError> {
+pub(crate) fn array(value: Json, path: Path<'_>, needed: &str) -> Result<Vec<Json>, DocumentError> {
     match value {
         Json::Array(elements) => Ok(elements),
         other => Err(wrong_kind(path, &other, needed)),
     }
 }
 
-pub(super) fn normalised_list(
+pub(crate) fn normalised_list(
     elements: Vec<Json>,
     path: Path<'_>,
     normalise: impl Fn(Json, Path<'_>) -> Result<Json, DocumentError>,
@@ -521,7 +521,7 @@ pub(super) fn normalised_list(
     Ok(to_raw(&Json::Array(normalised)))
 }
 
-pub(super) fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, DocumentError> {
+pub(crate) fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, DocumentError> {
     match value {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
@@ -529,14 +529,14 @@ pub(super) fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<Strin
     }
 }
 
-pub(super) fn required_string(value: Option<Json>, path: Path<'_>) -> Result<String, DocumentError> {
+pub(crate) fn required_string(value: Option<Json>, path: Path<'_>) -> Result<String, DocumentError> {
     match required(value, path, "a string")? {
         Json::String(text) => Ok(text),
         other => Err(wrong_kind(path, &other, "a string")),
     }
 }
 
-pub(super) fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>>, DocumentError> {
+pub(crate) fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>>, DocumentError> {
     let Some(value) = value else { return Ok(None) };
     let texts =
         array(value, path, "an array of strings")?.into_iter().enumerate().map(|(index, element)| match element {
@@ -547,7 +547,7 @@ pub(super) fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<
 }
 
 /// An id; one that stands in URLs (`in_paths`) can't be empty, `.` or `..`.
-pub(super) fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option<String>, DocumentError> {
+pub(crate) fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option<String>, DocumentError> {
     let Some(text) = string(value, path)? else { return Ok(None) };
     if text.len() > MAX_ID_BYTES {
         return Err(path.error(format!("{} bytes given; allowed: at most {MAX_ID_BYTES}", text.len())));
@@ -558,7 +558,7 @@ pub(super) fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Re
     Ok(Some(text))
 }
 
-pub(super) fn time(value: Option<Json>, path: Path<'_>) -> Result<Option<EpochMillis>, DocumentError> {
+pub(crate) fn time(value: Option<Json>, path: Path<'_>) -> Result<Option<EpochMillis>, DocumentError> {
     string(value, path)?.map(|text| parse_document_time(&text).map_err(|message| path.error(message))).transpose()
 }
 

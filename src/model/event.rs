@@ -11,7 +11,7 @@ use super::resolve::{self, Identity};
 /// What an event is about; each kind names it in a field of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum EntityType {
+pub(crate) enum EntityType {
     Message,
     Conversation,
     Search,
@@ -21,7 +21,7 @@ impl EntityType {
     const ALL: [EntityType; 3] = [EntityType::Message, EntityType::Conversation, EntityType::Search];
 
     /// As the API spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
             Self::Conversation => "conversation",
@@ -30,7 +30,7 @@ impl EntityType {
     }
 
     /// The document's field that names the entity.
-    pub fn field(self) -> &'static str {
+    pub(crate) fn field(self) -> &'static str {
         match self {
             Self::Message => "messageId",
             Self::Conversation => "conversationId",
@@ -41,47 +41,47 @@ impl EntityType {
 
 /// A validated document.
 #[derive(Clone, Debug)]
-pub struct EventDocument {
-    pub id: Option<String>,
-    pub event_type: String,
-    pub entity_type: EntityType,
+pub(crate) struct EventDocument {
+    pub(crate) id: Option<String>,
+    pub(crate) event_type: String,
+    pub(crate) entity_type: EntityType,
     /// The message's or conversation's id, or the search's text.
-    pub entity: String,
-    pub created_at: Option<EpochMillis>,
-    pub project_id: Option<String>,
-    pub integration_id: Option<String>,
-    pub properties: Option<RawJson>,
-    pub user_properties: Option<RawJson>,
+    pub(crate) entity: String,
+    pub(crate) created_at: Option<EpochMillis>,
+    pub(crate) project_id: Option<String>,
+    pub(crate) integration_id: Option<String>,
+    pub(crate) properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
 }
 
 /// A stored event. Optional fields are absent, never null.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
-    pub id: EventId,
+pub(crate) struct Event {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) id: EventId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub integration_id: Option<IntegrationId>,
+    pub(crate) integration_id: Option<IntegrationId>,
     #[serde(rename = "type")]
-    pub event_type: String,
-    pub entity_type: EntityType,
-    pub entity: String,
+    pub(crate) event_type: String,
+    pub(crate) entity_type: EntityType,
+    pub(crate) entity: String,
     /// Of a message's event: the conversation that has the message, or had it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_id: Option<String>,
+    pub(crate) owner_id: Option<String>,
     /// Whether the owner has the message no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub detached: bool,
-    pub created_at: EpochMillis,
+    pub(crate) detached: bool,
+    pub(crate) created_at: EpochMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub properties: Option<RawJson>,
+    pub(crate) properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
 }
 
 /// Parses and validates a body.
-pub fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
+pub(crate) fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
     let root = Path::Root;
     let [
         id,
@@ -147,7 +147,7 @@ pub fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
 }
 
 impl Event {
-    pub fn key(&self) -> EventKey {
+    pub(crate) fn key(&self) -> EventKey {
         EventKey {
             organization_id: self.organization_id.clone(),
             project_id: self.project_id.clone(),
@@ -157,7 +157,12 @@ impl Event {
 
     /// The event to store; its link to a conversation is made where conversations are known. `previous` is the stored
     /// one of the id: an upsert that names no `createdAt` keeps its.
-    pub fn resolve(document: &EventDocument, identity: &Identity, previous: Option<&Event>, now: EpochMillis) -> Event {
+    pub(crate) fn resolve(
+        document: &EventDocument,
+        identity: &Identity,
+        previous: Option<&Event>,
+        now: EpochMillis,
+    ) -> Event {
         Event {
             organization_id: identity.organization_id.clone(),
             project_id: identity.project_id.clone(),
@@ -178,7 +183,7 @@ impl Event {
     }
 
     /// Appends the answer to `POST /events`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut text = String::with_capacity(512);
         text.push('{');
         write_field("id", Some(self.id.as_str()), &mut text);
@@ -198,21 +203,21 @@ impl Event {
         (self.entity_type == entity_type).then_some(&self.entity)
     }
 
-    pub fn message_id(&self) -> Option<&str> {
+    pub(crate) fn message_id(&self) -> Option<&str> {
         self.entity_of(EntityType::Message)
     }
 
-    pub fn search_query(&self) -> Option<&str> {
+    pub(crate) fn search_query(&self) -> Option<&str> {
         self.entity_of(EntityType::Search)
     }
 
     /// The conversation with which the event is deleted.
-    pub fn owner_id(&self) -> Option<&str> {
+    pub(crate) fn owner_id(&self) -> Option<&str> {
         self.entity_of(EntityType::Conversation).or(self.owner_id.as_deref())
     }
 
     /// What a query shows: none where the message's conversation is not known, or has the message no more.
-    pub fn conversation_id(&self) -> Option<&str> {
+    pub(crate) fn conversation_id(&self) -> Option<&str> {
         self.owner_id().filter(|_| !self.detached)
     }
 }

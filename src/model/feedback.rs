@@ -11,14 +11,14 @@ use super::resolve::{self, Identity};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FeedbackType {
+pub(crate) enum FeedbackType {
     Positive,
     Negative,
 }
 
 impl FeedbackType {
     /// As the API spells it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Positive => "positive",
             Self::Negative => "negative",
@@ -28,69 +28,69 @@ impl FeedbackType {
 
 /// A validated document.
 #[derive(Clone, Debug)]
-pub struct FeedbackDocument {
-    pub id: Option<String>,
-    pub feedback_type: FeedbackType,
-    pub message_id: String,
-    pub created_at: Option<EpochMillis>,
-    pub updated_at: Option<EpochMillis>,
+pub(crate) struct FeedbackDocument {
+    pub(crate) id: Option<String>,
+    pub(crate) feedback_type: FeedbackType,
+    pub(crate) message_id: String,
+    pub(crate) created_at: Option<EpochMillis>,
+    pub(crate) updated_at: Option<EpochMillis>,
     /// For an organization's key, which has no project of its own.
-    pub project_id: Option<String>,
+    pub(crate) project_id: Option<String>,
     /// `[{"label","details"}]`, both strings.
-    pub reasons: Option<RawJson>,
-    pub details: Option<String>,
-    pub properties: Option<RawJson>,
-    pub user_properties: Option<RawJson>,
+    pub(crate) reasons: Option<RawJson>,
+    pub(crate) details: Option<String>,
+    pub(crate) properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
     /// `[{"type","title"?,"url"?}]`, `type` always there, also as null.
-    pub sources: Option<RawJson>,
+    pub(crate) sources: Option<RawJson>,
     /// Only of feedback that the conversation API gives.
-    pub rating: Option<Rating>,
+    pub(crate) rating: Option<Rating>,
 }
 
 /// What makes feedback a rating of a chat (contract Part B, 10): it stays with the conversation that the chat was rated
 /// in, also where another one has the message too.
 #[derive(Clone, Debug)]
-pub struct Rating {
-    pub conversation_id: String,
-    pub by: Actor,
+pub(crate) struct Rating {
+    pub(crate) conversation_id: String,
+    pub(crate) by: Actor,
 }
 
 /// Stored feedback. Optional fields are absent, never null.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Feedback {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
-    pub id: FeedbackId,
+pub(crate) struct Feedback {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) id: FeedbackId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub integration_id: Option<IntegrationId>,
+    pub(crate) integration_id: Option<IntegrationId>,
     #[serde(rename = "type")]
-    pub feedback_type: FeedbackType,
-    pub message_id: String,
+    pub(crate) feedback_type: FeedbackType,
+    pub(crate) message_id: String,
     /// The conversation that has the message, or had it last.
-    pub owner_id: String,
+    pub(crate) owner_id: String,
     /// Whether the owner has the message no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub detached: bool,
-    pub created_at: EpochMillis,
-    pub updated_at: EpochMillis,
+    pub(crate) detached: bool,
+    pub(crate) created_at: EpochMillis,
+    pub(crate) updated_at: EpochMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reasons: Option<RawJson>,
+    pub(crate) reasons: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<String>,
+    pub(crate) details: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub properties: Option<RawJson>,
+    pub(crate) properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_properties: Option<RawJson>,
+    pub(crate) user_properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sources: Option<RawJson>,
+    pub(crate) sources: Option<RawJson>,
     /// In whose name the conversation API set it; Part A's answers do not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rated_by: Option<Actor>,
+    pub(crate) rated_by: Option<Actor>,
 }
 
 /// Parses and validates a body.
-pub fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
+pub(crate) fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
     let root = Path::Root;
     let [
         id,
@@ -180,7 +180,7 @@ fn source(value: Json, path: Path<'_>) -> Result<Json, DocumentError> {
 }
 
 impl Feedback {
-    pub fn key(&self) -> FeedbackKey {
+    pub(crate) fn key(&self) -> FeedbackKey {
         FeedbackKey {
             organization_id: self.organization_id.clone(),
             project_id: self.project_id.clone(),
@@ -189,7 +189,7 @@ impl Feedback {
     }
 
     /// The conversation that a rating stays with: the one named, or that of the rating which is stored under the id.
-    pub fn rated_in<'a>(document: &'a FeedbackDocument, previous: Option<&'a Feedback>) -> Option<&'a str> {
+    pub(crate) fn rated_in<'a>(document: &'a FeedbackDocument, previous: Option<&'a Feedback>) -> Option<&'a str> {
         let rated = previous.filter(|previous| previous.is_rating_of(document)).map(|previous| &previous.owner_id);
         document.rating.as_ref().map(|rating| &rating.conversation_id).or(rated).map(String::as_str)
     }
@@ -200,7 +200,7 @@ impl Feedback {
 
     /// The feedback to store, on a message of the conversation `owner_id`. `previous` is the stored one of the id: an
     /// upsert that names no `createdAt` keeps its, and a rating that Part A writes again stays one.
-    pub fn resolve(
+    pub(crate) fn resolve(
         document: &FeedbackDocument,
         identity: &Identity,
         owner_id: &str,
@@ -233,12 +233,12 @@ impl Feedback {
     }
 
     /// What a query shows: none where the conversation has the message no more.
-    pub fn conversation_id(&self) -> Option<&str> {
+    pub(crate) fn conversation_id(&self) -> Option<&str> {
         (!self.detached).then_some(&self.owner_id)
     }
 
     /// Appends the stored feedback's JSON object without its closing brace, so that more members can follow.
-    pub fn write_open(&self, text: &mut String) {
+    pub(crate) fn write_open(&self, text: &mut String) {
         text.push('{');
         write_field("id", Some(self.id.as_str()), text);
         write_field("type", Some(self.feedback_type.as_str()), text);

@@ -12,14 +12,14 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub(crate) struct $name(Arc<str>);
 
         impl $name {
-            pub fn new(text: impl Into<Arc<str>>) -> Self {
+            pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -80,29 +80,29 @@ text_id!(
 
 /// Identity of what is stored: (organization, project, id), contract A1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key<I> {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
-    pub id: I,
+pub(crate) struct Key<I> {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) id: I,
 }
 
-pub type ConversationKey = Key<ConversationId>;
-pub type EventKey = Key<EventId>;
-pub type FeedbackKey = Key<FeedbackId>;
+pub(crate) type ConversationKey = Key<ConversationId>;
+pub(crate) type EventKey = Key<EventId>;
+pub(crate) type FeedbackKey = Key<FeedbackId>;
 
 /// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct EpochMillis(pub i64);
+pub(crate) struct EpochMillis(pub(crate) i64);
 
 /// Number of a WAL object: one line of numbers that never restarts. 0 is "nothing yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct WalPosition(pub u64);
+pub(crate) struct WalPosition(pub(crate) u64);
 
 /// Hash of a conversation's key, for its id as well as for its external id. Parts carry their lengths, so that no two
 /// keys are the same text.
-pub fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) -> u128 {
+pub(crate) fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) -> u128 {
     let parts = [organization.as_str(), project.as_str(), id];
     let mut text = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
@@ -114,6 +114,6 @@ pub fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &str) ->
 
 /// The same id or externalId in all projects of an organization has one hash, so that a key of the organization finds
 /// it without knowing the project; the rows tell the projects apart.
-pub fn lookup_hash(organization_id: &OrganizationId, text: &str) -> u128 {
+pub(crate) fn lookup_hash(organization_id: &OrganizationId, text: &str) -> u128 {
     key_hash(organization_id, &ProjectId::new(""), text)
 }

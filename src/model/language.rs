@@ -46,7 +46,7 @@ static LANGUAGE_OF_WORD: LazyLock<HashMap<&str, Option<usize>>> = LazyLock::new(
 });
 
 /// ISO 639-1 code where there is one, else ISO 639-3; `None` where the text does not tell it reliably.
-pub fn detect(text: &str) -> Option<&'static str> {
+pub(crate) fn detect(text: &str) -> Option<&'static str> {
     let end = text.char_indices().nth(DETECTED_CHARACTERS).map_or(text.len(), |(end, _)| end);
     let text = text.get(..end)?;
     if let Some(code) = by_function_words(text) {

@@ -1,16 +1,16 @@
 //! Conversations, events and feedback, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
-pub mod annotation;
-pub mod conversation;
-pub mod document;
-pub mod event;
-pub mod feedback;
-pub mod ids;
-pub mod json;
-pub mod language;
-pub mod output;
-pub mod rating;
-pub mod resolve;
-pub mod search_text;
-pub mod thread;
-pub mod time;
+pub(crate) mod annotation;
+pub(crate) mod conversation;
+pub(crate) mod document;
+pub(crate) mod event;
+pub(crate) mod feedback;
+pub(crate) mod ids;
+pub(crate) mod json;
+pub(crate) mod language;
+pub(crate) mod output;
+pub(crate) mod rating;
+pub(crate) mod resolve;
+pub(crate) mod search_text;
+pub(crate) mod thread;
+pub(crate) mod time;

@@ -12,7 +12,7 @@ use super::time::render;
 const MAX_DEPTH: usize = 16;
 
 /// Appends the conversation as one JSON object.
-pub fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
+pub(crate) fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
     let mut text = String::with_capacity(1024);
     let openai = conversation.conversation_type == ConversationType::Openai;
     let conversation_type = conversation.conversation_type.as_str();
@@ -52,7 +52,7 @@ pub fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-pub fn write_message(conversation: &Conversation, message: &Message, text: &mut String) {
+pub(crate) fn write_message(conversation: &Conversation, message: &Message, text: &mut String) {
     let openai = conversation.conversation_type == ConversationType::Openai;
     let created_at = message.created_at.unwrap_or(conversation.created_at);
     text.push('{');
@@ -120,7 +120,7 @@ fn write_list<T>(elements: &[T], text: &mut String, write: impl Fn(&T, &mut Stri
     text.push(']');
 }
 
-pub(super) fn write_key(key: &str, text: &mut String) {
+pub(crate) fn write_key(key: &str, text: &mut String) {
     if !text.ends_with('{') {
         text.push(',');
     }
@@ -128,7 +128,7 @@ pub(super) fn write_key(key: &str, text: &mut String) {
     text.push(':');
 }
 
-pub(super) fn write_field(key: &str, value: Option<&str>, text: &mut String) {
+pub(crate) fn write_field(key: &str, value: Option<&str>, text: &mut String) {
     write_key(key, text);
     match value {
         Some(value) => write_string(value, text),
@@ -136,12 +136,12 @@ pub(super) fn write_field(key: &str, value: Option<&str>, text: &mut String) {
     }
 }
 
-pub(super) fn write_raw(key: &str, value: Option<&RawJson>, text: &mut String) {
+pub(crate) fn write_raw(key: &str, value: Option<&RawJson>, text: &mut String) {
     write_key(key, text);
     text.push_str(value.map_or("null", |value| value.get()));
 }
 
-pub(super) fn write_time(key: &str, time: EpochMillis, text: &mut String) {
+pub(crate) fn write_time(key: &str, time: EpochMillis, text: &mut String) {
     write_field(key, Some(&render(time)), text);
 }
 

@@ -8,17 +8,17 @@ use super::ids::EpochMillis;
 
 /// Who rates: feedback that an agent gave through the conversation API is the agent's, any other the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rater {
+pub(crate) enum Rater {
     User,
     Agent,
 }
 
 impl Rater {
-    pub fn of(actor: &Actor) -> Self {
+    pub(crate) fn of(actor: &Actor) -> Self {
         if actor.agent_email.is_some() { Self::Agent } else { Self::User }
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Agent => "agent",
@@ -27,14 +27,14 @@ impl Rater {
 }
 
 impl Feedback {
-    pub fn rater(&self) -> Rater {
+    pub(crate) fn rater(&self) -> Rater {
         self.rated_by.as_ref().map_or(Rater::User, Rater::of)
     }
 }
 
 /// Of some messages of one conversation.
 #[derive(Clone, Debug, Default)]
-pub struct Ratings {
+pub(crate) struct Ratings {
     messages: HashMap<String, MessageRatings>,
 }
 
@@ -54,11 +54,11 @@ struct Newest {
 
 impl Ratings {
     /// Knows the ratings of these messages only, however much feedback there is.
-    pub fn of_messages<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of_messages<'a>(ids: impl Iterator<Item = &'a str>) -> Self {
         Self { messages: ids.map(|id| (id.to_owned(), MessageRatings::default())).collect() }
     }
 
-    pub fn add(&mut self, feedback: &Feedback) {
+    pub(crate) fn add(&mut self, feedback: &Feedback) {
         let Some(ratings) = self.messages.get_mut(&feedback.message_id) else { return };
         let newest = match feedback.rater() {
             Rater::User => &mut ratings.user,
@@ -74,11 +74,11 @@ impl Ratings {
         }
     }
 
-    pub fn get(&self, message_id: &str, rater: Rater) -> Option<bool> {
+    pub(crate) fn get(&self, message_id: &str, rater: Rater) -> Option<bool> {
         self.newest(message_id, rater).map(|newest| newest.positive)
     }
 
-    pub fn given_at(&self, message_id: &str, rater: Rater) -> Option<EpochMillis> {
+    pub(crate) fn given_at(&self, message_id: &str, rater: Rater) -> Option<EpochMillis> {
         self.newest(message_id, rater).map(|newest| newest.created_at)
     }
 

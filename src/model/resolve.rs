@@ -14,38 +14,38 @@ use super::thread::SemanticThread;
 
 /// In whose name a document is logged: the key's, or what an `org` key's document names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
+pub(crate) struct Identity {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
     /// The key's; a document that names its own overrules it.
-    pub integration_id: Option<IntegrationId>,
+    pub(crate) integration_id: Option<IntegrationId>,
 }
 
 /// What a re-log needs to know of the stored conversation, kept beside its row so that no message has to be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Previous {
-    pub key: ConversationKey,
-    pub external_id: Option<String>,
-    pub created_at: EpochMillis,
-    pub updated_at: EpochMillis,
+pub(crate) struct Previous {
+    pub(crate) key: ConversationKey,
+    pub(crate) external_id: Option<String>,
+    pub(crate) created_at: EpochMillis,
+    pub(crate) updated_at: EpochMillis,
     /// See [`document_hash`].
-    pub document_hash: u128,
-    pub annotations: Annotations,
-    pub messages: Vec<PreviousMessage>,
+    pub(crate) document_hash: u128,
+    pub(crate) annotations: Annotations,
+    pub(crate) messages: Vec<PreviousMessage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviousMessage {
-    pub id: MessageId,
-    pub external_id_hash: Option<u128>,
+pub(crate) struct PreviousMessage {
+    pub(crate) id: MessageId,
+    pub(crate) external_id_hash: Option<u128>,
     /// Of role and content.
-    pub content_hash: u128,
+    pub(crate) content_hash: u128,
     /// As given, or kept from an earlier version.
-    pub created_at: Option<EpochMillis>,
+    pub(crate) created_at: Option<EpochMillis>,
 }
 
 impl Previous {
-    pub fn of(conversation: &Conversation) -> Self {
+    pub(crate) fn of(conversation: &Conversation) -> Self {
         let messages = conversation.messages.iter().map(|message| PreviousMessage {
             id: message.id.clone(),
             external_id_hash: message.external_id.as_deref().map(text_hash),
@@ -64,13 +64,13 @@ impl Previous {
     }
 
     /// Whether logging `document`, resolved to `resolved`, would change nothing but a defaulted `updatedAt`.
-    pub fn is_unchanged_by(&self, document: &Document, resolved: &Conversation) -> bool {
+    pub(crate) fn is_unchanged_by(&self, document: &Document, resolved: &Conversation) -> bool {
         document.updated_at.is_none_or(|time| time == self.updated_at) && self.document_hash == document_hash(resolved)
     }
 }
 
 /// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project.
-pub fn resolve(
+pub(crate) fn resolve(
     document: &Document,
     identity: &Identity,
     previous: Option<&Previous>,
@@ -130,7 +130,7 @@ pub fn resolve(
 }
 
 /// The ids that a document's messages have once it is stored; `None` for those that get a new one.
-pub fn known_message_ids<'a>(document: &'a Document, previous: Option<&'a Previous>) -> Vec<Option<&'a str>> {
+pub(crate) fn known_message_ids<'a>(document: &'a Document, previous: Option<&'a Previous>) -> Vec<Option<&'a str>> {
     let kept = match_messages(&document.messages, previous.map_or(&[], |previous| &previous.messages));
     let ids = document.messages.iter().zip(kept);
     ids.map(|(message, kept)| message.id.as_deref().or(kept.map(|kept| kept.id.as_str()))).collect()
@@ -180,7 +180,7 @@ fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage
 }
 
 /// Time-ordered (UUIDv7), also among the ids of one millisecond.
-pub(super) fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
@@ -197,7 +197,7 @@ fn content_hash(role: &str, content: Option<&RawJson>) -> u128 {
 
 /// Hash (XXH3, 128 bits) of everything a document sets, ids and kept times included; without `updatedAt`, which is the
 /// time of logging when not given, and without what Part B sets.
-pub fn document_hash(conversation: &Conversation) -> u128 {
+pub(crate) fn document_hash(conversation: &Conversation) -> u128 {
     let mut hash = ContentHash::new();
     hash.text(Some(conversation.organization_id.as_str()));
     hash.text(Some(conversation.project_id.as_str()));

@@ -9,38 +9,38 @@ use super::json::raw;
 use super::json::value::RawJson;
 
 /// Ends each text of a conversation. No UTF-8 text has this byte, so no term is found across two texts.
-pub const END_OF_TEXT: u8 = 0xff;
+pub(crate) const END_OF_TEXT: u8 = 0xff;
 
 /// Names of a user property each, besides the id.
 const USER_NAMES: [&str; 3] = ["id", "firstName", "lastName"];
 
 /// What is searched for, folded.
 #[derive(Clone, Debug)]
-pub struct SearchTerm {
+pub(crate) struct SearchTerm {
     folded: String,
     finder: Finder<'static>,
 }
 
 impl SearchTerm {
-    pub fn new(term: &str) -> SearchTerm {
+    pub(crate) fn new(term: &str) -> SearchTerm {
         let folded = fold(term);
         let finder = Finder::new(folded.as_bytes()).into_owned();
         SearchTerm { folded, finder }
     }
 
-    pub fn folded(&self) -> &str {
+    pub(crate) fn folded(&self) -> &str {
         &self.folded
     }
 
     /// Whether a text as [`append_search_text`] makes it has the term.
-    pub fn is_in(&self, search_text: &[u8]) -> bool {
+    pub(crate) fn is_in(&self, search_text: &[u8]) -> bool {
         self.finder.find(search_text).is_some()
     }
 }
 
 /// Appends the texts of a conversation, folded, each with [`END_OF_TEXT`] behind it. A title that is not set is the
 /// beginning of a message, so it is not among them.
-pub fn append_search_text(conversation: &Conversation, out: &mut Vec<u8>) {
+pub(crate) fn append_search_text(conversation: &Conversation, out: &mut Vec<u8>) {
     let mut append = |text: &str| {
         if !text.is_empty() {
             fold_into(text, out);
@@ -62,13 +62,13 @@ pub fn append_search_text(conversation: &Conversation, out: &mut Vec<u8>) {
 }
 
 /// The name that a user property holds, `""` without one.
-pub fn user_name(properties: &RawJson, name: &str) -> String {
+pub(crate) fn user_name(properties: &RawJson, name: &str) -> String {
     raw::text_at(properties.get(), &[name.to_owned()]).map(|text| text.into_owned()).unwrap_or_default()
 }
 
 /// Case away, character by character: to lower case (for `ẞ`), to upper and to lower again, so that `ß`, `ſ` and `ς` meet
 /// `SS`, `S` and `Σ`.
-pub fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }

@@ -19,7 +19,7 @@ use super::json::value::Json;
 use super::language;
 
 /// What only a person or a model can tell of a thread: null until it is set.
-pub const ANNOTATIONS: [(&str, AnnotationKind); 14] = [
+pub(crate) const ANNOTATIONS: [(&str, AnnotationKind); 14] = [
     ("isOnTopic", AnnotationKind::Flag),
     ("isClear", AnnotationKind::Flag),
     ("isDocumented", AnnotationKind::Flag),
@@ -37,7 +37,7 @@ pub const ANNOTATIONS: [(&str, AnnotationKind); 14] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnnotationKind {
+pub(crate) enum AnnotationKind {
     Flag,
     Text,
     List,
@@ -45,7 +45,7 @@ pub enum AnnotationKind {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum AnnotationValue {
+pub(crate) enum AnnotationValue {
     Flag(bool),
     Text(String),
     List(Vec<String>),
@@ -54,57 +54,57 @@ pub enum AnnotationValue {
 /// What is set of [`ANNOTATIONS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ThreadAnnotations {
+pub(crate) struct ThreadAnnotations {
     /// Of question and answer: they hold as long as these stay the same.
-    pub text_hash: u64,
-    pub values: BTreeMap<String, AnnotationValue>,
+    pub(crate) text_hash: u64,
+    pub(crate) values: BTreeMap<String, AnnotationValue>,
     /// When they were last set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<EpochMillis>,
+    pub(crate) updated_at: Option<EpochMillis>,
 }
 
 /// Annotations to set, or to clear where `None`.
-pub type AnnotationUpdate = BTreeMap<String, Option<AnnotationValue>>;
+pub(crate) type AnnotationUpdate = BTreeMap<String, Option<AnnotationValue>>;
 
 /// A thread as a row: what its conversation and the annotations that are kept there make of it.
 #[derive(Clone, Debug)]
-pub struct SemanticThread {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
-    pub id: ThreadId,
-    pub conversation_id: ConversationId,
-    pub integration_id: Option<IntegrationId>,
-    pub question: Option<String>,
-    pub answer: Option<String>,
+pub(crate) struct SemanticThread {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) id: ThreadId,
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) integration_id: Option<IntegrationId>,
+    pub(crate) question: Option<String>,
+    pub(crate) answer: Option<String>,
     /// Of the whole thread, in order.
-    pub message_ids: Vec<String>,
-    pub first_message_time: EpochMillis,
-    pub last_message_time: EpochMillis,
+    pub(crate) message_ids: Vec<String>,
+    pub(crate) first_message_time: EpochMillis,
+    pub(crate) last_message_time: EpochMillis,
     /// The conversation's `updatedAt`.
-    pub updated_at: EpochMillis,
+    pub(crate) updated_at: EpochMillis,
     /// Whether it is the conversation's first thread.
-    pub is_initial: bool,
+    pub(crate) is_initial: bool,
     /// Shared: it has the properties, and may have thousands of threads.
-    pub conversation: Arc<Conversation>,
-    pub annotations: ThreadAnnotations,
+    pub(crate) conversation: Arc<Conversation>,
+    pub(crate) annotations: ThreadAnnotations,
     /// Detected when a column needs it.
     languages: OnceLock<Option<Vec<String>>>,
 }
 
 impl SemanticThread {
     /// The threads of a conversation, in its order.
-    pub fn derive(conversation: &Arc<Conversation>) -> Vec<SemanticThread> {
+    pub(crate) fn derive(conversation: &Arc<Conversation>) -> Vec<SemanticThread> {
         let parts = Parts { messages: &conversation.messages }.enumerate();
         parts.filter_map(|(place, part)| thread(conversation, &part, place == 0)).collect()
     }
 
     /// Their number.
-    pub fn count(conversation: &Conversation) -> usize {
+    pub(crate) fn count(conversation: &Conversation) -> usize {
         Parts { messages: &conversation.messages }.count()
     }
 
     /// Their ids and hashes of question and answer.
-    pub fn text_hashes(conversation: &Conversation) -> impl Iterator<Item = (ThreadId, u64)> {
+    pub(crate) fn text_hashes(conversation: &Conversation) -> impl Iterator<Item = (ThreadId, u64)> {
         let parts = Parts { messages: &conversation.messages };
         parts.filter_map(|part| {
             Some((thread_id(conversation, part.named()?), text_hash(&part.question_text(), &part.answer_text())))
@@ -112,25 +112,25 @@ impl SemanticThread {
     }
 
     /// Of the conversation or of the annotations, whichever is later.
-    pub fn last_updated(&self) -> EpochMillis {
+    pub(crate) fn last_updated(&self) -> EpochMillis {
         self.annotations.updated_at.map_or(self.updated_at, |annotated| annotated.max(self.updated_at))
     }
 
-    pub fn flag(&self, name: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         match self.annotations.values.get(name) {
             Some(AnnotationValue::Flag(flag)) => Some(*flag),
             _ => None,
         }
     }
 
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.annotations.values.get(name) {
             Some(AnnotationValue::Text(text)) => Some(text),
             _ => None,
         }
     }
 
-    pub fn list(&self, name: &str) -> Option<&[String]> {
+    pub(crate) fn list(&self, name: &str) -> Option<&[String]> {
         match self.annotations.values.get(name) {
             Some(AnnotationValue::List(list)) => Some(list),
             _ => None,
@@ -138,7 +138,7 @@ impl SemanticThread {
     }
 
     /// ISO 639 code of the question's language, else of the answer's; none where neither tells it reliably.
-    pub fn languages(&self) -> Option<&[String]> {
+    pub(crate) fn languages(&self) -> Option<&[String]> {
         let detected = self.languages.get_or_init(|| {
             let texts = [&self.question, &self.answer];
             texts.into_iter().flatten().find_map(|text| language::detect(text)).map(|code| vec![code.to_owned()])
@@ -146,14 +146,14 @@ impl SemanticThread {
         detected.as_deref()
     }
 
-    pub fn question_length(&self) -> Option<i64> {
+    pub(crate) fn question_length(&self) -> Option<i64> {
         self.question.as_ref().map(|question| question.chars().count() as i64)
     }
 }
 
 impl ThreadAnnotations {
     /// What holds of a thread after an update.
-    pub fn after(before: Option<&Self>, text_hash: u64, update: &AnnotationUpdate, now: EpochMillis) -> Self {
+    pub(crate) fn after(before: Option<&Self>, text_hash: u64, update: &AnnotationUpdate, now: EpochMillis) -> Self {
         let mut values = before.map(|before| before.values.clone()).unwrap_or_default();
         for (name, value) in update {
             match value {
@@ -165,12 +165,12 @@ impl ThreadAnnotations {
     }
 
     /// Whether an update changes nothing.
-    pub fn has(&self, update: &AnnotationUpdate) -> bool {
+    pub(crate) fn has(&self, update: &AnnotationUpdate) -> bool {
         update.iter().all(|(name, value)| self.values.get(name) == value.as_ref())
     }
 
     /// Of the texts.
-    pub fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         let value = |value: &AnnotationValue| match value {
             AnnotationValue::Flag(_) => 1,
             AnnotationValue::Text(text) => text.len(),
@@ -276,7 +276,7 @@ fn thread_id(conversation: &Conversation, message: &Message) -> ThreadId {
 }
 
 /// [`lookup_hash`] of a thread's conversation; `None` where it is no thread's id.
-pub fn conversation_hash(thread: &str) -> Option<u128> {
+pub(crate) fn conversation_hash(thread: &str) -> Option<u128> {
     let digits = thread.len() == 48 && thread.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     u128::from_str_radix(thread.get(..32).filter(|_| digits)?, 16).ok()
 }
@@ -288,12 +288,12 @@ fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<String> {
 }
 
 /// What one update may say.
-pub const MAX_UPDATE_BYTES: usize = 16 << 10;
+pub(crate) const MAX_UPDATE_BYTES: usize = 16 << 10;
 /// What is kept of all threads of a conversation; it is written anew with each change of one.
-pub const MAX_ANNOTATION_BYTES: usize = 1 << 20;
+pub(crate) const MAX_ANNOTATION_BYTES: usize = 1 << 20;
 
 /// Parses and validates the body of `PATCH /semantic-threads/{id}`.
-pub fn parse_update(body: &[u8]) -> Result<AnnotationUpdate, DocumentError> {
+pub(crate) fn parse_update(body: &[u8]) -> Result<AnnotationUpdate, DocumentError> {
     let root = Path::Root;
     if body.len() > MAX_UPDATE_BYTES {
         return Err(root.error(format!("{} bytes given, at most {MAX_UPDATE_BYTES} are allowed", body.len())));

@@ -10,7 +10,7 @@ const DAY: i64 = 24 * HOUR;
 /// 0001-01-01T00:00:00.000Z
 const FIRST: i64 = -62_135_596_800_000;
 /// 9999-12-31T23:59:59.999Z
-pub const LAST: i64 = 253_402_300_799_999;
+pub(crate) const LAST: i64 = 253_402_300_799_999;
 
 const ALLOWED: &str = "an ISO 8601 time with zone like 2024-08-26T12:30:00.000Z, or a date, in the years 0001 to 9999";
 
@@ -25,7 +25,7 @@ struct Parsed<'a> {
 }
 
 /// A time given in a document: with a zone, or a date alone (midnight UTC); cut to the millisecond.
-pub fn parse_document_time(text: &str) -> Result<EpochMillis, String> {
+pub(crate) fn parse_document_time(text: &str) -> Result<EpochMillis, String> {
     let shown: String = text.chars().take(64).collect();
     let Some(parsed) = parse(text) else {
         return Err(format!("{shown:?} given, which is no valid time; allowed: {ALLOWED}"));
@@ -40,7 +40,7 @@ pub fn parse_document_time(text: &str) -> Result<EpochMillis, String> {
 }
 
 /// A time given in a query, as exact decimal epoch milliseconds; without a zone it is UTC. `None` if it is no time.
-pub fn parse_query_time(text: &str) -> Option<String> {
+pub(crate) fn parse_query_time(text: &str) -> Option<String> {
     let parsed = parse(text)?;
     let finer = parsed.finer.trim_end_matches('0');
     if finer.is_empty() {
@@ -59,7 +59,7 @@ pub fn parse_query_time(text: &str) -> Option<String> {
 }
 
 /// `2024-08-26T00:00:00.000Z`.
-pub fn render(time: EpochMillis) -> String {
+pub(crate) fn render(time: EpochMillis) -> String {
     let (days, millis) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY));
     let (year, month, day) = date_of(days);
     format!(
@@ -71,7 +71,7 @@ pub fn render(time: EpochMillis) -> String {
     )
 }
 
-pub fn now() -> EpochMillis {
+pub(crate) fn now() -> EpochMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     EpochMillis(i64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST))
 }

@@ -9,36 +9,36 @@ use crate::model::json::value::Json;
 
 /// A request that passed every rule of contract A3.
 #[derive(Clone, Debug)]
-pub struct Query {
-    pub view: &'static View,
+pub(crate) struct Query {
+    pub(crate) view: &'static View,
     /// Group keys in tie-break order: time selections in `select` order, then `groupBy` in order. Duplicates removed.
-    pub groups: Vec<KeyExpr>,
+    pub(crate) groups: Vec<KeyExpr>,
     /// Aggregations, selected ones first, then those that only `orderBy` needs. Duplicates removed.
-    pub aggregations: Vec<Aggregation>,
+    pub(crate) aggregations: Vec<Aggregation>,
     /// Whether rows are groups (any aggregation, time selection or `groupBy`) rather than stored rows.
-    pub grouped: bool,
+    pub(crate) grouped: bool,
     /// Output columns in order; names are unique.
-    pub columns: Vec<OutputColumn>,
-    pub filter: Option<Filter>,
+    pub(crate) columns: Vec<OutputColumn>,
+    pub(crate) filter: Option<Filter>,
     /// As asked; the tie-breakers are added by `compile`.
-    pub order: Vec<Order>,
+    pub(crate) order: Vec<Order>,
     /// 1 to 100,000, and the response's `pageSize`; unlimited in exports that name none.
-    pub limit: usize,
-    pub offset: usize,
-    pub time_zone: TimeZone,
-    pub week_start: Weekday,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
+    pub(crate) time_zone: TimeZone,
+    pub(crate) week_start: Weekday,
 }
 
 /// A field, or the value at a path into a JSON field.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FieldRef {
-    pub field: &'static Field,
+pub(crate) struct FieldRef {
+    pub(crate) field: &'static Field,
     /// Empty: the whole field. Non-empty only for [`super::view::FieldKind::Json`].
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TimeUnit {
+pub(crate) enum TimeUnit {
     Hour,
     Day,
     Week,
@@ -46,13 +46,13 @@ pub enum TimeUnit {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KeyExpr {
+pub(crate) enum KeyExpr {
     Field(FieldRef),
     Bucket { field: &'static Field, unit: TimeUnit },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AggregateFunction {
+pub(crate) enum AggregateFunction {
     Sum,
     Count,
     CountDistinct,
@@ -63,13 +63,13 @@ pub enum AggregateFunction {
 
 /// `argument` is absent for the row count only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Aggregation {
-    pub function: AggregateFunction,
-    pub argument: Option<FieldRef>,
+pub(crate) struct Aggregation {
+    pub(crate) function: AggregateFunction,
+    pub(crate) argument: Option<FieldRef>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ColumnExpr {
+pub(crate) enum ColumnExpr {
     /// Index into [`Query::groups`].
     Group(usize),
     /// Index into [`Query::aggregations`].
@@ -79,16 +79,16 @@ pub enum ColumnExpr {
 }
 
 #[derive(Clone, Debug)]
-pub struct OutputColumn {
-    pub name: String,
-    pub expr: ColumnExpr,
+pub(crate) struct OutputColumn {
+    pub(crate) name: String,
+    pub(crate) expr: ColumnExpr,
     /// Acts on whole JSON fields in exports only.
-    pub json_mode: JsonMode,
+    pub(crate) json_mode: JsonMode,
 }
 
 /// How an export shows a whole JSON field (contract A4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JsonMode {
+pub(crate) enum JsonMode {
     /// A column for each key.
     #[default]
     Unpack,
@@ -98,29 +98,29 @@ pub enum JsonMode {
 
 /// A request whose answer is CSV.
 #[derive(Clone, Debug)]
-pub struct Export {
+pub(crate) struct Export {
     /// Its limit is `usize::MAX` where none was given.
-    pub query: Query,
+    pub(crate) query: Query,
     /// Whether cells that a spreadsheet would run as a formula get a leading apostrophe.
-    pub formula_safe: bool,
+    pub(crate) formula_safe: bool,
 }
 
 /// Distinct keys of a JSON field, or distinct values at one of them, over several views.
 #[derive(Clone, Debug)]
-pub struct PropertyQuery {
+pub(crate) struct PropertyQuery {
     /// Rows to look at, one query per view: only view and filter count.
-    pub rows: Vec<Query>,
+    pub(crate) rows: Vec<Query>,
     /// The contract's name of the JSON field, which each of the views has.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// `None` asks for the keys.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Of the values; keys are never cut off.
-    pub limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl Query {
     /// Every stored row that passes the filter, without columns.
-    pub fn of_rows(view: &'static View, filter: Option<Filter>) -> Query {
+    pub(crate) fn of_rows(view: &'static View, filter: Option<Filter>) -> Query {
         Query {
             view,
             groups: Vec::new(),
@@ -138,13 +138,13 @@ impl Query {
 }
 
 #[derive(Clone, Debug)]
-pub struct Order {
-    pub expr: ColumnExpr,
-    pub descending: bool,
+pub(crate) struct Order {
+    pub(crate) expr: ColumnExpr,
+    pub(crate) descending: bool,
 }
 
 #[derive(Clone, Debug)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// Empty: true.
     And(Vec<Filter>),
     /// Empty: false.
@@ -153,7 +153,7 @@ pub enum Filter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
+pub(crate) enum Comparison {
     Gt,
     Gte,
     Lt,
@@ -163,7 +163,7 @@ pub enum Comparison {
 /// A literal of the type that the target takes: `Text` for text fields, `Number` (a JSON number token) for integer
 /// fields, `Boolean`, `Time` (epoch milliseconds) and, for JSON fields and paths and for list fields, `Json`.
 #[derive(Clone, Debug)]
-pub enum Literal {
+pub(crate) enum Literal {
     Text(String),
     Number(String),
     Boolean(bool),
@@ -173,7 +173,7 @@ pub enum Literal {
 }
 
 #[derive(Clone, Debug)]
-pub enum Condition {
+pub(crate) enum Condition {
     IsNull(FieldRef),
     IsNotNull(FieldRef),
     /// `eq`, `neq`, `in`, `notIn`. An absent value matches only if `or_null` (never set with `negated`).

@@ -2,7 +2,7 @@ use thiserror::Error;
 
 /// Why a query was not answered. The API turns each kind into its status (contract A1).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum QueryError {
+pub(crate) enum QueryError {
     /// The body is not JSON: 400.
     #[error("the body is not JSON: {0}")]
     Syntax(String),

@@ -4,7 +4,7 @@ use crate::storage::read::snapshot::Table;
 
 /// What a field holds, and so which operators and aggregations it takes (contract A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FieldKind {
+pub(crate) enum FieldKind {
     Text,
     /// Compared as a time, aggregated as epoch milliseconds, shown as ISO 8601.
     Time,
@@ -17,33 +17,33 @@ pub enum FieldKind {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Field {
+pub(crate) struct Field {
     /// The contract's name, also the table's column name.
-    pub name: &'static str,
-    pub kind: FieldKind,
+    pub(crate) name: &'static str,
+    pub(crate) kind: FieldKind,
     /// Whether a request without `select` and `groupBy` shows it.
-    pub published: bool,
+    pub(crate) published: bool,
     /// Whether it is left out of a row where it is null: the published type is not nullable.
-    pub omit_null: bool,
+    pub(crate) omit_null: bool,
     /// Of [`FieldKind::Json`]: whether it is a list, not an object.
-    pub is_list: bool,
+    pub(crate) is_list: bool,
 }
 
 #[derive(Debug)]
-pub struct View {
-    pub name: &'static str,
-    pub table: Table,
-    pub fields: &'static [Field],
+pub(crate) struct View {
+    pub(crate) name: &'static str,
+    pub(crate) table: Table,
+    pub(crate) fields: &'static [Field],
     /// Whether whole JSON fields show each value as text and leave nulls out (contract A4, events).
-    pub shows_texts: bool,
+    pub(crate) shows_texts: bool,
     /// The field of a `time` selection that names none.
-    pub default_time_field: &'static str,
+    pub(crate) default_time_field: &'static str,
     /// The fields that the words of a request's `query` are looked for in; without any the key is unknown.
-    pub searched: &'static [&'static str],
+    pub(crate) searched: &'static [&'static str],
 }
 
 impl View {
-    pub fn field(&self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 }
@@ -61,7 +61,7 @@ const fn json_list(name: &'static str) -> Field {
     Field { name, kind: FieldKind::Json, published: true, omit_null: false, is_list: true }
 }
 
-pub static CONVERSATIONS: View = View {
+pub(crate) static CONVERSATIONS: View = View {
     name: "conversations",
     table: Table::Conversations,
     shows_texts: false,
@@ -94,7 +94,7 @@ pub static CONVERSATIONS: View = View {
     searched: &[],
 };
 
-pub static EVENTS: View = View {
+pub(crate) static EVENTS: View = View {
     name: "events",
     table: Table::Events,
     shows_texts: true,
@@ -116,7 +116,7 @@ pub static EVENTS: View = View {
     searched: &[],
 };
 
-pub static FEEDBACK: View = View {
+pub(crate) static FEEDBACK: View = View {
     name: "feedback",
     table: Table::Feedback,
     shows_texts: false,
@@ -140,7 +140,7 @@ pub static FEEDBACK: View = View {
     searched: &[],
 };
 
-pub static SEMANTIC_THREADS: View = View {
+pub(crate) static SEMANTIC_THREADS: View = View {
     name: "semantic-threads",
     table: Table::SemanticThreads,
     shows_texts: false,
@@ -184,11 +184,11 @@ pub static SEMANTIC_THREADS: View = View {
 };
 
 /// Whether a field stands in no stored column.
-pub fn is_computed(name: &str) -> bool {
+pub(crate) fn is_computed(name: &str) -> bool {
     name == HAS_POSITIVE_FEEDBACK || name == HAS_NEGATIVE_FEEDBACK
 }
 
 /// Made by the scan from the feedback of the same snapshot.
-pub const HAS_POSITIVE_FEEDBACK: &str = "hasPositiveFeedback";
+pub(crate) const HAS_POSITIVE_FEEDBACK: &str = "hasPositiveFeedback";
 /// As [`HAS_POSITIVE_FEEDBACK`].
-pub const HAS_NEGATIVE_FEEDBACK: &str = "hasNegativeFeedback";
+pub(crate) const HAS_NEGATIVE_FEEDBACK: &str = "hasNegativeFeedback";

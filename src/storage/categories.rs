@@ -14,20 +14,20 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
 use super::error::StoreError;
 use crate::model::ids::{OrganizationId, ProjectId};
 
-pub const MAX_CATEGORIES: usize = 100;
+pub(crate) const MAX_CATEGORIES: usize = 100;
 const FOLDER: &str = "categories";
 /// Projects share locks, so that there is no map of them that grows.
 const LOCKS: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Category {
-    pub category_id: String,
-    pub name: String,
+pub(crate) struct Category {
+    pub(crate) category_id: String,
+    pub(crate) name: String,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum CategoryError {
+pub(crate) enum CategoryError {
     #[error("the project has {MAX_CATEGORIES} categories, more are not allowed")]
     TooMany,
     #[error("the project has a category of this name")]
@@ -38,9 +38,9 @@ pub enum CategoryError {
 
 /// Whose categories.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CategoryOwner {
-    pub organization_id: OrganizationId,
-    pub project_id: ProjectId,
+pub(crate) struct CategoryOwner {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,44 +63,44 @@ struct Locks {
     changing: Arc<Mutex<()>>,
 }
 
-pub struct Categories {
+pub(crate) struct Categories {
     objects: Arc<dyn ObjectStore>,
     locks: Vec<Locks>,
 }
 
 /// While this lives, no category leaves the list.
-pub struct Assignable {
-    pub categories: Vec<Category>,
+pub(crate) struct Assignable {
+    pub(crate) categories: Vec<Category>,
     _guard: OwnedRwLockReadGuard<()>,
 }
 
 /// The right to change a project's list.
-pub struct Changing {
+pub(crate) struct Changing {
     owner: CategoryOwner,
     _guard: OwnedMutexGuard<()>,
 }
 
 impl Categories {
-    pub fn new(objects: Arc<dyn ObjectStore>) -> Categories {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Categories {
         Categories { objects, locks: (0..LOCKS).map(|_| Locks::default()).collect() }
     }
 
     /// In the order of their making.
-    pub async fn list(&self, owner: &CategoryOwner) -> Result<Vec<Category>, StoreError> {
+    pub(crate) async fn list(&self, owner: &CategoryOwner) -> Result<Vec<Category>, StoreError> {
         Ok(self.load(owner).await?.categories)
     }
 
-    pub async fn assignable(&self, owner: &CategoryOwner) -> Result<Assignable, StoreError> {
+    pub(crate) async fn assignable(&self, owner: &CategoryOwner) -> Result<Assignable, StoreError> {
         let guard = self.locks_of(owner).assigning.read_owned().await;
         Ok(Assignable { categories: self.list(owner).await?, _guard: guard })
     }
 
-    pub async fn changing(&self, owner: &CategoryOwner) -> Changing {
+    pub(crate) async fn changing(&self, owner: &CategoryOwner) -> Changing {
         let guard = self.locks_of(owner).changing.lock_owned().await;
         Changing { owner: owner.clone(), _guard: guard }
     }
 
-    pub async fn create(&self, changing: &Changing, name: &str) -> Result<Category, CategoryError> {
+    pub(crate) async fn create(&self, changing: &Changing, name: &str) -> Result<Category, CategoryError> {
         let mut stored = self.load(&changing.owner).await?;
         if stored.categories.iter().any(|category| category.name == name) {
             return Err(CategoryError::NameTaken);
@@ -115,7 +115,7 @@ impl Categories {
     }
 
     /// Takes a category out of the list; `None` if there is none of this id. From here on no conversation gets it.
-    pub async fn begin_removal(&self, changing: &Changing, id: &str) -> Result<Option<Category>, StoreError> {
+    pub(crate) async fn begin_removal(&self, changing: &Changing, id: &str) -> Result<Option<Category>, StoreError> {
         let _no_assignment = self.locks_of(&changing.owner).assigning.write_owned().await;
         let mut stored = self.load(&changing.owner).await?;
         if let Some(position) = stored.categories.iter().position(|category| category.category_id == id) {
@@ -128,12 +128,12 @@ impl Categories {
     }
 
     /// What earlier removals left behind.
-    pub async fn unfinished(&self, changing: &Changing) -> Result<Vec<Category>, StoreError> {
+    pub(crate) async fn unfinished(&self, changing: &Changing) -> Result<Vec<Category>, StoreError> {
         Ok(self.load(&changing.owner).await?.removing)
     }
 
     /// No conversation has it any more.
-    pub async fn end_removal(&self, changing: &Changing, id: &str) -> Result<(), StoreError> {
+    pub(crate) async fn end_removal(&self, changing: &Changing, id: &str) -> Result<(), StoreError> {
         let mut stored = self.load(&changing.owner).await?;
         stored.removing.retain(|category| category.category_id != id);
         self.save(&stored).await

@@ -1,7 +1,7 @@
 //! What can go wrong in the store; the variant tells the caller what to do.
 
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The request contradicts what is stored; the caller has to change it.
     #[error("{0}")]
     Conflict(String),
@@ -27,7 +27,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub fn io(context: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    pub(crate) fn io(
+        context: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
         StoreError::Io { context: context.into(), source: source.into() }
     }
 }

@@ -2,14 +2,14 @@
 //! holds it in memory, a flush lays it down as files of [`format`](mod@format), [`catalog`] commits them; [`read`] is the one immutable
 //! snapshot that every read works on, [`maintain`] what runs beside all that, [`objects`] the object store below.
 
-pub mod catalog;
-pub mod categories;
-pub mod error;
-pub mod format;
-pub mod log;
-pub mod maintain;
-pub mod objects;
-pub mod read;
-pub mod store;
-pub mod tail;
-pub mod write;
+pub(crate) mod catalog;
+pub(crate) mod categories;
+pub(crate) mod error;
+pub(crate) mod format;
+pub(crate) mod log;
+pub(crate) mod maintain;
+pub(crate) mod objects;
+pub(crate) mod read;
+pub(crate) mod store;
+pub(crate) mod tail;
+pub(crate) mod write;

@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use super::error::StoreError;
+pub(crate) use super::error::StoreError;
 use super::format::reader;
 use super::log::writer::PATIENCE;
 use super::maintain::text_indexer::Indexer;
@@ -39,7 +39,7 @@ const SINGLE_LOOKUPS: usize = 32;
 
 /// How a change of many conversations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BulkOutcome {
+pub(crate) enum BulkOutcome {
     /// So many were there.
     Changed(usize),
     /// A flush came between: look up again.
@@ -49,15 +49,15 @@ pub enum BulkOutcome {
 }
 
 #[derive(Clone, Debug)]
-pub struct StoreOptions {
+pub(crate) struct StoreOptions {
     /// A folder, or a URL of an object store.
-    pub url: String,
+    pub(crate) url: String,
     /// Writers are told to wait when the memory tail holds about this many bytes.
-    pub tail_bytes: usize,
+    pub(crate) tail_bytes: usize,
     /// The tail is flushed to files at this many rows,
-    pub flush_rows: usize,
+    pub(crate) flush_rows: usize,
     /// or when its oldest change is this old (or at half of `tail_bytes`).
-    pub flush_interval: Duration,
+    pub(crate) flush_interval: Duration,
 }
 
 impl Default for StoreOptions {
@@ -72,12 +72,12 @@ impl Default for StoreOptions {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Lookup<'a> {
+pub(crate) enum Lookup<'a> {
     Id(&'a str),
     ExternalId(&'a str),
 }
 
-pub struct Store {
+pub(crate) struct Store {
     object_store: Arc<dyn ObjectStore>,
     published: Arc<ArcSwap<Snapshot>>,
     commands: mpsc::Sender<Command>,
@@ -91,7 +91,7 @@ pub struct Store {
 
 impl Store {
     /// Opens for writing: recovers what is acknowledged, fences older writers.
-    pub async fn open(options: StoreOptions) -> Result<Arc<Store>, StoreError> {
+    pub(crate) async fn open(options: StoreOptions) -> Result<Arc<Store>, StoreError> {
         let opened = recovery::open(&options.url).await?;
         Store::start(opened, &options, PATIENCE)
     }
@@ -144,26 +144,26 @@ impl Store {
     }
 
     /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
-    pub fn index_texts(&self) -> Result<(), StoreError> {
+    pub(crate) fn index_texts(&self) -> Result<(), StoreError> {
         let indexer = Indexer { published: self.published.clone(), stop: self.background.clone() };
         indexer.start().map_err(|error| StoreError::io("the text indexer's thread could not start", error))
     }
 
-    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
+    pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
         &self.object_store
     }
 
     /// The folder of a local store.
-    pub fn local_root(&self) -> Option<&PathBuf> {
+    pub(crate) fn local_root(&self) -> Option<&PathBuf> {
         self.local_root.as_ref()
     }
 
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.published.load_full()
     }
 
     /// Upserts by id, else by externalId (contract A2). Returns once the conversation is durable and visible.
-    pub async fn log_conversation(
+    pub(crate) async fn log_conversation(
         &self,
         identity: Identity,
         document: Document,
@@ -184,7 +184,7 @@ impl Store {
     }
 
     /// Whether it was there. Its feedback and events go with it.
-    pub async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
+    pub(crate) async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
         loop {
             let snapshot = self.snapshot();
             let links = snapshot.prefetch_owned(key).await?;
@@ -202,7 +202,11 @@ impl Store {
     }
 
     /// Upserts by id (contract A4). Returns once the event is durable and visible.
-    pub async fn log_event(&self, identity: Identity, document: EventDocument) -> Result<Arc<Event>, StoreError> {
+    pub(crate) async fn log_event(
+        &self,
+        identity: Identity,
+        document: EventDocument,
+    ) -> Result<Arc<Event>, StoreError> {
         let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
         let bytes = 256 + length(&document.properties) + length(&document.user_properties) + document.entity.len();
         let document = Arc::new(document);
@@ -220,7 +224,7 @@ impl Store {
     }
 
     /// Upserts by id (contract A4). [`StoreError::Invalid`] where no conversation of the project has the message.
-    pub async fn log_feedback(
+    pub(crate) async fn log_feedback(
         &self,
         identity: Identity,
         document: FeedbackDocument,
@@ -244,7 +248,7 @@ impl Store {
     }
 
     /// Whether it was there; feedback whose message is dropped counts as not there.
-    pub async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
+    pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
         loop {
             let snapshot = self.snapshot();
             let feedback = snapshot.feedback.find_in_files(&snapshot.store, key).await?;
@@ -260,7 +264,7 @@ impl Store {
 
     /// Changes what is set on one conversation; `None` if the actor sees none of this key. Returns once the change
     /// is durable and visible.
-    pub async fn annotate(
+    pub(crate) async fn annotate(
         &self,
         key: &ConversationKey,
         change: &AnnotationChange,
@@ -291,7 +295,7 @@ impl Store {
 
     /// Changes what Part B sets on all conversations at these addresses of `snapshot` that the actor sees, as one atomic
     /// change.
-    pub async fn annotate_all(
+    pub(crate) async fn annotate_all(
         &self,
         snapshot: &Snapshot,
         addresses: &[RowAddress],
@@ -354,7 +358,7 @@ impl Store {
     }
 
     /// Conversations of an organization by id or externalId, newest first (createdAt, then project).
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         organization_id: &OrganizationId,
         project_id: Option<&ProjectId>,
@@ -364,7 +368,7 @@ impl Store {
     }
 
     /// The conversations at these addresses of one snapshot, in this order.
-    pub async fn read_rows(
+    pub(crate) async fn read_rows(
         &self,
         snapshot: &Snapshot,
         addresses: &[RowAddress],
@@ -373,7 +377,7 @@ impl Store {
     }
 
     /// Flushes and stops taking changes.
-    pub async fn shutdown(&self) -> Result<(), StoreError> {
+    pub(crate) async fn shutdown(&self) -> Result<(), StoreError> {
         self.background.cancel();
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::Stop(reply)).await.is_err() {
@@ -477,7 +481,7 @@ impl Snapshot {
         Ok(hits)
     }
 
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         organization_id: &OrganizationId,
         project_id: Option<&ProjectId>,
@@ -502,7 +506,7 @@ impl Snapshot {
     }
 
     /// Like [`Self::read_rows`], with the annotations that are no columns.
-    pub async fn read_whole(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
+    pub(crate) async fn read_whole(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
         let mut conversations = self.read_rows(addresses).await?;
         for (address, conversation) in addresses.iter().zip(&mut conversations) {
             if let Some(entry) = self.files.iter().find(|entry| entry.file.number == address.source) {
@@ -514,7 +518,7 @@ impl Snapshot {
     }
 
     /// Of what is in files only the annotations that are columns are read.
-    pub async fn read_rows(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
+    pub(crate) async fn read_rows(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
         let missing = || StoreError::Corrupt("a row address is not of this snapshot".into());
         let mut found: Vec<Option<Arc<Conversation>>> = vec![None; addresses.len()];
         for entry in self.segments.iter() {

@@ -24,7 +24,7 @@ const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
 /// `POST /conversations`
-pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let document = call.read_json().await?.parse(document::parse).await??;
     let identity = call.caller()?.identity(document.project_id.as_deref(), document.integration_id.as_deref())?;
     let conversation = services.store.log_conversation(identity, document).await?;
@@ -32,7 +32,7 @@ pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Probl
 }
 
 /// `GET /conversations`
-pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
     let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
     let scope = call.caller()?.scope();
@@ -44,7 +44,7 @@ pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Prob
 
 /// `{"conversations":[`, the conversations at these addresses, and `tail`. With `chats` as the conversation API shows
 /// them.
-pub(super) async fn stream_list(
+pub(crate) async fn stream_list(
     services: &Services,
     snapshot: Arc<Snapshot>,
     rows: &[RowAddress],
@@ -70,19 +70,19 @@ pub(super) async fn stream_list(
 }
 
 /// `GET /conversations/{id}`
-pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let found = find(services, call, Lookup::Id(call.id()?)).await?;
     respond(found.into_iter().next().ok_or_else(unknown)?).await
 }
 
 /// `GET /conversations/external/{externalId}`
-pub async fn get_external(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn get_external(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let found = find(services, call, Lookup::ExternalId(call.id()?)).await?;
     respond(found.into_iter().next().ok_or_else(unknown)?).await
 }
 
 /// `DELETE /conversations/{id}`
-pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = the_one(find(services, call, Lookup::Id(call.id()?)).await?)?;
     if !services.store.delete_conversation(&conversation.key()).await? {
         return Err(unknown());
@@ -91,7 +91,7 @@ pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Pr
 }
 
 /// What a change is meant for: 404 without any, 409 where several projects have one.
-pub(super) fn the_one(mut found: Vec<Arc<Conversation>>) -> Result<Arc<Conversation>, Problem> {
+pub(crate) fn the_one(mut found: Vec<Arc<Conversation>>) -> Result<Arc<Conversation>, Problem> {
     if found.len() > 1 {
         let projects: Vec<&str> = found.iter().map(|conversation| conversation.project_id.as_str()).collect();
         return Err(Problem::conflict(format!(
@@ -103,7 +103,7 @@ pub(super) fn the_one(mut found: Vec<Arc<Conversation>>) -> Result<Arc<Conversat
 }
 
 /// Newest first, of the projects that the caller reaches.
-pub(super) async fn find(
+pub(crate) async fn find(
     services: &Services,
     call: &Call,
     lookup: Lookup<'_>,
@@ -116,7 +116,7 @@ pub(super) async fn find(
     }
 }
 
-pub(super) fn unknown() -> Problem {
+pub(crate) fn unknown() -> Problem {
     Problem::not_found("no such conversation")
 }
 
@@ -141,7 +141,7 @@ struct Pages {
 }
 
 /// Appends a conversation and the ratings of its recent chats as JSON.
-pub(super) type WriteRated = Arc<dyn Fn(&Conversation, &Ratings, &mut Vec<u8>) + Send + Sync>;
+pub(crate) type WriteRated = Arc<dyn Fn(&Conversation, &Ratings, &mut Vec<u8>) + Send + Sync>;
 
 impl Pages {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Problem> {

@@ -8,7 +8,7 @@ use crate::api::http::problem::Problem;
 use crate::model::event;
 
 /// `POST /events`
-pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let document = call.read_json().await?.parse(event::parse).await??;
     let identity = call.caller()?.identity(document.project_id.as_deref(), document.integration_id.as_deref())?;
     let event = services.store.log_event(identity, document).await?;

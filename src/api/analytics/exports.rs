@@ -13,22 +13,22 @@ use crate::query::check::check_export;
 use crate::query::view::{self, View};
 
 /// `POST /query/conversations/export`
-pub async fn conversations(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn conversations(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     export(services, call, &view::CONVERSATIONS).await
 }
 
 /// `POST /query/events/export`
-pub async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     export(services, call, &view::EVENTS).await
 }
 
 /// `POST /query/feedback/export`
-pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     export(services, call, &view::FEEDBACK).await
 }
 
 /// `POST /query/semantic-threads/export`
-pub async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     export(services, call, &view::SEMANTIC_THREADS).await
 }
 

@@ -21,7 +21,7 @@ const DEFAULT_LIMIT: usize = 10;
 const MAX_LIMIT: usize = 100;
 
 /// `POST /feedback`
-pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let document = call.read_json().await?.parse(feedback::parse).await??;
     let identity = call.caller()?.identity(document.project_id.as_deref(), None)?;
     let feedback = services.store.log_feedback(identity, document).await?;
@@ -32,7 +32,7 @@ pub async fn log(services: &Services, call: &mut Call) -> Result<Response, Probl
 }
 
 /// `GET /feedback`
-pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
     let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
     let scope = call.caller()?.scope();
@@ -56,7 +56,7 @@ pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Prob
 }
 
 /// `GET /feedback/{id}`
-pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let snapshot = services.store.snapshot();
     let found = find(&snapshot, call).await?;
     let feedback = found.first().ok_or_else(unknown)?;
@@ -66,7 +66,7 @@ pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Probl
 }
 
 /// `DELETE /feedback/{id}`
-pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let found = find(&services.store.snapshot(), call).await?;
     let feedback = match found.as_slice() {
         [] => return Err(unknown()),

@@ -1,10 +1,10 @@
 //! The analytics API (contract Part A): the handlers, a file per resource.
 
-pub mod conversations;
-pub mod events;
-pub mod exports;
-pub mod feedback;
-pub mod properties;
-pub mod queries;
-pub mod search_analytics;
-pub mod threads;
+pub(crate) mod conversations;
+pub(crate) mod events;
+pub(crate) mod exports;
+pub(crate) mod feedback;
+pub(crate) mod properties;
+pub(crate) mod queries;
+pub(crate) mod search_analytics;
+pub(crate) mod threads;

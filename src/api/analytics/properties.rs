@@ -11,13 +11,13 @@ use crate::query::check::{check_property_keys, check_property_values};
 use crate::query::dsl::PropertyQuery;
 
 /// `POST /query/property-keys`
-pub async fn keys(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn keys(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let query = read(call).await?.parse(check_property_keys).await??;
     answer(services, call, query).await
 }
 
 /// `POST /query/property-values`
-pub async fn values(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn values(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let query = read(call).await?.parse(check_property_values).await??;
     answer(services, call, query).await
 }

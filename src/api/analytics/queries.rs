@@ -11,22 +11,22 @@ use crate::query::check::check;
 use crate::query::view::{self, View};
 
 /// `POST /query/conversations`
-pub async fn conversations(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn conversations(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     answer(services, call, &view::CONVERSATIONS).await
 }
 
 /// `POST /query/events`
-pub async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn events(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     answer(services, call, &view::EVENTS).await
 }
 
 /// `POST /query/feedback`
-pub async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn feedback(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     answer(services, call, &view::FEEDBACK).await
 }
 
 /// `POST /query/semantic-threads`
-pub async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     answer(services, call, &view::SEMANTIC_THREADS).await
 }
 

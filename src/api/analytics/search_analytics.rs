@@ -11,12 +11,12 @@ use crate::model::time;
 use crate::query::engine::SearchReport;
 
 /// `GET /query/top-search-queries`
-pub async fn top_search_queries(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn top_search_queries(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     report(services, call, SearchReport::TopQueries).await
 }
 
 /// `GET /query/weekly-search-users`
-pub async fn weekly_search_users(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn weekly_search_users(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     report(services, call, SearchReport::WeeklyUsers).await
 }
 

@@ -18,7 +18,7 @@ use crate::query::check::check;
 use crate::query::view;
 
 /// `PATCH /semantic-threads/{id}`: answers with the thread's row.
-pub async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let body = call.read_json().await?;
     let update = body.parse(thread::parse_update).await??;
     let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {

@@ -35,7 +35,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-pub async fn page() -> Result<Response, Problem> {
+pub(crate) async fn page() -> Result<Response, Problem> {
     let mut response = Response::new(Body::from(PAGE.clone()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

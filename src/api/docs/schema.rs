@@ -11,13 +11,13 @@ use crate::api::openapi::schema_name;
 const LEVELS: usize = 6;
 
 /// What a reference means, or the value itself.
-pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+pub(crate) fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let target = value.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
     target.and_then(|pointer| document.pointer(pointer)).unwrap_or(value)
 }
 
 /// The type in a few words, as HTML.
-pub fn type_of(schema: &Value) -> String {
+pub(crate) fn type_of(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str).and_then(schema_name) {
         return format!("<a href=\"#schema-{name}\">{name}</a>");
     }
@@ -57,7 +57,7 @@ fn one_of(schema: &Value) -> String {
 }
 
 /// The schema with its fields, as HTML.
-pub fn body(schema: &Value) -> String {
+pub(crate) fn body(schema: &Value) -> String {
     let mut html = String::new();
     write_body(schema, LEVELS, &mut html);
     html
@@ -133,7 +133,7 @@ fn has_inner(schema: &Value) -> bool {
 }
 
 /// The bounds and the default of a value, as HTML.
-pub fn limits(schema: &Value) -> String {
+pub(crate) fn limits(schema: &Value) -> String {
     let mut html = String::new();
     match (schema.get("minimum"), schema.get("maximum")) {
         (Some(least), Some(most)) => put!(html, " · {least} to {most}"),

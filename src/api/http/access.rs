@@ -14,7 +14,7 @@ use crate::query::engine::Scope;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// No key is needed.
     Public,
     /// Keys of every kind.
@@ -28,7 +28,7 @@ pub enum Access {
 }
 
 impl Access {
-    pub fn allows(self, key: &Key) -> bool {
+    pub(crate) fn allows(self, key: &Key) -> bool {
         match (self, key.kind) {
             (_, KeyKind::Api | KeyKind::Org) | (Access::Public | Access::Everyone, KeyKind::Web) => true,
             (Access::Queriers, KeyKind::Web) => key.has(KeyScope::Query),
@@ -37,14 +37,14 @@ impl Access {
     }
 
     /// Whether some web key may call it, so that browsers must be able to.
-    pub fn admits_web_keys(self) -> bool {
+    pub(crate) fn admits_web_keys(self) -> bool {
         matches!(self, Access::Everyone | Access::Queriers)
     }
 }
 
 /// The projects that a request may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// `None`: all projects of the organization.
     Projects(OrganizationId, Option<ProjectId>),
     /// A project that the key does not reach: nothing is found in it.
@@ -53,17 +53,17 @@ pub enum Reach {
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     key: Arc<Key>,
 }
 
 impl Caller {
-    pub fn new(key: Arc<Key>) -> Self {
+    pub(crate) fn new(key: Arc<Key>) -> Self {
         Self { key }
     }
 
     /// 401 unless the header holds a usable key.
-    pub async fn authenticate(
+    pub(crate) async fn authenticate(
         ring: &KeyRing,
         headers: &HeaderMap,
         access: Access,
@@ -80,7 +80,7 @@ impl Caller {
         key.map(Self::new).ok_or_else(|| Problem::unauthorized("the key is unknown, expired or revoked"))
     }
 
-    pub fn check(&self, access: Access) -> Result<(), Problem> {
+    pub(crate) fn check(&self, access: Access) -> Result<(), Problem> {
         if access.allows(&self.key) {
             return Ok(());
         }
@@ -88,17 +88,17 @@ impl Caller {
         Err(Problem::forbidden(format!("a key of kind {kind} may not do this")))
     }
 
-    pub fn key_id(&self) -> &str {
+    pub(crate) fn key_id(&self) -> &str {
         &self.key.id
     }
 
     /// What lists and queries see.
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         Scope { organization_id: self.key.organization_id.clone(), project_id: self.project().cloned() }
     }
 
     /// What a report sees whose parameter names a project: 403 for another one than the key's.
-    pub fn scope_in(&self, named: Option<&str>) -> Result<Scope, Problem> {
+    pub(crate) fn scope_in(&self, named: Option<&str>) -> Result<Scope, Problem> {
         match self.reach(named) {
             Reach::Projects(organization_id, project_id) => Ok(Scope { organization_id, project_id }),
             Reach::Nothing => Err(Problem::forbidden("project_id: another project than the key's is named")),
@@ -106,7 +106,7 @@ impl Caller {
     }
 
     /// What a look-up by id sees; `named` is the parameter `projectId`, which narrows an `org` key.
-    pub fn reach(&self, named: Option<&str>) -> Reach {
+    pub(crate) fn reach(&self, named: Option<&str>) -> Reach {
         let organization = self.key.organization_id.clone();
         match (self.project(), named) {
             (Some(own), Some(named)) if own.as_str() != named => Reach::Nothing,
@@ -116,7 +116,7 @@ impl Caller {
     }
 
     /// Where a document goes that names `project` and `integration` (or not).
-    pub fn identity(&self, project: Option<&str>, integration: Option<&str>) -> Result<Identity, Problem> {
+    pub(crate) fn identity(&self, project: Option<&str>, integration: Option<&str>) -> Result<Identity, Problem> {
         let project_id = match (self.project(), project) {
             (Some(own), Some(named)) if own.as_str() != named => {
                 return Err(Problem::forbidden("projectId: another project than the key's is named".to_owned()));

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// 2 MB (published), decompressed.
-pub const MAX_BODY_BYTES: usize = 2_097_152;
+pub(crate) const MAX_BODY_BYTES: usize = 2_097_152;
 /// Compressed bytes may be a little more than what they decompress to.
 const MAX_COMPRESSED_BYTES: usize = MAX_BODY_BYTES + 65_536;
 /// RFC 9659: the window that every zstd decoder for HTTP takes, and the most that it needs to.
@@ -29,7 +29,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(3);
 const PERMIT_BYTES: usize = 1024;
 
 #[derive(Clone, Debug)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     in_flight: Arc<Semaphore>,
     /// For the next piece of a body; the whole may take six times as long.
     pause: Duration,
@@ -37,7 +37,7 @@ pub struct BodyLimits {
 
 /// A whole body; counts as in flight until it is dropped.
 #[derive(Debug)]
-pub struct Payload {
+pub(crate) struct Payload {
     bytes: Bytes,
     permit: OwnedSemaphorePermit,
 }
@@ -51,14 +51,14 @@ enum Encoding {
 
 impl BodyLimits {
     /// `in_flight_bytes` bounds the bodies of all requests together, and is at least one body.
-    pub fn new(in_flight_bytes: usize, pause: Duration) -> Self {
+    pub(crate) fn new(in_flight_bytes: usize, pause: Duration) -> Self {
         let permits = in_flight_bytes.max(2 * MAX_COMPRESSED_BYTES).div_ceil(PERMIT_BYTES);
         Self { in_flight: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))), pause }
     }
 
     /// A JSON body. 415 for another type or an unknown encoding, 413 beyond the limit, 400 for broken compression or a
     /// body that does not arrive, 503 when too many bytes are in flight.
-    pub async fn read_json(&self, headers: &HeaderMap, body: &mut Body) -> Result<Payload, Problem> {
+    pub(crate) async fn read_json(&self, headers: &HeaderMap, body: &mut Body) -> Result<Payload, Problem> {
         check_content_type(headers)?;
         let encoding = encoding(headers)?;
         let limit = if encoding == Encoding::Identity { MAX_BODY_BYTES } else { MAX_COMPRESSED_BYTES };
@@ -91,7 +91,10 @@ impl BodyLimits {
 
 impl Payload {
     /// Runs `work` on the bytes, away from the event loop if they are many.
-    pub async fn parse<T: Send + 'static>(self, work: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Problem> {
+    pub(crate) async fn parse<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let Payload { bytes, permit } = self;
         let size = bytes.len();
         let result = sized(size, move || work(&bytes)).await;
@@ -101,7 +104,10 @@ impl Payload {
 }
 
 /// Runs work on about `bytes` bytes: at once, or away from the event loop if they are many.
-pub async fn sized<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(crate) async fn sized<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     if bytes > INLINE_BYTES { blocking(work).await } else { Ok(work()) }
 }
 
@@ -110,7 +116,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Reads on for a moment after a refusal. Gives up silently: the connection closes then.
-pub async fn drain(body: &mut Body) {
+pub(crate) async fn drain(body: &mut Body) {
     let reading = async {
         let mut left = DRAIN_BYTES;
         while let Some(Ok(frame)) = body.frame().await {

@@ -11,14 +11,14 @@ use axum::response::Response;
 
 /// Which pages may call: `*`, or a list of origins.
 #[derive(Clone, Debug)]
-pub struct CorsOrigins {
+pub(crate) struct CorsOrigins {
     any: bool,
     origins: Vec<HeaderValue>,
 }
 
 impl CorsOrigins {
     /// Fails on a text that is no header value.
-    pub fn new(origins: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(origins: &[String]) -> Result<Self, String> {
         let any = origins.iter().any(|origin| origin == "*");
         let parse = |origin: &String| {
             HeaderValue::from_str(origin).map_err(|_| format!("CORS origin `{origin}` is no origin like https://host"))
@@ -36,7 +36,7 @@ impl CorsOrigins {
     }
 
     /// Marks an answer, whatever its status.
-    pub fn mark(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    pub(crate) fn mark(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let Some(allowed) = self.allowed(origin) else { return };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, Retry-After"));
@@ -46,7 +46,7 @@ impl CorsOrigins {
     }
 
     /// The answer to `OPTIONS` on a path where web keys may use these methods.
-    pub fn preflight(&self, origin: Option<&HeaderValue>, methods: &[&Method]) -> Response {
+    pub(crate) fn preflight(&self, origin: Option<&HeaderValue>, methods: &[&Method]) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();

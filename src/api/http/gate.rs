@@ -29,15 +29,15 @@ use crate::model::time;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is checked before a handler runs.
-pub struct Gate {
-    pub keys: Arc<KeyRing>,
-    pub cors: CorsOrigins,
-    pub bodies: BodyLimits,
+pub(crate) struct Gate {
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) cors: CorsOrigins,
+    pub(crate) bodies: BodyLimits,
 }
 
 /// One request, as a handler sees it.
-pub struct Call {
-    pub parameters: Parameters,
+pub(crate) struct Call {
+    pub(crate) parameters: Parameters,
     /// The path's parameters, percent-decoded.
     ids: Vec<String>,
     caller: Option<Caller>,
@@ -49,44 +49,48 @@ pub struct Call {
 
 impl Call {
     /// Who called; a route that needs it is not [`Access::Public`].
-    pub fn caller(&self) -> Result<&Caller, Problem> {
+    pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(Problem::internal)
     }
 
     /// The first parameter of the path, percent-decoded.
-    pub fn id(&self) -> Result<&str, Problem> {
+    pub(crate) fn id(&self) -> Result<&str, Problem> {
         self.ids.first().map(String::as_str).ok_or_else(Problem::internal)
     }
 
     /// The second parameter of the path, percent-decoded.
-    pub fn second_id(&self) -> Result<&str, Problem> {
+    pub(crate) fn second_id(&self) -> Result<&str, Problem> {
         self.ids.get(1).map(String::as_str).ok_or_else(Problem::internal)
     }
 
-    pub fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
     /// Whether the request has a body that is not known to be empty.
-    pub fn has_body(&mut self) -> bool {
+    pub(crate) fn has_body(&mut self) -> bool {
         !self.body.get_mut().unwrap_or_else(PoisonError::into_inner).is_end_stream()
     }
 
-    pub async fn read_json(&mut self) -> Result<Payload, Problem> {
+    pub(crate) async fn read_json(&mut self) -> Result<Payload, Problem> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.bodies.read_json(&self.headers, body).await
     }
 }
 
 /// 200 with a JSON body.
-pub fn json(body: impl Into<Body>) -> Response {
+pub(crate) fn json(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// The router of a table of routes; `S` is what their handlers work on.
-pub fn router<S: Send + Sync + 'static>(gate: Arc<Gate>, services: Arc<S>, routes: &'static [Route<S>]) -> Router {
+pub(crate) fn router<S: Send + Sync + 'static>(
+    gate: Arc<Gate>,
+    services: Arc<S>,
+    routes: &'static [Route<S>],
+) -> Router {
     let mut paths: BTreeMap<&'static str, Vec<&'static Route<S>>> = BTreeMap::new();
     for route in routes {
         paths.entry(route.path).or_default().push(route);

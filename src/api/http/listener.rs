@@ -23,18 +23,18 @@ const MAX_HEADERS: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug)]
-pub struct ListenerLimits {
-    pub max_connections: usize,
+pub(crate) struct ListenerLimits {
+    pub(crate) max_connections: usize,
     /// From the end of an answer (or the connect) to the end of the next request's headers.
-    pub header_time: Duration,
+    pub(crate) header_time: Duration,
     /// How long a client may take nothing of an answer.
-    pub write_pause: Duration,
+    pub(crate) write_pause: Duration,
     /// How long open requests may go on after `stop`.
-    pub drain_time: Duration,
+    pub(crate) drain_time: Duration,
 }
 
 /// Serves until `stop`, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
     loop {

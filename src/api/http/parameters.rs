@@ -5,29 +5,29 @@ use url::form_urlencoded;
 use super::problem::Problem;
 
 #[derive(Clone, Debug, Default)]
-pub struct Parameters {
+pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
 }
 
 impl Parameters {
-    pub fn parse(query: Option<&str>) -> Self {
+    pub(crate) fn parse(query: Option<&str>) -> Self {
         Self { pairs: form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect() }
     }
 
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// All values of a list parameter, which repeats its name (or `name[]`) or separates values by commas. Empty values
     /// are left out.
-    pub fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let named = self.pairs.iter().filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name);
         let values = named.flat_map(|(_, value)| value.split(',')).filter(|value| !value.is_empty());
         values.map(str::to_owned).collect()
     }
 
     /// 400 naming the parameter unless it is a whole number of 0 to `max`.
-    pub fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
+    pub(crate) fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
         let Some(text) = self.text(name) else { return Ok(default) };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = if digits { text.parse().ok().filter(|number| *number <= max) } else { None };

@@ -12,7 +12,7 @@ use crate::storage::store::StoreError;
 
 /// A refusal. `detail` may name what the caller sent, so it is answered, never logged.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     retry_after_seconds: Option<u64>,
@@ -25,57 +25,58 @@ impl Problem {
         Self { status, detail: detail.into(), retry_after_seconds: None, closes: false }
     }
 
-    pub fn bad_request(detail: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    pub fn unauthorized(detail: impl Into<String>) -> Self {
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    pub fn forbidden(detail: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
-    pub fn not_found(detail: impl Into<String>) -> Self {
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    pub fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "the route exists, but not with this method")
     }
 
-    pub fn conflict(detail: impl Into<String>) -> Self {
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
-    pub fn too_large(limit: usize) -> Self {
+    pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than the limit of {limit} bytes"))
     }
 
-    pub fn unsupported(detail: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    pub fn unprocessable(detail: impl Into<String>) -> Self {
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+    pub(crate) fn unavailable(detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         let retry_after_seconds = Some(retry_after_seconds.max(1));
         Self { retry_after_seconds, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// Says nothing about the cause; log that where it is known.
-    pub fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log has the requestId")
     }
 
-    pub fn closing(self) -> Self {
+    pub(crate) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
-    pub fn status(&self) -> StatusCode {
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
@@ -97,7 +98,7 @@ impl Problem {
     }
 
     /// `instance` is the request's path. The header `x-request-id` is the gate's.
-    pub fn into_response(self, instance: &str, request_id: &str) -> Response {
+    pub(crate) fn into_response(self, instance: &str, request_id: &str) -> Response {
         let code = self.code();
         let body = json!({
             "title": self.status.canonical_reason().unwrap_or("Error"),

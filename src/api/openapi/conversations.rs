@@ -19,7 +19,7 @@ const INPUT: &str = r#"{
   ]
 }"#;
 
-pub const STORED: &str = r#"{
+pub(crate) const STORED: &str = r#"{
   "id": "c-1", "externalId": "t-1", "externalUrl": null, "type": "openai", "supportTicketConversationId": null,
   "createdAt": "2024-08-26T09:00:00.000Z", "updatedAt": "2024-08-26T09:00:04.120Z",
   "projectId": "help", "integrationId": "bot",
@@ -46,14 +46,14 @@ const EMPTY_LIST: &str = r#"{"conversations": [], "total": 128, "pageSize": 0, "
 const DELETED: &str = r#"{"success": true, "message": "Conversation deleted"}"#;
 
 /// Of routes that take an id.
-pub const PROJECT: Parameter = Parameter {
+pub(crate) const PROJECT: Parameter = Parameter {
     name: "projectId",
     description: "With an `org` key: the project meant.",
     schema: r#"{"type": "string"}"#,
     required: false,
 };
 
-pub static OPERATIONS: &[Operation] = &[
+pub(crate) static OPERATIONS: &[Operation] = &[
     Operation {
         method: "POST",
         path: "/conversations",

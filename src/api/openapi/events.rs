@@ -32,7 +32,7 @@ const STORED_FEEDBACK: &str = r#"{
 const NO_FEEDBACK: &str =
     r#"{"positiveFeedbackCount": 12, "negativeFeedbackCount": 3, "positiveFeedback": [], "negativeFeedback": []}"#;
 
-pub static OPERATIONS: &[Operation] = &[
+pub(crate) static OPERATIONS: &[Operation] = &[
     Operation {
         method: "POST",
         path: "/events",
@@ -113,7 +113,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-pub fn schemas() -> Map<String, Value> {
+pub(crate) fn schemas() -> Map<String, Value> {
     let given_text = json!({"type": ["string", "null"]});
     let reason =
         json!({"type": "object", "properties": {"label": text(), "details": text()}, "required": ["label", "details"]});

@@ -5,39 +5,39 @@ use serde_json::{Map, Value, json};
 use super::problems;
 use crate::api::http::access::Access;
 
-pub struct Operation {
-    pub method: &'static str,
+pub(crate) struct Operation {
+    pub(crate) method: &'static str,
     /// As in the routes' table.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// `operationId`, unique.
-    pub id: &'static str,
-    pub tag: &'static str,
-    pub summary: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) tag: &'static str,
+    pub(crate) summary: &'static str,
     /// Markdown: paragraphs, lists and code.
-    pub description: &'static str,
+    pub(crate) description: &'static str,
     /// Of the query string; those of the path follow from it.
-    pub parameters: &'static [Parameter],
-    pub request: Option<Content>,
-    pub answer: Answer,
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) request: Option<Content>,
+    pub(crate) answer: Answer,
     /// Beyond 401, 403 and 500, which follow from the route, and 400, 413, 415 and 422, which follow from a body.
-    pub errors: &'static [u16],
+    pub(crate) errors: &'static [u16],
 }
 
-pub struct Parameter {
-    pub name: &'static str,
-    pub description: &'static str,
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
     /// JSON Schema as text.
-    pub schema: &'static str,
-    pub required: bool,
+    pub(crate) schema: &'static str,
+    pub(crate) required: bool,
 }
 
 /// A JSON body: the name of its schema, and an example as text.
-pub struct Content {
-    pub schema: &'static str,
-    pub example: &'static str,
+pub(crate) struct Content {
+    pub(crate) schema: &'static str,
+    pub(crate) example: &'static str,
 }
 
-pub enum Answer {
+pub(crate) enum Answer {
     Json(Content),
     Csv {
         example: &'static str,
@@ -47,7 +47,7 @@ pub enum Answer {
     Empty,
 }
 
-pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
+pub(crate) fn find(method: &str, path: &str) -> Option<&'static Operation> {
     super::operations().find(|operation| operation.method == method && operation.path == path)
 }
 
@@ -55,7 +55,7 @@ pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
 const HEADERS: [&str; 3] = ["AGENT-EMAIL", "USER-EMAIL", "OWN-USER-ID"];
 
 /// The headers as components, by their names.
-pub fn header_parameters() -> Map<String, Value> {
+pub(crate) fn header_parameters() -> Map<String, Value> {
     let texts = [
         "The agent on whose behalf the call is; recorded on what it changes. Non-ASCII as `base64:<base64>`.",
         "Limits the call to the conversations of the user with this email. Non-ASCII as `base64:<base64>`.",
@@ -74,7 +74,7 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
-pub fn reference(schema: &str) -> Value {
+pub(crate) fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
@@ -86,7 +86,7 @@ impl Content {
 
 impl Operation {
     #[cfg(test)]
-    pub fn examples(&self) -> Vec<&'static str> {
+    pub(crate) fn examples(&self) -> Vec<&'static str> {
         let answer = match &self.answer {
             Answer::Json(content) => Some(content),
             _ => None,
@@ -95,7 +95,7 @@ impl Operation {
         self.request.iter().chain(answer).map(|content| content.example).chain(schemas).collect()
     }
 
-    pub fn to_json(&self, access: Access) -> Value {
+    pub(crate) fn to_json(&self, access: Access) -> Value {
         let mut responses = Map::new();
         responses.insert("200".to_owned(), self.success());
         for status in self.statuses(access) {

@@ -114,12 +114,12 @@ static KINDS: [Kind; 11] = [
     ),
 ];
 
-pub fn reference(status: u16) -> Value {
+pub(crate) fn reference(status: u16) -> Value {
     let name = KINDS.iter().find(|kind| kind.status == status).map_or("InternalServerError", |kind| kind.name);
     json!({ "$ref": format!("#/components/responses/{name}") })
 }
 
-pub fn responses() -> Map<String, Value> {
+pub(crate) fn responses() -> Map<String, Value> {
     KINDS.iter().map(|kind| (kind.name.to_owned(), response(kind))).collect()
 }
 

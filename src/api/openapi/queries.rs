@@ -118,7 +118,7 @@ const fn export(
     }
 }
 
-pub static OPERATIONS: &[Operation] = &[
+pub(crate) static OPERATIONS: &[Operation] = &[
     query(
         "/query/conversations",
         "queryConversations",

@@ -16,7 +16,7 @@ static VIEWS: [(&str, &View); 4] = [
     ("SemanticThreads", &view::SEMANTIC_THREADS),
 ];
 
-pub fn all() -> Map<String, Value> {
+pub(crate) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
     let mut add = |name: &str, schema: Value| {
         schemas.insert(name.to_owned(), schema);
@@ -59,25 +59,25 @@ pub fn all() -> Map<String, Value> {
     schemas
 }
 
-pub fn object(properties: Value, required: &[&str]) -> Value {
+pub(crate) fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required})
 }
 
 /// An object of an answer: every property is always there.
-pub fn whole(properties: Value) -> Value {
+pub(crate) fn whole(properties: Value) -> Value {
     let required: Vec<String> = properties.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-pub fn text() -> Value {
+pub(crate) fn text() -> Value {
     json!({"type": "string"})
 }
 
-pub fn nullable_text() -> Value {
+pub(crate) fn nullable_text() -> Value {
     json!({"type": ["string", "null"]})
 }
 
-pub fn time() -> Value {
+pub(crate) fn time() -> Value {
     json!({"type": "string", "format": "date-time"})
 }
 
@@ -85,11 +85,11 @@ fn nullable_time() -> Value {
     json!({"type": ["string", "null"], "format": "date-time", "description": "ISO 8601 with a zone, or a date; kept to the millisecond."})
 }
 
-pub fn nullable(schema: &str) -> Value {
+pub(crate) fn nullable(schema: &str) -> Value {
     json!({"oneOf": [reference(schema), {"type": "null"}]})
 }
 
-pub fn list_of(schema: Value) -> Value {
+pub(crate) fn list_of(schema: Value) -> Value {
     json!({"type": "array", "items": schema})
 }
 
@@ -246,7 +246,7 @@ fn message() -> Value {
 }
 
 /// A property that is left out where it does not apply.
-pub fn optional(schema: &mut Value, property: &str) {
+pub(crate) fn optional(schema: &mut Value, property: &str) {
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|name| name != property);
     }
@@ -473,14 +473,15 @@ fn property_request(words: &Vocabulary, values: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::check::{EXPORT_KEYS, REQUEST_KEYS};
 
     #[test]
     fn queries_document_every_key() {
         let words = vocabulary();
-        for (export, keys) in [(false, &words.request_keys), (true, &words.export_keys)] {
+        for (export, keys) in [(false, &REQUEST_KEYS[..]), (true, &EXPORT_KEYS[..])] {
             let schema = query("Conversations", &view::CONVERSATIONS, &words, export);
             let documented: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-            let mut keys = keys.clone();
+            let mut keys = keys.to_vec();
             keys.sort_unstable();
             assert_eq!(documented, keys);
         }

@@ -4,7 +4,7 @@ use super::operation::{Answer, Content, Operation};
 
 const TAG: &str = "Service";
 
-pub static OPERATIONS: &[Operation] = &[
+pub(crate) static OPERATIONS: &[Operation] = &[
     Operation {
         method: "GET",
         path: "/health",

@@ -128,7 +128,7 @@ const fn title(method: &'static str, id: &'static str) -> Operation {
     }
 }
 
-pub static OPERATIONS: &[Operation] = &[
+pub(crate) static OPERATIONS: &[Operation] = &[
     Operation {
         parameters: LIST_PARAMETERS,
         answer: answer("ApiConversationList", LIST),
@@ -312,7 +312,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-pub fn schemas() -> Map<String, Value> {
+pub(crate) fn schemas() -> Map<String, Value> {
     let millis = json!({"type": "integer", "description": "Epoch milliseconds."});
     let texts = list_of(text());
     let rating = json!({"type": ["boolean", "null"]});

@@ -15,7 +15,7 @@ use crate::storage::categories::CategoryOwner;
 const MAX_HEADER_BYTES: usize = 512;
 
 /// 400 naming the header unless each is given once, not empty, and text.
-pub fn actor(headers: &HeaderMap) -> Result<Actor, Problem> {
+pub(crate) fn actor(headers: &HeaderMap) -> Result<Actor, Problem> {
     Ok(Actor {
         agent_email: header(headers, "AGENT-EMAIL")?,
         user_email: header(headers, "USER-EMAIL")?,
@@ -51,7 +51,7 @@ fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
 }
 
 /// What a list sees; `None`: nothing.
-pub fn scope(call: &Call) -> Result<Option<Scope>, Problem> {
+pub(crate) fn scope(call: &Call) -> Result<Option<Scope>, Problem> {
     Ok(match reach(call)? {
         Reach::Nothing => None,
         Reach::Projects(organization_id, project_id) => Some(Scope { organization_id, project_id }),
@@ -64,7 +64,7 @@ fn reach(call: &Call) -> Result<Reach, Problem> {
 
 /// The project whose categories a call means; 400 where an organization's key names none, 404 where a key names
 /// another project than its own.
-pub fn category_owner(call: &Call) -> Result<CategoryOwner, Problem> {
+pub(crate) fn category_owner(call: &Call) -> Result<CategoryOwner, Problem> {
     match reach(call)? {
         Reach::Projects(organization_id, Some(project_id)) => owner(organization_id, project_id),
         Reach::Projects(_, None) => {

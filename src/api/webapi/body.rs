@@ -12,28 +12,28 @@ const MAX_NAME_CHARS: usize = 50;
 
 /// What a conversation gets. `None` stays; an inner `None` clears.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConversationInfo {
-    pub state: Option<String>,
-    pub assignee: Option<Option<String>>,
-    pub title: Option<Option<String>>,
-    pub category_ids: Option<Vec<String>>,
+pub(crate) struct ConversationInfo {
+    pub(crate) state: Option<String>,
+    pub(crate) assignee: Option<Option<String>>,
+    pub(crate) title: Option<Option<String>>,
+    pub(crate) category_ids: Option<Vec<String>>,
 }
 
 /// A bulk update: each filter that is not empty narrows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BulkUpdate {
-    pub user_ids: Vec<String>,
-    pub llm_app_ids: Vec<String>,
-    pub category_ids: Vec<String>,
-    pub conversation_ids: Vec<String>,
-    pub info: ConversationInfo,
+pub(crate) struct BulkUpdate {
+    pub(crate) user_ids: Vec<String>,
+    pub(crate) llm_app_ids: Vec<String>,
+    pub(crate) category_ids: Vec<String>,
+    pub(crate) conversation_ids: Vec<String>,
+    pub(crate) info: ConversationInfo,
 }
 
-pub fn conversation_info(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
+pub(crate) fn conversation_info(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
     info(&object(body)?, "")
 }
 
-pub fn title(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
+pub(crate) fn title(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
     let body = object(body)?;
     if body.get("title").is_none() {
         return Err(invalid("title", "missing, a string or null is needed".to_owned()));
@@ -41,7 +41,7 @@ pub fn title(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
     Ok(ConversationInfo { title: clearable(&body, "", "title")?, ..ConversationInfo::default() })
 }
 
-pub fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
+pub(crate) fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
     let body = object(body)?;
     let list = |name: &str| Ok::<_, DocumentError>(texts(&body, "", name)?.unwrap_or_default());
     let (user_ids, llm_app_ids) = (list("userIds")?, list("llmAppIds")?);
@@ -59,14 +59,14 @@ pub fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
 
 /// The rating of a chat (contract Part B, 10).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatRating {
+pub(crate) struct ChatRating {
     /// `None` removes.
-    pub rating: Option<bool>,
-    pub selection: Option<String>,
-    pub suggested_answer: Option<String>,
+    pub(crate) rating: Option<bool>,
+    pub(crate) selection: Option<String>,
+    pub(crate) suggested_answer: Option<String>,
 }
 
-pub fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
+pub(crate) fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
     let body = object(body)?;
     let rating = match body.get("rating") {
         Some(Json::Null) => None,
@@ -83,7 +83,7 @@ pub fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
     Ok(ChatRating { rating, selection, suggested_answer })
 }
 
-pub fn category_name(body: &[u8]) -> Result<String, DocumentError> {
+pub(crate) fn category_name(body: &[u8]) -> Result<String, DocumentError> {
     let body = object(body)?;
     let name = match body.get("name") {
         Some(Json::String(name)) => name,
@@ -165,7 +165,7 @@ fn wrong(given: Option<&Json>, needed: &str) -> String {
     }
 }
 
-pub fn invalid(path: &str, message: String) -> DocumentError {
+pub(crate) fn invalid(path: &str, message: String) -> DocumentError {
     DocumentError { syntax: false, path: path.to_owned(), message }
 }
 

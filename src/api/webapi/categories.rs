@@ -20,14 +20,14 @@ use crate::storage::store::{BulkOutcome, Store, StoreError};
 const ROWS_AT_ONCE: usize = 512;
 
 /// `GET /webapi/v2/conversation_categories`
-pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     actor::actor(call.headers())?;
     let categories = services.conversation_api.categories.list(&actor::category_owner(call)?).await?;
     Ok(json(value!({ "categories": categories }).to_string()))
 }
 
 /// `POST /webapi/v2/conversation_categories`
-pub async fn create(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn create(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let owner = actor::category_owner(call)?;
     let name = call.read_json().await?.parse(body::category_name).await??;
@@ -49,7 +49,7 @@ pub async fn create(services: &Services, call: &mut Call) -> Result<Response, Pr
 }
 
 /// `DELETE /webapi/v2/conversation_categories/{categoryId}`
-pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let owner = actor::category_owner(call)?;
     let id = call.id()?.to_owned();

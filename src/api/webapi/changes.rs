@@ -25,7 +25,7 @@ use crate::storage::store::{BulkOutcome, Store};
 const MAX_BULK_ROWS: usize = 100_000;
 
 /// `PUT` or `PATCH /webapi/v2/conversations/{id}`
-pub async fn update(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn update(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let info = call.read_json().await?.parse(body::conversation_info).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
@@ -33,7 +33,7 @@ pub async fn update(services: &Services, call: &mut Call) -> Result<Response, Pr
 }
 
 /// `PUT`, `POST` or `PATCH /webapi/v2/conversations/{id}/title`
-pub async fn set_title(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn set_title(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let info = call.read_json().await?.parse(body::title).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
@@ -41,17 +41,17 @@ pub async fn set_title(services: &Services, call: &mut Call) -> Result<Response,
 }
 
 /// `POST /webapi/v2/conversations/{id}/stop`
-pub async fn stop(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn stop(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     change_one(services, call, AnnotationChange { stop: true, ..AnnotationChange::default() }).await
 }
 
 /// `POST /webapi/v2/conversations/{id}/end`
-pub async fn end(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn end(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     change_one(services, call, AnnotationChange { end: true, ..AnnotationChange::default() }).await
 }
 
 /// `DELETE /webapi/v2/conversations/{id}`
-pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let conversation = the_one(single::visible(services, call, &actor).await?)?;
     if !services.store.delete_conversation(&conversation.key()).await? {
@@ -61,7 +61,7 @@ pub async fn delete(services: &Services, call: &mut Call) -> Result<Response, Pr
 }
 
 /// `POST /webapi/v2/conversations/bulk_update`
-pub async fn bulk_update(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn bulk_update(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let update = call.read_json().await?.parse(body::bulk_update).await??;
     let names_categories = !update.category_ids.is_empty() || update.info.category_ids.is_some();
@@ -186,6 +186,6 @@ async fn change_of(
 }
 
 /// "No content" is 200 with an empty body (contract Part B).
-pub fn no_content() -> Response {
+pub(crate) fn no_content() -> Response {
     Response::new(Body::empty())
 }

@@ -16,10 +16,10 @@ const MAX_CHARS: usize = 8_192;
 
 /// The last row that was shown, by what the list is ordered by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    pub time: EpochMillis,
-    pub id: String,
-    pub project: String,
+pub(crate) struct Place {
+    pub(crate) time: EpochMillis,
+    pub(crate) id: String,
+    pub(crate) project: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +30,7 @@ struct Payload {
     expires: EpochMillis,
 }
 
-pub fn write(secret: &Secret, place: Place, list: &str, now: EpochMillis) -> Result<String, Problem> {
+pub(crate) fn write(secret: &Secret, place: Place, list: &str, now: EpochMillis) -> Result<String, Problem> {
     let expires = EpochMillis(now.0.saturating_add(LIFE_MILLIS));
     let payload = Payload { place, list: list.to_owned(), expires };
     let payload = serde_json::to_vec(&payload).map_err(|_| Problem::internal())?;
@@ -39,7 +39,7 @@ pub fn write(secret: &Secret, place: Place, list: &str, now: EpochMillis) -> Res
 }
 
 /// 400 with the reason.
-pub fn read(secret: &Secret, cursor: &str, list: &str, now: EpochMillis) -> Result<Place, Problem> {
+pub(crate) fn read(secret: &Secret, cursor: &str, list: &str, now: EpochMillis) -> Result<Place, Problem> {
     let unknown = || Problem::bad_request("cursor: not one that this server gave");
     if cursor.len() > MAX_CHARS {
         return Err(unknown());

@@ -43,7 +43,7 @@ struct Row {
 }
 
 /// `GET /webapi/v2/conversations/daily_count`
-pub async fn count(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn count(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let Range { start, end, zone } = Range::read(&call.parameters)?;
     let mut counts: BTreeMap<Date, u64> = BTreeMap::new();

@@ -21,16 +21,16 @@ fn texts(values: &[String]) -> Vec<Literal> {
     values.iter().cloned().map(Literal::Text).collect()
 }
 
-pub fn id_in(ids: &[String]) -> Result<Filter, Problem> {
+pub(crate) fn id_in(ids: &[String]) -> Result<Filter, Problem> {
     Ok(one_of(field("id", None)?, texts(ids)))
 }
 
-pub fn integration_in(ids: &[String]) -> Result<Filter, Problem> {
+pub(crate) fn integration_in(ids: &[String]) -> Result<Filter, Problem> {
     Ok(one_of(field("integrationId", None)?, texts(ids)))
 }
 
 /// The user's `userId`, else `id`; a text also means the number that it spells ([`Actor::sees`]).
-pub fn user_in(ids: &[String]) -> Result<Filter, Problem> {
+pub(crate) fn user_in(ids: &[String]) -> Result<Filter, Problem> {
     let text = |id: &String| Literal::Json(Json::String(id.clone()));
     let number = |id: &String| is_number(id).then(|| Literal::Json(Json::Number(id.clone())));
     let values: Vec<Literal> = ids.iter().flat_map(|id| std::iter::once(text(id)).chain(number(id))).collect();
@@ -42,7 +42,7 @@ pub fn user_in(ids: &[String]) -> Result<Filter, Problem> {
 }
 
 /// Has one of the categories.
-pub fn category_in(names: &[String]) -> Result<Filter, Problem> {
+pub(crate) fn category_in(names: &[String]) -> Result<Filter, Problem> {
     let has = |name: &String| {
         let values = vec![Json::String(name.clone())];
         Ok(Filter::Condition(Condition::ArrayContains { target: field("categories", None)?, values }))
@@ -50,17 +50,17 @@ pub fn category_in(names: &[String]) -> Result<Filter, Problem> {
     Ok(Filter::Or(names.iter().map(has).collect::<Result<_, Problem>>()?))
 }
 
-pub fn time(name: &str, comparison: Comparison, time: EpochMillis) -> Result<Filter, Problem> {
+pub(crate) fn time(name: &str, comparison: Comparison, time: EpochMillis) -> Result<Filter, Problem> {
     let value = Literal::Time(time.0.to_string());
     Ok(Filter::Condition(Condition::Compare { target: field(name, None)?, comparison, value }))
 }
 
-pub fn is_not_ended() -> Result<Filter, Problem> {
+pub(crate) fn is_not_ended() -> Result<Filter, Problem> {
     Ok(one_of(field("isEnd", None)?, vec![Literal::Boolean(false)]))
 }
 
 /// What the actor sees, as [`Actor::sees`] tells it of one conversation.
-pub fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
+pub(crate) fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
     let mut parts = Vec::new();
     if let Some(id) = &actor.own_user_id {
         parts.push(user_in(std::slice::from_ref(id))?);
@@ -73,7 +73,7 @@ pub fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
 }
 
 /// Rows that come after a place in the order by a time, then id, in one direction, then project, ascending.
-pub fn after(name: &str, descending: bool, place: (EpochMillis, &str, &str)) -> Result<Filter, Problem> {
+pub(crate) fn after(name: &str, descending: bool, place: (EpochMillis, &str, &str)) -> Result<Filter, Problem> {
     let (at, id, project) = place;
     let (beyond, up_to) =
         if descending { (Comparison::Lt, Comparison::Lte) } else { (Comparison::Gt, Comparison::Gte) };

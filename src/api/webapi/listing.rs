@@ -197,7 +197,7 @@ impl ListRequest {
 }
 
 /// `GET /webapi/v2/conversations`
-pub async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let request = ListRequest::read(&call.parameters)?;
     let actor = actor::actor(call.headers())?;
     let Some(scope) = actor::scope(call)? else { return Ok(json(r#"{"conversations":[],"cursor":null}"#)) };

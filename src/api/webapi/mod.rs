@@ -17,28 +17,28 @@ use crate::storage::store::StoreError;
 
 mod actor;
 mod body;
-pub mod categories;
-pub mod changes;
+pub(crate) mod categories;
+pub(crate) mod changes;
 mod cursor;
-pub mod daily;
+pub(crate) mod daily;
 mod filters;
-pub mod listing;
-pub mod ratings;
-pub mod shape;
-pub mod single;
+pub(crate) mod listing;
+pub(crate) mod ratings;
+pub(crate) mod shape;
+pub(crate) mod single;
 
 /// Lists that read whole conversations at once; each holds some in memory.
 const SCANS_AT_ONCE: usize = 4;
 
 /// What only the conversation API needs.
-pub struct ConversationApi {
+pub(crate) struct ConversationApi {
     secret: Secret,
     categories: Categories,
     scans: Semaphore,
 }
 
 impl ConversationApi {
-    pub async fn open(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
+    pub(crate) async fn open(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
         let secret = Secret::open(&objects).await?;
         Ok(Self { secret, categories: Categories::new(objects), scans: Semaphore::new(SCANS_AT_ONCE) })
     }

@@ -27,13 +27,13 @@ use crate::storage::store::{Store, StoreError};
 const REMOVALS_AT_ONCE: usize = 16;
 
 /// The ratings of the chats that a conversation shows.
-pub async fn of_recent(snapshot: &Snapshot, conversation: &Conversation) -> Result<Ratings, StoreError> {
+pub(crate) async fn of_recent(snapshot: &Snapshot, conversation: &Conversation) -> Result<Ratings, StoreError> {
     let ids: Vec<&str> = shape::recent_chats(conversation).into_iter().map(|message| message.id.as_str()).collect();
     snapshot.ratings(conversation, &ids).await
 }
 
 /// `POST /webapi/v2/conversations/{id}/chats/{chatId}/feedback`
-pub async fn rate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let given = call.read_json().await?.parse(body::chat_rating).await??;
     let actor = actor::actor(call.headers())?;
     let conversation = the_one(single::visible(services, call, &actor).await?)?;

@@ -80,7 +80,7 @@ struct Citation {
 }
 
 /// The parameter `variables`: distinct names; 400 for too many.
-pub fn variable_names(parameters: &Parameters) -> Result<Vec<String>, Problem> {
+pub(crate) fn variable_names(parameters: &Parameters) -> Result<Vec<String>, Problem> {
     let mut names = parameters.list("variables");
     if names.len() > MAX_VARIABLES {
         let given = names.len();
@@ -113,14 +113,14 @@ fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables
 }
 
 /// The chats that a conversation shows.
-pub fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
+pub(crate) fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
     let mut messages = conversation.messages_by_time();
     let recent = messages.len().saturating_sub(SHOWN_CHATS);
     messages.split_off(recent)
 }
 
 /// Appends the conversation with its most recent chats and the variables of these distinct names.
-pub fn write_conversation(conversation: &Conversation, ratings: &Ratings, names: &[String], out: &mut Vec<u8>) {
+pub(crate) fn write_conversation(conversation: &Conversation, ratings: &Ratings, names: &[String], out: &mut Vec<u8>) {
     let annotations = &conversation.annotations;
     let shape = ConversationShape {
         id: conversation.id.as_str(),
@@ -146,7 +146,7 @@ pub fn write_conversation(conversation: &Conversation, ratings: &Ratings, names:
 }
 
 /// Appends one chat.
-pub fn write_chat(conversation: &Conversation, message: &Message, ratings: &Ratings, out: &mut Vec<u8>) {
+pub(crate) fn write_chat(conversation: &Conversation, message: &Message, ratings: &Ratings, out: &mut Vec<u8>) {
     append(&chat(conversation, message, ratings), out);
 }
 
@@ -174,7 +174,7 @@ fn chat<'a>(conversation: &Conversation, message: &'a Message, ratings: &Ratings
 }
 
 /// The set title, else the beginning of the first user message.
-pub fn title(conversation: &Conversation) -> Cow<'_, str> {
+pub(crate) fn title(conversation: &Conversation) -> Cow<'_, str> {
     if let Some(title) = &conversation.annotations.title {
         return Cow::Borrowed(title);
     }
@@ -184,7 +184,7 @@ pub fn title(conversation: &Conversation) -> Cow<'_, str> {
 }
 
 /// A text as it is, of parts the texts joined by newlines, nothing for null.
-pub fn message_text(message: &Message) -> String {
+pub(crate) fn message_text(message: &Message) -> String {
     message.text()
 }
 

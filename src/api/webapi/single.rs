@@ -19,14 +19,14 @@ use crate::storage::store::Lookup;
 const CHATS_PER_PAGE: usize = 100;
 
 /// `GET /webapi/v2/conversations/{id}`
-pub async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn get(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = newest(services, call).await?;
     respond(services, variables, conversation).await
 }
 
 /// `GET /webapi/v2/conversations/{id}/chats`
-pub async fn chats(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn chats(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let page = call.parameters.number("pageNo", 1, i64::MAX as usize)?;
     let Some(skipped) = page.checked_sub(1).map(|pages| pages.saturating_mul(CHATS_PER_PAGE)) else {
         return Err(Problem::bad_request("pageNo: 0 given, a whole number from 1 is needed"));
@@ -49,23 +49,23 @@ pub async fn chats(services: &Services, call: &mut Call) -> Result<Response, Pro
 }
 
 /// `GET /webapi/v2/conversations/{id}/chats/{chatId}`
-pub async fn chat(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn chat(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = newest(services, call).await?;
     let message = chat_of(&conversation, call.second_id()?)?;
     let ratings = services.store.snapshot().ratings(&conversation, &[message.id.as_str()]).await?;
     Ok(respond_chat(&conversation, message, &ratings))
 }
 
-pub fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<&'a Message, Problem> {
+pub(crate) fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<&'a Message, Problem> {
     let message = conversation.messages.iter().find(|message| message.id.as_str() == id);
     message.ok_or_else(unknown_chat)
 }
 
-pub fn unknown_chat() -> Problem {
+pub(crate) fn unknown_chat() -> Problem {
     Problem::not_found("no such chat")
 }
 
-pub fn respond_chat(conversation: &Conversation, message: &Message, ratings: &Ratings) -> Response {
+pub(crate) fn respond_chat(conversation: &Conversation, message: &Message, ratings: &Ratings) -> Response {
     let mut body = Vec::new();
     shape::write_chat(conversation, message, ratings, &mut body);
     json(body)
@@ -76,13 +76,17 @@ fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = 
 }
 
 /// `GET /webapi/v2/conversations/{id}/running`
-pub async fn running(services: &Services, call: &mut Call) -> Result<Response, Problem> {
+pub(crate) async fn running(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = newest(services, call).await?;
     Ok(json(if conversation.is_running() { r#"{"isRunning":true}"# } else { r#"{"isRunning":false}"# }))
 }
 
 /// The conversations of the path's id that the caller sees, newest first.
-pub async fn visible(services: &Services, call: &Call, actor: &Actor) -> Result<Vec<Arc<Conversation>>, Problem> {
+pub(crate) async fn visible(
+    services: &Services,
+    call: &Call,
+    actor: &Actor,
+) -> Result<Vec<Arc<Conversation>>, Problem> {
     let mut found = find(services, call, Lookup::Id(call.id()?)).await?;
     found.retain(|conversation| actor.sees(conversation));
     Ok(found)
@@ -94,7 +98,7 @@ async fn newest(services: &Services, call: &Call) -> Result<Arc<Conversation>, P
 }
 
 /// The conversation, with the variables of these names.
-pub async fn respond(
+pub(crate) async fn respond(
     services: &Services,
     variables: Vec<String>,
     conversation: Arc<Conversation>,

@@ -100,7 +100,7 @@ impl<'a> Normal<'a> {
 }
 
 /// Exact order of two JSON number tokens; `-0`, `0` and `0.0` are equal.
-pub fn compare(a: &str, b: &str) -> Ordering {
+pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     if a == b {
         return Ordering::Equal;
     }
@@ -115,7 +115,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
 }
 
 /// Appends bytes whose order is [`compare`]; no encoding is a prefix of another.
-pub(super) fn write_sort_key(token: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_sort_key(token: &str, out: &mut Vec<u8>) {
     let normal = Normal::of(token);
     let magnitude = normal.magnitude.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
     let biased = (magnitude as u32) ^ 0x8000_0000;
@@ -137,7 +137,7 @@ pub(super) fn write_sort_key(token: &str, out: &mut Vec<u8>) {
 }
 
 /// Length of [`plain`] without writing it.
-pub(super) fn plain_length(token: &str) -> usize {
+pub(crate) fn plain_length(token: &str) -> usize {
     let parts = Parts::of(token);
     let normal = Normal::of(token);
     let whole = normal.magnitude.max(1);
@@ -148,7 +148,7 @@ pub(super) fn plain_length(token: &str) -> usize {
 }
 
 /// Plain decimal text as PostgreSQL's numeric prints it: `1e5` → `100000`, `1.10e1` → `11.0`, `-0.0` → `0.0`.
-pub fn plain(token: &str) -> Cow<'_, str> {
+pub(crate) fn plain(token: &str) -> Cow<'_, str> {
     let parts = Parts::of(token);
     if !parts.has_exponent && !parts.negative {
         return Cow::Borrowed(token);
@@ -183,14 +183,14 @@ pub fn plain(token: &str) -> Cow<'_, str> {
 }
 
 /// The nearest double of a number token; `None` when that is not finite. Negative zero is zero.
-pub fn double(token: &str) -> Option<f64> {
+pub(crate) fn double(token: &str) -> Option<f64> {
     let value: f64 = token.parse().ok()?;
     value.is_finite().then_some(if value == 0.0 { 0.0 } else { value })
 }
 
 /// The number a string stands for in `sum avg min max` (contract A3): the string matches
 /// `^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$` and is a finite double.
-pub fn numeric_text(text: &str) -> Option<f64> {
+pub(crate) fn numeric_text(text: &str) -> Option<f64> {
     let unsigned = |bytes: &'_ [u8]| usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
     let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let bytes = text.as_bytes();

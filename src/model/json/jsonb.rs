@@ -1,5 +1,6 @@
 //! PostgreSQL's `jsonb` semantics on [`Json`] (contract A3): values at paths, printing, order, containment.
 
+#[cfg(test)]
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use super::value::{Json, write_string};
 const TABLE_FROM: usize = 512;
 
 /// An array position as a path element spells it: `-?\d+`, negative from the end.
-pub(super) fn array_index(element: &str) -> Option<i64> {
+pub(crate) fn array_index(element: &str) -> Option<i64> {
     let digits = element.strip_prefix('-').unwrap_or(element);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -19,7 +20,8 @@ pub(super) fn array_index(element: &str) -> Option<i64> {
 }
 
 /// The value at a path (`#>`); the empty path is the value itself. JSON null is `Some(Null)`.
-pub fn at_path<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
+#[cfg(test)]
+pub(crate) fn at_path<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(value, |value, element| match value {
         Json::Object(_) => value.get(element),
         Json::Array(elements) => {
@@ -32,7 +34,7 @@ pub fn at_path<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
 }
 
 /// A value as text (`#>>`): null is `None`, strings as they are, the rest as jsonb prints it.
-pub fn text(value: &Json) -> Option<String> {
+pub(crate) fn text(value: &Json) -> Option<String> {
     match value {
         Json::Null => None,
         Json::String(text) => Some(text.clone()),
@@ -45,13 +47,13 @@ pub fn text(value: &Json) -> Option<String> {
 }
 
 /// A number as jsonb prints it: plain decimal, trailing fraction zeros kept, no negative zero.
-pub fn number_text(token: &str) -> String {
+pub(crate) fn number_text(token: &str) -> String {
     decimal::plain(token).into_owned()
 }
 
 /// The value as jsonb prints it, numbers without trailing fraction zeros: equal texts if and only if the values are
 /// equal.
-pub fn canonical(value: &Json) -> String {
+pub(crate) fn canonical(value: &Json) -> String {
     let mut out = String::new();
     print(value, true, &mut out);
     out
@@ -102,7 +104,7 @@ fn in_jsonb_order(members: &[(String, Json)]) -> Vec<&(String, Json)> {
 }
 
 /// `a @> b`. At the top an array also contains a scalar that is one of its elements.
-pub fn contains(a: &Json, b: &Json) -> bool {
+pub(crate) fn contains(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Array(elements), scalar) if is_scalar(scalar) => elements.iter().any(|element| equal(element, scalar)),
         _ => deep_contains(a, b),
@@ -138,7 +140,8 @@ fn deep_contains(a: &Json, b: &Json) -> bool {
 }
 
 /// `value ? key`: an object's key, an array's string element, or an equal string.
-pub fn has_key(value: &Json, key: &str) -> bool {
+#[cfg(test)]
+pub(crate) fn has_key(value: &Json, key: &str) -> bool {
     match value {
         Json::Object(_) => value.get(key).is_some(),
         Json::Array(elements) => elements.iter().any(|element| matches!(element, Json::String(text) if text == key)),
@@ -148,7 +151,7 @@ pub fn has_key(value: &Json, key: &str) -> bool {
 }
 
 /// Equality of jsonb values: neither key order nor number spelling matters.
-pub fn equal(a: &Json, b: &Json) -> bool {
+pub(crate) fn equal(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Null, Json::Null) => true,
         (Json::Bool(a), Json::Bool(b)) => a == b,
@@ -171,7 +174,8 @@ pub fn equal(a: &Json, b: &Json) -> bool {
 
 /// The order of jsonb's B-tree: Object > Array > Boolean > Number > String > Null; of two arrays or objects the one with
 /// more members is greater; strings and keys by code point. As in PostgreSQL, an empty array at the top is below all.
-pub fn compare(a: &Json, b: &Json) -> Ordering {
+#[cfg(test)]
+pub(crate) fn compare(a: &Json, b: &Json) -> Ordering {
     match (is_empty_array(a), is_empty_array(b)) {
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
@@ -194,6 +198,7 @@ fn rank(value: &Json) -> u8 {
     }
 }
 
+#[cfg(test)]
 fn deep_compare(a: &Json, b: &Json) -> Ordering {
     let first_difference = |mut pairs: Box<dyn Iterator<Item = Ordering> + '_>| {
         pairs.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
@@ -217,7 +222,7 @@ fn deep_compare(a: &Json, b: &Json) -> Ordering {
 }
 
 /// Bytes whose order is [`compare`].
-pub fn sort_key(value: &Json) -> Vec<u8> {
+pub(crate) fn sort_key(value: &Json) -> Vec<u8> {
     let mut out = Vec::new();
     if is_empty_array(value) {
         out.push(0);
@@ -401,7 +406,7 @@ mod tests {
         ];
         for (value, key, expected) in cases {
             assert_eq!(has_key(&read(value), key), expected, "{value} ? {key}");
-            assert_eq!(crate::raw::top_level_has_key(value, key), expected, "raw {value} ? {key}");
+            assert_eq!(crate::model::json::raw::top_level_has_key(value, key), expected, "raw {value} ? {key}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! JSON: parsed values ([`value`]), raw text as it was sent ([`raw`]), PostgreSQL's `jsonb` semantics ([`jsonb`]) and
 //! exact numbers ([`decimal`]).
 
-pub mod decimal;
-pub mod jsonb;
-pub mod raw;
-pub mod value;
+pub(crate) mod decimal;
+pub(crate) mod jsonb;
+pub(crate) mod raw;
+pub(crate) mod value;
 
 #[cfg(test)]
-pub mod random;
+pub(crate) mod random;

@@ -2,26 +2,26 @@
 
 use super::value::Json;
 
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// xorshift64*
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
     }
 
-    pub fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.below(from.len())]
     }
 
-    pub fn key(&mut self) -> String {
+    pub(crate) fn key(&mut self) -> String {
         if self.below(2) == 0 {
             return "a".into();
         }
@@ -29,7 +29,7 @@ impl Random {
             .into()
     }
 
-    pub fn number(&mut self) -> String {
+    pub(crate) fn number(&mut self) -> String {
         let fixed = ["0", "-0", "-0.0", "0.0", "0e5", "1", "1.0", "1.10", "1e5", "1E+5", "100000", "1.5e1", "1.10e1"];
         match self.below(3) {
             0 => self.pick(&fixed).into(),
@@ -44,7 +44,7 @@ impl Random {
         }
     }
 
-    pub fn json(&mut self, depth: usize) -> Json {
+    pub(crate) fn json(&mut self, depth: usize) -> Json {
         match self.below(if depth == 0 { 5 } else { 9 }) {
             0 => Json::Null,
             1 => Json::Bool(self.below(2) == 0),
@@ -67,7 +67,7 @@ impl Random {
         }
     }
 
-    pub fn path(&mut self) -> Vec<String> {
+    pub(crate) fn path(&mut self) -> Vec<String> {
         (0..self.below(4))
             .map(|_| match self.below(3) {
                 0 => (self.below(7) as i64 - 3).to_string(),

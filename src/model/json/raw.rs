@@ -10,7 +10,7 @@ use super::{decimal, jsonb};
 const MAX_DEPTH: usize = 256;
 
 /// The text of the value at a path, as [`jsonb::at_path`] finds it.
-pub fn at_path<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
+pub(crate) fn at_path<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
     let bytes = text.as_bytes();
     let mut position = skip_space(bytes, 0);
     for element in path {
@@ -24,12 +24,12 @@ pub fn at_path<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
 }
 
 /// The text at a path, as [`jsonb::text`] gives it; `None` for JSON null and missing values.
-pub fn text_at<'a>(text: &'a str, path: &[String]) -> Option<Cow<'a, str>> {
+pub(crate) fn text_at<'a>(text: &'a str, path: &[String]) -> Option<Cow<'a, str>> {
     value_text(at_path(text, path)?)
 }
 
 /// [`jsonb::text`] of a whole JSON text.
-pub fn value_text(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn value_text(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'n' => None,
         b'"' => string_value(raw),
@@ -40,13 +40,13 @@ pub fn value_text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Decodes a JSON string, given with its quotes; `None` when it is none.
-pub fn string_value(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn string_value(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.as_bytes().contains(&b'\\') { unescape(inner).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 /// [`jsonb::has_key`] of the whole value: an object's key, an array's string element, or an equal string.
-pub fn top_level_has_key(text: &str, key: &str) -> bool {
+pub(crate) fn top_level_has_key(text: &str, key: &str) -> bool {
     let bytes = text.as_bytes();
     let start = skip_space(bytes, 0);
     match bytes.get(start) {
@@ -58,7 +58,7 @@ pub fn top_level_has_key(text: &str, key: &str) -> bool {
 }
 
 /// The members of an object, each with its key and the text of its value, in order; nothing for another value.
-pub fn members(text: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+pub(crate) fn members(text: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let bytes = text.as_bytes();
     let start = skip_space(bytes, 0);
     let mut next = (bytes.get(start) == Some(&b'{')).then(|| skip_space(bytes, start + 1));
@@ -81,7 +81,7 @@ pub fn members(text: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
 }
 
 /// The texts of an array's elements, in order; nothing for another value.
-pub fn array_elements(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn array_elements(text: &str) -> impl Iterator<Item = &str> {
     let bytes = text.as_bytes();
     let start = skip_space(bytes, 0);
     let positions = (bytes.get(start) == Some(&b'[')).then(|| elements(bytes, start));

@@ -10,7 +10,7 @@ use super::decimal;
 
 /// Object keys are unique and in the order given; numbers are the client's tokens.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     Number(String),
@@ -21,10 +21,10 @@ pub enum Json {
 
 /// Compact JSON text as the client spelled its tokens: key order and number spelling kept, white space and duplicate
 /// keys (the last wins) removed.
-pub type RawJson = Box<RawValue>;
+pub(crate) type RawJson = Box<RawValue>;
 
 /// A number's plain decimal text may have so many characters (contract A2).
-pub const MAX_NUMBER_CHARS: usize = 1_100;
+pub(crate) const MAX_NUMBER_CHARS: usize = 1_100;
 
 /// Objects up to this size are searched for duplicate keys one by one; larger ones through a hash table.
 const LINEAR_KEYS: usize = 24;
@@ -34,7 +34,7 @@ const SHOWN_KEY_CHARS: usize = 64;
 const SHOWN_PATH_CHARS: usize = 400;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JsonErrorKind {
+pub(crate) enum JsonErrorKind {
     #[error("not valid JSON: {0}")]
     Syntax(String),
     #[error("nested too deeply")]
@@ -51,12 +51,12 @@ pub enum JsonErrorKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct JsonError {
-    pub kind: JsonErrorKind,
+pub(crate) struct JsonError {
+    pub(crate) kind: JsonErrorKind,
     /// Where it stands, like `messages[2].role`; empty for the whole value. A bad key shows its object's path.
-    pub path: String,
+    pub(crate) path: String,
     /// Byte offset in the input.
-    pub offset: usize,
+    pub(crate) offset: usize,
 }
 
 impl fmt::Display for JsonError {
@@ -73,14 +73,14 @@ impl fmt::Display for JsonError {
 
 impl Json {
     /// The member of that name; `None` also for what is no object.
-    pub fn get(&self, key: &str) -> Option<&Json> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Object(members) => members.iter().find(|(name, _)| name == key).map(|(_, value)| value),
             _ => None,
         }
     }
 
-    pub fn kind_name(&self) -> &'static str {
+    pub(crate) fn kind_name(&self) -> &'static str {
         match self {
             Json::Null => "null",
             Json::Bool(_) => "boolean",
@@ -92,7 +92,7 @@ impl Json {
     }
 
     /// Appends compact JSON; numbers as spelled.
-    pub fn write_compact(&self, out: &mut String) {
+    pub(crate) fn write_compact(&self, out: &mut String) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Bool(true) => out.push_str("true"),
@@ -134,7 +134,7 @@ impl fmt::Display for Json {
 }
 
 /// The compact text of a value, in the form conversations keep it.
-pub fn to_raw(value: &Json) -> RawJson {
+pub(crate) fn to_raw(value: &Json) -> RawJson {
     if let Json::String(text) = value {
         return string_to_raw(text);
     }
@@ -146,12 +146,12 @@ pub fn to_raw(value: &Json) -> RawJson {
 }
 
 /// Like [`to_raw`] for a string, without the check that its text is JSON.
-pub fn string_to_raw(text: &str) -> RawJson {
+pub(crate) fn string_to_raw(text: &str) -> RawJson {
     serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// Appends a JSON string; escapes only what JSON and PostgreSQL's jsonb escape.
-pub fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push('"');
@@ -182,7 +182,7 @@ pub fn write_string(text: &str, out: &mut String) {
 
 /// Position of the next quote, backslash or control character, else the length. Eight bytes at a time: this is where
 /// most of the time of an import goes.
-pub(super) fn next_special(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn next_special(bytes: &[u8], from: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let mut position = from;
@@ -206,7 +206,7 @@ pub(super) fn next_special(bytes: &[u8], from: usize) -> usize {
 }
 
 /// Parses one JSON text (RFC 8259, strictly). `max_depth` counts arrays and objects; 0 allows scalars only.
-pub fn parse(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
+pub(crate) fn parse(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
     let text = std::str::from_utf8(input).map_err(|error| JsonError {
         kind: JsonErrorKind::Syntax("not UTF-8".into()),
         path: String::new(),
@@ -221,7 +221,7 @@ pub fn parse(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
 }
 
 /// Decodes what stands between the quotes of a JSON string.
-pub(super) fn unescape(text: &str) -> Result<String, JsonErrorKind> {
+pub(crate) fn unescape(text: &str) -> Result<String, JsonErrorKind> {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
     let mut start = 0;
@@ -323,7 +323,7 @@ impl Failure {
 }
 
 /// Appends `.key`, or `["key"]` where the key is no plain name; long keys are cut.
-pub(super) fn push_key(path: &mut String, key: &str) {
+pub(crate) fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte));
     let cut = key.char_indices().nth(SHOWN_KEY_CHARS).map(|(at, _)| at);
     let shown = cut.and_then(|at| key.get(..at)).unwrap_or(key);

@@ -47,12 +47,12 @@ const OPERATORS: [(&str, Operator); 17] = [
     ("isNotNull", Operator::Null { negated: true }),
 ];
 
-pub(super) fn operator_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn operator_names() -> impl Iterator<Item = &'static str> {
     OPERATORS.iter().map(|(name, _)| *name)
 }
 
 /// The checked filter with constants folded, so that its size is that of its conditions; none if it is always true.
-pub(super) fn filter(view: &'static View, json: &Json, at: &At<'_>) -> Result<Option<Filter>, QueryError> {
+pub(crate) fn filter(view: &'static View, json: &Json, at: &At<'_>) -> Result<Option<Filter>, QueryError> {
     let mut checker = FilterChecker { view, conditions: 0 };
     Ok(match checker.node(json, at, 1)? {
         Filter::And(parts) if parts.is_empty() => None,

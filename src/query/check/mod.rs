@@ -13,7 +13,7 @@ mod tests;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-pub use self::properties::{check_property_keys, check_property_values};
+pub(crate) use self::properties::{check_property_keys, check_property_values};
 use self::reader::{At, Object, boolean, clipped, list, quoted, string, word};
 use super::dsl::{Condition, Export, FieldRef, Filter, Query};
 use super::error::QueryError;
@@ -34,26 +34,24 @@ const LARGEST_OFFSET: u64 = (1 << 53) - 1;
 /// Of `query`.
 const SEARCHED_WORDS: usize = 100;
 
-const REQUEST_KEYS: [&str; 9] =
+pub(crate) const REQUEST_KEYS: [&str; 9] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
 
 /// Of an export: the same, and whether cells are made safe for spreadsheets.
-const EXPORT_KEYS: [&str; 10] =
+pub(crate) const EXPORT_KEYS: [&str; 10] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart", "csvFormulaSafe"];
 
 /// The closed sets of words in a request, for its documentation.
-pub struct Vocabulary {
-    pub operators: Vec<&'static str>,
-    pub aggregations: Vec<&'static str>,
-    pub time_units: Vec<&'static str>,
-    pub weekdays: Vec<&'static str>,
+pub(crate) struct Vocabulary {
+    pub(crate) operators: Vec<&'static str>,
+    pub(crate) aggregations: Vec<&'static str>,
+    pub(crate) time_units: Vec<&'static str>,
+    pub(crate) weekdays: Vec<&'static str>,
     /// Of the property lists.
-    pub views: Vec<&'static str>,
-    pub request_keys: Vec<&'static str>,
-    pub export_keys: Vec<&'static str>,
+    pub(crate) views: Vec<&'static str>,
 }
 
-pub fn vocabulary() -> Vocabulary {
+pub(crate) fn vocabulary() -> Vocabulary {
     fn first<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
         words.iter().map(|(word, _)| *word).collect()
     }
@@ -63,8 +61,6 @@ pub fn vocabulary() -> Vocabulary {
         time_units: first(&names::TIME_UNITS),
         weekdays: first(&WEEKDAYS),
         views: first(&properties::VIEWS),
-        request_keys: REQUEST_KEYS.to_vec(),
-        export_keys: EXPORT_KEYS.to_vec(),
     }
 }
 
@@ -82,7 +78,7 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
 ///
 /// # Errors
 /// [`QueryError::Syntax`] if the body is not JSON, else [`QueryError::Invalid`].
-pub fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
+pub(crate) fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
     check_json(view, &parse(body)?)
 }
 
@@ -90,7 +86,7 @@ pub fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryError> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryError> {
+pub(crate) fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryError> {
     let body = parse(body)?;
     let root = At::ROOT;
     let request = Object::read(&body, &root, &known_keys(view, &EXPORT_KEYS))?;

@@ -3,7 +3,7 @@
 use crate::query::dsl::{AggregateFunction, Aggregation, FieldRef, KeyExpr, TimeUnit};
 use crate::query::view::FieldKind;
 
-pub(super) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
+pub(crate) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
     ("sum", AggregateFunction::Sum),
     ("count", AggregateFunction::Count),
     ("countDistinct", AggregateFunction::CountDistinct),
@@ -12,11 +12,11 @@ pub(super) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
     ("max", AggregateFunction::Max),
 ];
 
-pub(super) const TIME_UNITS: [(&str, TimeUnit); 4] =
+pub(crate) const TIME_UNITS: [(&str, TimeUnit); 4] =
     [("hour", TimeUnit::Hour), ("day", TimeUnit::Day), ("week", TimeUnit::Week), ("month", TimeUnit::Month)];
 
 impl AggregateFunction {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             AggregateFunction::Sum => "sum",
             AggregateFunction::Count => "count",
@@ -28,13 +28,13 @@ impl AggregateFunction {
     }
 
     /// Whether it works on numbers, and so leaves its column out of a row that has none.
-    pub fn is_numeric(self) -> bool {
+    pub(crate) fn is_numeric(self) -> bool {
         !matches!(self, AggregateFunction::Count | AggregateFunction::CountDistinct)
     }
 }
 
 impl TimeUnit {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             TimeUnit::Hour => "hour",
             TimeUnit::Day => "day",
@@ -46,7 +46,7 @@ impl TimeUnit {
 
 impl FieldRef {
     /// `<field>` or `<field>.<path joined with dots>`.
-    pub fn column_name(&self) -> String {
+    pub(crate) fn column_name(&self) -> String {
         let mut name = self.field.name.to_owned();
         for element in &self.path {
             name.push('.');
@@ -57,7 +57,7 @@ impl FieldRef {
 }
 
 impl KeyExpr {
-    pub fn column_name(&self) -> String {
+    pub(crate) fn column_name(&self) -> String {
         match self {
             KeyExpr::Field(reference) => reference.column_name(),
             KeyExpr::Bucket { field, unit } => format!("{}_{}", field.name, unit.name()),
@@ -66,7 +66,7 @@ impl KeyExpr {
 }
 
 impl Aggregation {
-    pub fn column_name(&self) -> String {
+    pub(crate) fn column_name(&self) -> String {
         match &self.argument {
             Some(argument) => format!("{}_{}", self.function.name(), argument.column_name()),
             None => self.function.name().to_owned(),
@@ -75,7 +75,7 @@ impl Aggregation {
 }
 
 /// Pairs a function with its argument, or says why it does not take that one.
-pub(super) fn aggregation(function: AggregateFunction, argument: Option<FieldRef>) -> Result<Aggregation, String> {
+pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef>) -> Result<Aggregation, String> {
     let name = function.name();
     let Some(argument) = argument else {
         return match function {

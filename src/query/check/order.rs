@@ -13,7 +13,7 @@ use crate::query::view::{FieldKind, View};
 const ORDERS: usize = 32;
 
 /// Adds to `columns.aggregations` what only the order needs. An expression already ordered by is left out.
-pub(super) fn orders(
+pub(crate) fn orders(
     view: &'static View,
     json: &Json,
     at: &At<'_>,

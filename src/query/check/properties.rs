@@ -9,7 +9,7 @@ use crate::query::error::QueryError;
 use crate::query::view::{self, FieldKind, View};
 
 /// Every view by its name here. Known names without a view have no rows yet.
-pub(super) static VIEWS: [(&str, Option<&View>); 4] = [
+pub(crate) static VIEWS: [(&str, Option<&View>); 4] = [
     ("conversations_view", Some(&view::CONVERSATIONS)),
     ("events_view", Some(&view::EVENTS)),
     ("feedback_view", Some(&view::FEEDBACK)),
@@ -23,7 +23,7 @@ const LARGEST_LIMIT: u64 = 1_000;
 
 /// # Errors
 /// [`QueryError::Syntax`] if the body is not JSON, else [`QueryError::Invalid`].
-pub fn check_property_keys(body: &[u8]) -> Result<PropertyQuery, QueryError> {
+pub(crate) fn check_property_keys(body: &[u8]) -> Result<PropertyQuery, QueryError> {
     let body = parse(body)?;
     let root = At::ROOT;
     let request = Object::read(&body, &root, &["field", "views", "where"])?;
@@ -33,7 +33,7 @@ pub fn check_property_keys(body: &[u8]) -> Result<PropertyQuery, QueryError> {
 
 /// # Errors
 /// As [`check_property_keys`].
-pub fn check_property_values(body: &[u8]) -> Result<PropertyQuery, QueryError> {
+pub(crate) fn check_property_values(body: &[u8]) -> Result<PropertyQuery, QueryError> {
     let body = parse(body)?;
     let root = At::ROOT;
     let request = Object::read(&body, &root, &["field", "key", "views", "where", "limit"])?;

@@ -8,7 +8,7 @@ use crate::query::error::QueryError;
 
 /// A place in the request: a chain of keys and indexes that lives on the stack and is printed only in errors.
 #[derive(Clone, Copy)]
-pub(super) struct At<'a> {
+pub(crate) struct At<'a> {
     parent: Option<&'a At<'a>>,
     step: Step<'a>,
 }
@@ -21,26 +21,31 @@ enum Step<'a> {
 }
 
 impl<'a> At<'a> {
-    pub const ROOT: At<'static> = At { parent: None, step: Step::Root };
+    pub(crate) const ROOT: At<'static> = At { parent: None, step: Step::Root };
 
-    pub fn key(&'a self, key: &'a str) -> At<'a> {
+    pub(crate) fn key(&'a self, key: &'a str) -> At<'a> {
         At { parent: Some(self), step: Step::Key(key) }
     }
 
-    pub fn index(&'a self, index: usize) -> At<'a> {
+    pub(crate) fn index(&'a self, index: usize) -> At<'a> {
         At { parent: Some(self), step: Step::Index(index) }
     }
 
-    pub fn error(&self, message: impl Into<String>) -> QueryError {
+    pub(crate) fn error(&self, message: impl Into<String>) -> QueryError {
         QueryError::Invalid { path: self.to_string(), message: message.into() }
     }
 
-    pub fn wrong_kind(&self, given: &Json, needed: &str) -> QueryError {
+    pub(crate) fn wrong_kind(&self, given: &Json, needed: &str) -> QueryError {
         self.error(format!("{} given, {needed} is needed", given.kind_name()))
     }
 
     /// An unknown word, with the nearest allowed one and the list of all.
-    pub fn unknown<'n>(&self, what: &str, name: &str, allowed: impl Iterator<Item = &'n str> + Clone) -> QueryError {
+    pub(crate) fn unknown<'n>(
+        &self,
+        what: &str,
+        name: &str,
+        allowed: impl Iterator<Item = &'n str> + Clone,
+    ) -> QueryError {
         let hint = match nearest(name, allowed.clone()) {
             Some(near) => format!("did you mean `{near}`? "),
             None => String::new(),
@@ -69,25 +74,25 @@ impl fmt::Display for At<'_> {
 /// Clients' words are repeated in errors only up to this many characters: a body may be 2 MB of one key.
 const QUOTED_CHARACTERS: usize = 80;
 
-pub(super) fn clipped(text: &str) -> String {
+pub(crate) fn clipped(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARACTERS) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }
 
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("`{}`", clipped(text))
 }
 
 /// A request object all of whose keys are known.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     at: &'a At<'a>,
     json: &'a Json,
 }
 
 impl<'a> Object<'a> {
-    pub fn read(json: &'a Json, at: &'a At<'a>, known: &[&str]) -> Result<Self, QueryError> {
+    pub(crate) fn read(json: &'a Json, at: &'a At<'a>, known: &[&str]) -> Result<Self, QueryError> {
         let Json::Object(entries) = json else {
             return Err(at.wrong_kind(json, "an object"));
         };
@@ -100,35 +105,35 @@ impl<'a> Object<'a> {
     }
 
     /// Null counts as absent for every optional key (contract A3).
-    pub fn get(&self, key: &str) -> Option<&'a Json> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Json> {
         self.given(key).filter(|value| !matches!(value, Json::Null))
     }
 
     /// As [`Self::get`], but null is a value.
-    pub fn given(&self, key: &str) -> Option<&'a Json> {
+    pub(crate) fn given(&self, key: &str) -> Option<&'a Json> {
         self.json.get(key)
     }
 
-    pub fn required(&self, key: &str, needed: &str) -> Result<&'a Json, QueryError> {
+    pub(crate) fn required(&self, key: &str, needed: &str) -> Result<&'a Json, QueryError> {
         self.get(key).ok_or_else(|| self.at.key(key).error(format!("missing; {needed} is needed")))
     }
 }
 
-pub(super) fn string<'a>(json: &'a Json, at: &At<'_>) -> Result<&'a str, QueryError> {
+pub(crate) fn string<'a>(json: &'a Json, at: &At<'_>) -> Result<&'a str, QueryError> {
     match json {
         Json::String(text) => Ok(text),
         other => Err(at.wrong_kind(other, "a string")),
     }
 }
 
-pub(super) fn boolean(json: &Json, at: &At<'_>) -> Result<bool, QueryError> {
+pub(crate) fn boolean(json: &Json, at: &At<'_>) -> Result<bool, QueryError> {
     match json {
         Json::Bool(value) => Ok(*value),
         other => Err(at.wrong_kind(other, "a boolean")),
     }
 }
 
-pub(super) fn list<'a>(json: &'a Json, at: &At<'_>, most: usize) -> Result<&'a [Json], QueryError> {
+pub(crate) fn list<'a>(json: &'a Json, at: &At<'_>, most: usize) -> Result<&'a [Json], QueryError> {
     match json {
         Json::Array(elements) if elements.len() > most => {
             Err(at.error(format!("{} elements given, at most {most} are allowed", elements.len())))
@@ -139,7 +144,7 @@ pub(super) fn list<'a>(json: &'a Json, at: &At<'_>, most: usize) -> Result<&'a [
 }
 
 /// One word of a closed set.
-pub(super) fn word<T: Copy>(json: &Json, at: &At<'_>, what: &str, words: &[(&str, T)]) -> Result<T, QueryError> {
+pub(crate) fn word<T: Copy>(json: &Json, at: &At<'_>, what: &str, words: &[(&str, T)]) -> Result<T, QueryError> {
     let given = string(json, at)?;
     match words.iter().find(|(word, _)| *word == given) {
         Some((_, meaning)) => Ok(*meaning),

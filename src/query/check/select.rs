@@ -12,13 +12,13 @@ const SELECTIONS: usize = 100;
 const GROUP_KEYS: usize = 32;
 
 /// The part of a [`crate::query::dsl::Query`] that `select` and `groupBy` decide.
-pub(super) struct Columns {
-    pub groups: Vec<KeyExpr>,
-    pub aggregations: Vec<Aggregation>,
-    pub grouped: bool,
-    pub columns: Vec<OutputColumn>,
+pub(crate) struct Columns {
+    pub(crate) groups: Vec<KeyExpr>,
+    pub(crate) aggregations: Vec<Aggregation>,
+    pub(crate) grouped: bool,
+    pub(crate) columns: Vec<OutputColumn>,
     /// A field is selected in both modes, which an export cannot show and a query does not care about.
-    pub mode_conflict: Option<QueryError>,
+    pub(crate) mode_conflict: Option<QueryError>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ struct GroupKey {
     included: bool,
 }
 
-pub(super) fn columns(
+pub(crate) fn columns(
     view: &'static View,
     select: Option<&Json>,
     group_by: Option<&Json>,
@@ -154,7 +154,7 @@ fn field_column(columns: &Columns, reference: FieldRef, at: &At<'_>) -> Result<C
     }
 }
 
-pub(super) fn position_or_push<T: Clone + PartialEq>(list: &mut Vec<T>, item: &T) -> usize {
+pub(crate) fn position_or_push<T: Clone + PartialEq>(list: &mut Vec<T>, item: &T) -> usize {
     list.iter().position(|one| one == item).unwrap_or_else(|| {
         list.push(item.clone());
         list.len() - 1

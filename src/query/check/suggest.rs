@@ -4,7 +4,7 @@
 const LONGEST: usize = 64;
 
 /// The nearest candidate, if it is equal but for case or within 2 edits (1 for words of up to 4 characters).
-pub(super) fn nearest<'n>(given: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(given: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let given: Vec<char> = given.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
     if given.is_empty() || given.len() > LONGEST {
         return None;

@@ -39,12 +39,12 @@ fn target_of(reference: &FieldRef) -> Target {
 }
 
 /// The stored JSON field of the contract's name.
-pub fn json_field(name: &str) -> Option<JsonField> {
+pub(crate) fn json_field(name: &str) -> Option<JsonField> {
     let all = [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
     all.into_iter().find(|field| field.name() == name)
 }
 
-pub fn compile(filter: &Filter, columns: &mut Columns) -> Expr {
+pub(crate) fn compile(filter: &Filter, columns: &mut Columns) -> Expr {
     match filter {
         Filter::And(parts) => all_of(parts.iter().map(|part| compile(part, columns)).collect()),
         Filter::Or(parts) => any_of(parts.iter().map(|part| compile(part, columns)).collect()),
@@ -143,7 +143,7 @@ fn text(value: &str) -> Expr {
     lit(ScalarValue::Utf8View(Some(value.to_owned())))
 }
 
-pub(super) fn time(millis: i64) -> Expr {
+pub(crate) fn time(millis: i64) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(millis.saturating_mul(1000)), Some("UTC".into())))
 }
 

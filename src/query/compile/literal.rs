@@ -9,14 +9,14 @@ const LIMIT: i64 = 9_000_000_000_000_000;
 
 /// The whole numbers around a decimal, cut to ±9e15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WholeBounds {
-    pub floor: i64,
-    pub ceil: i64,
+pub(crate) struct WholeBounds {
+    pub(crate) floor: i64,
+    pub(crate) ceil: i64,
 }
 
 impl WholeBounds {
     /// Of a JSON number token.
-    pub fn of(token: &str) -> WholeBounds {
+    pub(crate) fn of(token: &str) -> WholeBounds {
         let (negative, unsigned) = match token.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, token),
@@ -56,14 +56,14 @@ impl WholeBounds {
     }
 
     /// The number itself, if it is whole and can be stored.
-    pub fn exact(self) -> Option<i64> {
+    pub(crate) fn exact(self) -> Option<i64> {
         (self.floor == self.ceil && self.floor.abs() < LIMIT).then_some(self.floor)
     }
 }
 
 /// Whether the number is the shortest decimal of its nearest double: then a stored number without an exact text
 /// equals it if the doubles are equal.
-pub fn is_shortest_decimal(token: &str, double: f64) -> bool {
+pub(crate) fn is_shortest_decimal(token: &str, double: f64) -> bool {
     decimal::compare(&format!("{double}"), token) == Ordering::Equal
 }
 

@@ -20,9 +20,9 @@ use datafusion::scalar::ScalarValue;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-pub use filter::json_field;
+pub(crate) use filter::json_field;
 use literal::WholeBounds;
-pub use texts::texts;
+pub(crate) use texts::texts;
 
 use super::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, Filter, KeyExpr, Query, TimeUnit};
 use super::functions;
@@ -32,12 +32,12 @@ use crate::storage::format::layout::JsonField;
 use crate::storage::read::snapshot::{Snapshot, Table};
 
 /// Conjunction as a balanced tree: recursion over it stays shallow. Of nothing: true.
-pub fn all_of(parts: Vec<Expr>) -> Expr {
+pub(crate) fn all_of(parts: Vec<Expr>) -> Expr {
     balanced(parts, &Expr::and).unwrap_or_else(|| lit(true))
 }
 
 /// Disjunction as a balanced tree. Of nothing: false.
-pub fn any_of(parts: Vec<Expr>) -> Expr {
+pub(crate) fn any_of(parts: Vec<Expr>) -> Expr {
     balanced(parts, &Expr::or).unwrap_or_else(|| lit(false))
 }
 
@@ -54,10 +54,10 @@ fn balanced(mut parts: Vec<Expr>, join: &impl Fn(Expr, Expr) -> Expr) -> Option<
 
 /// The scan columns that a plan names, in the order of their first use.
 #[derive(Default)]
-pub struct Columns(Vec<ScanColumn>);
+pub(crate) struct Columns(Vec<ScanColumn>);
 
 impl Columns {
-    pub fn add(&mut self, column: ScanColumn) -> Expr {
+    pub(crate) fn add(&mut self, column: ScanColumn) -> Expr {
         let name = column.name();
         if !self.0.contains(&column) {
             self.0.push(column);
@@ -89,10 +89,10 @@ fn is_whole_json(reference: &FieldRef) -> bool {
 
 /// What a plan scans.
 #[derive(Clone)]
-pub struct Source {
-    pub snapshot: Arc<Snapshot>,
-    pub table: Table,
-    pub scope: Scope,
+pub(crate) struct Source {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) table: Table,
+    pub(crate) scope: Scope,
 }
 
 /// Rows per batch where none carries JSON text.
@@ -115,9 +115,9 @@ impl Source {
 
 /// A column to sort by, nulls last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SortColumn {
-    pub name: String,
-    pub descending: bool,
+pub(crate) struct SortColumn {
+    pub(crate) name: String,
+    pub(crate) descending: bool,
 }
 
 impl SortColumn {
@@ -134,19 +134,19 @@ fn push_key(keys: &mut Vec<(Expr, bool)>, expr: Expr, descending: bool) {
 }
 
 /// A plan and how many rows its batches may have.
-pub struct SizedPlan {
-    pub plan: LogicalPlan,
-    pub batch_size: usize,
+pub(crate) struct SizedPlan {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) batch_size: usize,
 }
 
-pub struct GroupedPlan {
+pub(crate) struct GroupedPlan {
     /// Its first columns are the output columns, in order; then what only the order needs.
-    pub plan: SizedPlan,
-    pub order: Vec<SortColumn>,
+    pub(crate) plan: SizedPlan,
+    pub(crate) order: Vec<SortColumn>,
 }
 
 /// The plan of a grouped query, without its order and limit: every row of it counts for `total`.
-pub fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
+pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
     let mut columns = Columns::default();
     let mut inputs: Vec<Expr> = Vec::new();
     for (index, key) in query.groups.iter().enumerate() {
@@ -192,7 +192,7 @@ pub fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
 
 /// What is made of search events (contract A4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SearchReport {
+pub(crate) enum SearchReport {
     /// Texts that were searched for, the most frequent first.
     TopQueries,
     /// Distinct users of each ISO week, in UTC.
@@ -200,7 +200,7 @@ pub enum SearchReport {
 }
 
 /// The groups of a report, and as text their counts. `after`: epoch milliseconds, possibly with a fraction.
-pub fn search_report(report: SearchReport, after: Option<&str>, source: &Source) -> Result<GroupedPlan> {
+pub(crate) fn search_report(report: SearchReport, after: Option<&str>, source: &Source) -> Result<GroupedPlan> {
     let mut columns = Columns::default();
     let search = lit(ScalarValue::Utf8View(Some("search".to_owned())));
     let mut predicate = columns.add(ScanColumn::Plain("eventType")).eq(search);
@@ -326,20 +326,20 @@ fn reads_json(column: &ScanColumn) -> bool {
 
 /// Where the cells of an output column of a page come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PageColumn {
+pub(crate) enum PageColumn {
     /// A column of the page plan, by its position.
     Page(usize),
     /// A stored column, read by row address after the page is known.
     Stored(&'static str),
 }
 
-pub struct PagePlan {
-    pub plan: SizedPlan,
-    pub order: Vec<SortColumn>,
+pub(crate) struct PagePlan {
+    pub(crate) plan: SizedPlan,
+    pub(crate) order: Vec<SortColumn>,
     /// One for each output column of the query.
-    pub columns: Vec<PageColumn>,
+    pub(crate) columns: Vec<PageColumn>,
     /// Positions of the row's source and row number; absent where no stored column is read.
-    pub address: Option<(usize, usize)>,
+    pub(crate) address: Option<(usize, usize)>,
 }
 
 /// The output of a plan; an expression that is asked for twice is one column. Scan columns keep their names: by it
@@ -373,7 +373,7 @@ impl Output {
 }
 
 /// The rows of one page, without their order and limit. Raw JSON is not carried through the sort: it is read afterwards.
-pub fn page(query: &Query, source: &Source) -> Result<PagePlan> {
+pub(crate) fn page(query: &Query, source: &Source) -> Result<PagePlan> {
     let mut columns = Columns::default();
     let fields = query.columns.iter().map(|column| match &column.expr {
         ColumnExpr::Field(reference) => Ok(reference),
@@ -417,7 +417,7 @@ pub fn page(query: &Query, source: &Source) -> Result<PagePlan> {
 }
 
 /// One row: the number of matches.
-pub fn matches(query: &Query, source: &Source) -> Result<SizedPlan> {
+pub(crate) fn matches(query: &Query, source: &Source) -> Result<SizedPlan> {
     let mut columns = Columns::default();
     let predicate = query.filter.as_ref().map(|filter| filter::compile(filter, &mut columns));
     let (mut builder, batch_size) = source.scan(columns, false)?;
@@ -429,17 +429,17 @@ pub fn matches(query: &Query, source: &Source) -> Result<SizedPlan> {
 }
 
 /// Addresses of the newest rows: by `createdAt`, then id, both descending, then project (contract A2).
-pub fn latest(source: &Source) -> Result<PagePlan> {
+pub(crate) fn latest(source: &Source) -> Result<PagePlan> {
     newest(source, None)
 }
 
 /// The same of feedback of a type whose message is there (contract A4, `GET /feedback`).
-pub fn latest_feedback(source: &Source, feedback_type: &str) -> Result<PagePlan> {
+pub(crate) fn latest_feedback(source: &Source, feedback_type: &str) -> Result<PagePlan> {
     newest(source, Some(feedback_type))
 }
 
 /// The number of all feedback of a type whose message is there.
-pub fn feedback_count(source: &Source, feedback_type: &str) -> Result<SizedPlan> {
+pub(crate) fn feedback_count(source: &Source, feedback_type: &str) -> Result<SizedPlan> {
     let mut columns = Columns::default();
     let predicate = visible_feedback(&mut columns, feedback_type);
     let (builder, batch_size) = source.scan(columns, false)?;
@@ -462,7 +462,7 @@ fn newest(source: &Source, feedback_type: Option<&str>) -> Result<PagePlan> {
 }
 
 /// Addresses of the rows that match, by plain fields in order (`true`: descending).
-pub fn rows(filter: &Filter, order: &[(&'static str, bool)], source: &Source) -> Result<PagePlan> {
+pub(crate) fn rows(filter: &Filter, order: &[(&'static str, bool)], source: &Source) -> Result<PagePlan> {
     ordered(source, order, |columns| Some(filter::compile(filter, columns)))
 }
 
@@ -488,7 +488,7 @@ fn ordered(
 }
 
 /// Live rows of the scope.
-pub fn row_count(source: &Source) -> Result<SizedPlan> {
+pub(crate) fn row_count(source: &Source) -> Result<SizedPlan> {
     let (builder, batch_size) = source.scan(Columns::default(), false)?;
     let plan = builder.aggregate(Vec::<Expr>::new(), [count(lit(1_i64))])?.build()?;
     Ok(SizedPlan { plan, batch_size })

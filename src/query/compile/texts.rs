@@ -7,7 +7,7 @@ use crate::query::dsl::Query;
 use crate::query::scan::ScanColumn;
 
 /// The wanted columns of every row that passes the query's filter, in no order.
-pub fn texts(query: &Query, wanted: Vec<ScanColumn>, source: &Source) -> Result<SizedPlan> {
+pub(crate) fn texts(query: &Query, wanted: Vec<ScanColumn>, source: &Source) -> Result<SizedPlan> {
     let mut columns = Columns::default();
     let shown: Vec<_> = wanted.into_iter().map(|column| columns.add(column)).collect();
     let predicate = query.filter.as_ref().map(|filter| filter::compile(filter, &mut columns));

@@ -13,15 +13,15 @@ use crate::storage::read::snapshot::RowAddress;
 
 /// Rows in their order.
 #[derive(Default)]
-pub struct FoundRows {
-    pub addresses: Vec<RowAddress>,
+pub(crate) struct FoundRows {
+    pub(crate) addresses: Vec<RowAddress>,
     /// The sort columns of the same rows, batch by batch.
     keys: Vec<Vec<ArrayRef>>,
 }
 
 impl FoundRows {
     /// Takes the next rows, whose source and row number are in these columns.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         batch: &RecordBatch,
         plan: &PagePlan,
@@ -34,14 +34,14 @@ impl FoundRows {
     }
 
     /// The value of a row's sort column, which is a time.
-    pub fn time(&self, row: usize, column: usize) -> Option<EpochMillis> {
+    pub(crate) fn time(&self, row: usize, column: usize) -> Option<EpochMillis> {
         let (array, row) = self.key(row, column)?;
         let times = array.as_primitive_opt::<TimestampMicrosecondType>()?;
         times.is_valid(row).then(|| EpochMillis(times.value(row).div_euclid(1_000)))
     }
 
     /// The same of a text.
-    pub fn text(&self, row: usize, column: usize) -> Option<&str> {
+    pub(crate) fn text(&self, row: usize, column: usize) -> Option<&str> {
         let (array, row) = self.key(row, column)?;
         let texts = array.as_string_view_opt()?;
         texts.is_valid(row).then(|| texts.value(row))
@@ -59,7 +59,7 @@ impl FoundRows {
     }
 }
 
-pub(super) fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
+pub(crate) fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
     let wrong = || QueryError::Internal("a page has no row addresses".into());
     let sources = batch.columns().get(source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
     let rows = batch.columns().get(row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());

@@ -27,18 +27,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use super::scan::Scope;
+pub(crate) use super::scan::Scope;
 
 use self::row_count::RowCountExec;
 use self::session::{Limits, Session, query_error, sorted};
-pub use super::compile::SearchReport;
+pub(crate) use super::compile::SearchReport;
 use super::compile::{self, GroupedPlan, PageColumn, PagePlan, SizedPlan, Source};
 use super::dsl::{Export, Filter, PropertyQuery, Query};
 use super::error::QueryError;
 use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
 use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
-pub use found::FoundRows;
+pub(crate) use found::FoundRows;
 use found::addresses;
 
 /// Plans of a thousand nested conditions are walked recursively.
@@ -54,23 +54,23 @@ const TOP_SEARCH_QUERIES: usize = 100;
 const EXPORT_DEADLINES: u32 = 10;
 
 #[derive(Clone, Debug)]
-pub struct QueryOptions {
+pub(crate) struct QueryOptions {
     /// Threads, and partitions of a plan.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Queries that run at once.
-    pub slots: usize,
+    pub(crate) slots: usize,
     /// How long a query waits for a slot before it is turned away.
-    pub slot_wait: Duration,
+    pub(crate) slot_wait: Duration,
     /// Of one query.
-    pub memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
     /// Of one query, in `spill_dir`.
-    pub spill_bytes: u64,
-    pub spill_dir: PathBuf,
+    pub(crate) spill_bytes: u64,
+    pub(crate) spill_dir: PathBuf,
     /// From the request to the last byte, the wait for a slot not counted.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
-pub struct QueryEngine {
+pub(crate) struct QueryEngine {
     /// Taken only by `drop`.
     runtime: Option<Runtime>,
     handle: Handle,
@@ -81,14 +81,14 @@ pub struct QueryEngine {
 }
 
 /// A response whose first chunk is there.
-pub struct QueryAnswer {
-    pub body: QueryBody,
+pub(crate) struct QueryAnswer {
+    pub(crate) body: QueryBody,
 }
 
 impl QueryEngine {
     /// # Errors
     /// If the threads or the spill folder cannot be made.
-    pub fn new(options: QueryOptions) -> std::io::Result<QueryEngine> {
+    pub(crate) fn new(options: QueryOptions) -> std::io::Result<QueryEngine> {
         std::fs::create_dir_all(&options.spill_dir)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
@@ -112,13 +112,18 @@ impl QueryEngine {
     }
 
     /// Answers a query. Returns once the first chunk is ready, so that a limit hit before still gets its status.
-    pub async fn run(&self, snapshot: Arc<Snapshot>, scope: Scope, query: Query) -> Result<QueryAnswer, QueryError> {
+    pub(crate) async fn run(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        query: Query,
+    ) -> Result<QueryAnswer, QueryError> {
         let source = Source { snapshot, table: query.view.table, scope };
         self.start(source, self.deadline, Request::Query(query)).await
     }
 
     /// The same rows as CSV (contract A4).
-    pub async fn export(
+    pub(crate) async fn export(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -129,7 +134,7 @@ impl QueryEngine {
     }
 
     /// Answers a report on search events (contract A4). `after`: epoch milliseconds, possibly with a fraction.
-    pub async fn search_report(
+    pub(crate) async fn search_report(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -175,7 +180,7 @@ impl QueryEngine {
     }
 
     /// Distinct property keys or values, sorted by code point.
-    pub async fn properties(
+    pub(crate) async fn properties(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -195,7 +200,7 @@ impl QueryEngine {
     }
 
     /// The addresses of the newest conversations, and the number of all (contract A2, `GET /conversations`).
-    pub async fn latest(
+    pub(crate) async fn latest(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -230,7 +235,7 @@ impl QueryEngine {
 
     /// The addresses of the newest feedback of a type whose message is there, and the number of all (contract A4,
     /// `GET /feedback`).
-    pub async fn latest_feedback(
+    pub(crate) async fn latest_feedback(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -245,7 +250,7 @@ impl QueryEngine {
     }
 
     /// The first matching conversations, by plain fields in order (`true`: descending).
-    pub async fn rows(
+    pub(crate) async fn rows(
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
@@ -268,7 +273,7 @@ impl QueryEngine {
     }
 
     /// Runs work that decodes files on the query threads, so that it keeps no other request waiting.
-    pub async fn decode<T: Send + 'static>(
+    pub(crate) async fn decode<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, QueryError> {
@@ -337,7 +342,7 @@ enum Message {
 }
 
 /// The response in chunks. An error is the last item, and then the body is no valid JSON.
-pub struct QueryBody {
+pub(crate) struct QueryBody {
     receiver: mpsc::Receiver<Message>,
     task: AbortHandle,
     first: Option<Bytes>,

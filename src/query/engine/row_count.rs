@@ -18,7 +18,7 @@ use futures::StreamExt;
 /// Counts the groups of a query for its `total`. It is put in after DataFusion's optimizer has run, so that no rule
 /// pushes a limit below it, and it promises no order, so that the sort above it never stops reading early.
 #[derive(Debug)]
-pub struct RowCountExec {
+pub(crate) struct RowCountExec {
     input: Arc<dyn ExecutionPlan>,
     rows: Arc<AtomicU64>,
     properties: Arc<PlanProperties>,
@@ -26,7 +26,7 @@ pub struct RowCountExec {
 
 impl RowCountExec {
     /// `rows` is complete once the output of every partition has been read.
-    pub fn new(input: Arc<dyn ExecutionPlan>, rows: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, rows: Arc<AtomicU64>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             input.output_partitioning().clone(),

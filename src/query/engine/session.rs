@@ -30,19 +30,19 @@ use crate::query::compile::SortColumn;
 use crate::query::error::QueryError;
 use crate::query::scan::OBJECT_STORE_URL;
 
-pub struct Limits {
-    pub memory_bytes: u64,
-    pub spill_bytes: u64,
-    pub spill_dir: PathBuf,
-    pub partitions: usize,
+pub(crate) struct Limits {
+    pub(crate) memory_bytes: u64,
+    pub(crate) spill_bytes: u64,
+    pub(crate) spill_dir: PathBuf,
+    pub(crate) partitions: usize,
 }
 
-pub struct Session {
+pub(crate) struct Session {
     state: SessionState,
 }
 
 impl Session {
-    pub fn new(limits: &Limits, store: Arc<dyn ObjectStore>, batch_size: usize) -> Result<Self> {
+    pub(crate) fn new(limits: &Limits, store: Arc<dyn ObjectStore>, batch_size: usize) -> Result<Self> {
         let memory = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
@@ -75,18 +75,18 @@ impl Session {
         Ok(Self { state })
     }
 
-    pub fn task(&self) -> Arc<TaskContext> {
+    pub(crate) fn task(&self) -> Arc<TaskContext> {
         self.state.task_ctx()
     }
 
-    pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         self.state.create_physical_plan(plan).await
     }
 
     /// The plan's first `fetch` rows in order. The sort is put on top by hand: 55.2 loses sort keys below a union whose
     /// inputs differ in what they know to be constant, and then refuses the plan. The rules that let the sort prune the
     /// scan (reading promising row groups first, and its growing threshold as a filter) run afterwards.
-    pub async fn plan_sorted(
+    pub(crate) async fn plan_sorted(
         &self,
         plan: &LogicalPlan,
         order: &[SortColumn],
@@ -103,7 +103,7 @@ impl Session {
 }
 
 /// Sorts into one partition, nulls last; keeps the first `fetch` rows.
-pub fn sorted(
+pub(crate) fn sorted(
     plan: Arc<dyn ExecutionPlan>,
     order: &[SortColumn],
     fetch: Option<usize>,
@@ -125,7 +125,7 @@ pub fn sorted(
 }
 
 /// What a failed plan tells the client. Memory and disk are the only limits that DataFusion enforces here.
-pub fn query_error(error: &DataFusionError, limits: &Limits) -> QueryError {
+pub(crate) fn query_error(error: &DataFusionError, limits: &Limits) -> QueryError {
     // 55.2 raises the spill limit while Arrow writes the file, so it may come wrapped as an I/O error of Arrow's.
     if error.to_string().contains("The used disk space during the spilling process has exceeded") {
         return QueryError::Spill { bytes: limits.spill_bytes };

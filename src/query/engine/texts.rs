@@ -31,7 +31,7 @@ enum Gather {
 }
 
 impl Execution {
-    pub(super) async fn export(&self, export: &Export, output: &mut Output) -> Result<(), QueryError> {
+    pub(crate) async fn export(&self, export: &Export, output: &mut Output) -> Result<(), QueryError> {
         let query = &export.query;
         let fields: BTreeSet<&'static str> =
             query.columns.iter().filter_map(|column| unpacked(query, column)).map(|field| field.name).collect();
@@ -47,7 +47,7 @@ impl Execution {
         self.write(query, &mut writer, output).await
     }
 
-    pub(super) async fn properties(&self, query: &PropertyQuery) -> Result<Vec<String>, QueryError> {
+    pub(crate) async fn properties(&self, query: &PropertyQuery) -> Result<Vec<String>, QueryError> {
         let mut found = BTreeSet::new();
         let Some(field) = json_field(query.field) else { return Ok(Vec::new()) };
         for rows in &query.rows {

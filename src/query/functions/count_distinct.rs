@@ -21,7 +21,7 @@ use super::aggregate::{emitted_groups, for_each_selected, selected};
 use super::pairs::PairSet;
 
 /// One column of any type → Int64; nulls are skipped, and 0 without input.
-pub fn count_distinct() -> Arc<AggregateUDF> {
+pub(crate) fn count_distinct() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(CountDistinct { signature: Signature::any(1, Volatility::Immutable) }))
 }
 

@@ -17,7 +17,7 @@ const WIDE_BYTES: usize = LIMBS * 4;
 /// The exact sum is `fixed * 2^-64` plus `wide`. Most values (integers, money, scores) are multiples of 2^-64 and stay
 /// in the integer; `wide` is made for others, and when the integer overflows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ExactSum {
+pub(crate) struct ExactSum {
     fixed: i128,
     wide: Option<Box<Wide>>,
 }
@@ -25,7 +25,7 @@ pub(super) struct ExactSum {
 impl ExactSum {
     /// Adds a finite value.
     #[inline]
-    pub(super) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         debug_assert!(value.is_finite());
         match fixed_point(value) {
             Some(fixed) => self.add_fixed(fixed),
@@ -33,7 +33,7 @@ impl ExactSum {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.add_fixed(other.fixed);
         if let Some(wide) = &other.wide {
             self.wide().merge(wide);
@@ -41,7 +41,7 @@ impl ExactSum {
     }
 
     /// The nearest double, ties to even; none beyond the finite doubles.
-    pub(super) fn round(&self) -> Option<f64> {
+    pub(crate) fn round(&self) -> Option<f64> {
         match &self.wide {
             None => {
                 // Both steps are exact or correctly rounded: the conversion rounds to nearest even, the scale is 2^-64.
@@ -57,11 +57,11 @@ impl ExactSum {
     }
 
     /// Heap memory beside the struct itself.
-    pub(super) fn heap_size(&self) -> usize {
+    pub(crate) fn heap_size(&self) -> usize {
         if self.wide.is_some() { size_of::<Wide>() } else { 0 }
     }
 
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         match &self.wide {
             None => bytes.extend_from_slice(&self.fixed.to_le_bytes()),
             Some(wide) => {
@@ -77,7 +77,7 @@ impl ExactSum {
     }
 
     /// Inverse of [`Self::write`]; none if `bytes` is no such state.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         if let Ok(narrow) = <[u8; NARROW_BYTES]>::try_from(bytes) {
             return Some(Self { fixed: i128::from_le_bytes(narrow), wide: None });
         }

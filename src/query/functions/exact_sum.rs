@@ -15,12 +15,12 @@ use super::aggregate::for_each_selected;
 use super::exact::ExactSum;
 
 /// Float64 or Int64 → Float64. Null without input, and if the sum is beyond a finite double.
-pub fn exact_sum() -> Arc<AggregateUDF> {
+pub(crate) fn exact_sum() -> Arc<AggregateUDF> {
     ExactAggregate::udf(Kind::Sum)
 }
 
 /// Like [`exact_sum`], divided by the number of inputs.
-pub fn exact_avg() -> Arc<AggregateUDF> {
+pub(crate) fn exact_avg() -> Arc<AggregateUDF> {
     ExactAggregate::udf(Kind::Average)
 }
 

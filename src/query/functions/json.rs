@@ -21,48 +21,48 @@ const MAX_DEPTH: usize = 256;
 const PLAIN_INTEGER_DIGITS: usize = 15;
 
 /// The raw JSON at `path`: JSON null stays `null`, a missing value is null.
-pub fn json_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::Raw, path)
 }
 
 /// The text at `path` as `#>>` gives it.
-pub fn json_text_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_text_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::Text, path)
 }
 
 /// The string at `path`, decoded; null for any other type.
-pub fn json_string_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_string_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::String, path)
 }
 
 /// The JSON number at `path` as Float64 (negative zero as zero); null for any other type.
-pub fn json_number_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_number_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::Number, path)
 }
 
 /// The text of the JSON number at `path` as jsonb prints it, where it is not the shortest decimal of
 /// [`json_number_at`]; else null.
-pub fn json_number_text_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_number_text_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::NumberText, path)
 }
 
 /// The JSON boolean at `path`; null for any other type.
-pub fn json_boolean_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_boolean_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::Boolean, path)
 }
 
 /// Whether there is a value at `path`, JSON null included; false for null input.
-pub fn json_exists_at(path: &[String]) -> Arc<ScalarUDF> {
+pub(crate) fn json_exists_at(path: &[String]) -> Arc<ScalarUDF> {
     at_path(Part::Exists, path)
 }
 
 /// The text that equals another's if and only if the values are equal in jsonb; null for JSON null.
-pub fn json_canonical() -> Arc<ScalarUDF> {
+pub(crate) fn json_canonical() -> Arc<ScalarUDF> {
     function(Whole::Canonical)
 }
 
 /// Binary whose order is that of jsonb; null for JSON null.
-pub fn json_sort_key() -> Arc<ScalarUDF> {
+pub(crate) fn json_sort_key() -> Arc<ScalarUDF> {
     function(Whole::SortKey)
 }
 
@@ -161,12 +161,12 @@ impl Kernel for AtPath {
 }
 
 /// Whether a JSON text is a number.
-pub(super) fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// Whether a JSON number is an integer spelled the only way jsonb and the shortest decimal spell it.
-pub(super) fn is_plain_integer(token: &str) -> bool {
+pub(crate) fn is_plain_integer(token: &str) -> bool {
     let digits = token.strip_prefix('-').unwrap_or(token);
     digits.len() <= PLAIN_INTEGER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit()) && token != "-0"
 }
@@ -181,7 +181,7 @@ fn unusual_number_text(token: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Stored JSON as a tree.
-pub(super) fn parse(text: &str) -> Result<Json> {
+pub(crate) fn parse(text: &str) -> Result<Json> {
     value::parse(text.as_bytes(), MAX_DEPTH)
         .map_err(|error| internal_datafusion_err!("stored JSON does not parse: {error}"))
 }
@@ -234,7 +234,7 @@ impl Kernel for Whole {
 }
 
 /// [`jsonb::canonical`] of a text; most scalars are spelled that way already.
-pub(super) fn canonical_text(text: &str) -> Result<Cow<'_, str>> {
+pub(crate) fn canonical_text(text: &str) -> Result<Cow<'_, str>> {
     let is_canonical = match text.as_bytes().first() {
         Some(b'"') => !text.contains('\\'),
         Some(b't' | b'f' | b'n') => true,

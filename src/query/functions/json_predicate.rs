@@ -14,32 +14,32 @@ use crate::model::json::value::Json;
 use crate::model::json::{jsonb, raw};
 
 /// The value equals any of `values`.
-pub fn json_in(values: Vec<Json>) -> Arc<ScalarUDF> {
+pub(crate) fn json_in(values: Vec<Json>) -> Arc<ScalarUDF> {
     predicate(Test::In, values)
 }
 
 /// `@>`
-pub fn json_contains(value: Json) -> Arc<ScalarUDF> {
+pub(crate) fn json_contains(value: Json) -> Arc<ScalarUDF> {
     predicate(Test::Contains, vec![value])
 }
 
 /// `<@`
-pub fn json_contained_by(value: Json) -> Arc<ScalarUDF> {
+pub(crate) fn json_contained_by(value: Json) -> Arc<ScalarUDF> {
     predicate(Test::ContainedBy, vec![value])
 }
 
 /// `?&` (`all`) or `?|`; `?` with one key.
-pub fn json_has_keys(keys: Vec<String>, all: bool) -> Arc<ScalarUDF> {
+pub(crate) fn json_has_keys(keys: Vec<String>, all: bool) -> Arc<ScalarUDF> {
     function(HasKeys { keys, all })
 }
 
 /// The value is an array with an element that `@> object`.
-pub fn json_array_contains_object(object: Json) -> Arc<ScalarUDF> {
+pub(crate) fn json_array_contains_object(object: Json) -> Arc<ScalarUDF> {
     predicate(Test::ArrayContainsObject, vec![object])
 }
 
 /// The value is an array that has an element equal to each of `values`.
-pub fn json_array_contains(values: Vec<Json>) -> Arc<ScalarUDF> {
+pub(crate) fn json_array_contains(values: Vec<Json>) -> Arc<ScalarUDF> {
     predicate(Test::ArrayContains, values)
 }
 

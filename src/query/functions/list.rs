@@ -14,7 +14,7 @@ use super::scalar::{Arguments, Kernel, function, name, single};
 const SEARCHED_VALUES: usize = 8;
 
 /// List<Utf8View> → Boolean: whether the list has every value.
-pub fn list_contains_all(values: Vec<String>) -> Arc<ScalarUDF> {
+pub(crate) fn list_contains_all(values: Vec<String>) -> Arc<ScalarUDF> {
     function(ListContainsAll::new(values))
 }
 

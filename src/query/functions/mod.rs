@@ -23,15 +23,15 @@ mod scalar;
 mod time_bucket;
 mod zone;
 
-pub use count_distinct::count_distinct;
-pub use exact_sum::{exact_avg, exact_sum};
-pub use json::{
+pub(crate) use count_distinct::count_distinct;
+pub(crate) use exact_sum::{exact_avg, exact_sum};
+pub(crate) use json::{
     json_at, json_boolean_at, json_canonical, json_exists_at, json_number_at, json_number_text_at, json_sort_key,
     json_string_at, json_text_at,
 };
-pub use json_predicate::{
+pub(crate) use json_predicate::{
     json_array_contains, json_array_contains_object, json_contained_by, json_contains, json_has_keys, json_in,
 };
-pub use list::list_contains_all;
-pub use number::{NumberComparison, compare_number, number_text, numeric_of_text};
-pub use time_bucket::time_bucket;
+pub(crate) use list::list_contains_all;
+pub(crate) use number::{NumberComparison, compare_number, number_text, numeric_of_text};
+pub(crate) use time_bucket::time_bucket;

@@ -19,22 +19,22 @@ use crate::model::json::decimal;
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 /// Text → Float64: strings that contract A3 counts as numeric; null for any other.
-pub fn numeric_of_text() -> Arc<ScalarUDF> {
+pub(crate) fn numeric_of_text() -> Arc<ScalarUDF> {
     function(NumericOfText)
 }
 
 /// (Float64, exact text) → Utf8View: the exact text, else the double's shortest decimal.
-pub fn number_text() -> Arc<ScalarUDF> {
+pub(crate) fn number_text() -> Arc<ScalarUDF> {
     function(NumberText)
 }
 
 /// (Float64, exact text) → Boolean: the exact value compared with the JSON number `literal`.
-pub fn compare_number(literal: &str, comparison: NumberComparison) -> Arc<ScalarUDF> {
+pub(crate) fn compare_number(literal: &str, comparison: NumberComparison) -> Arc<ScalarUDF> {
     function(CompareNumber::new(literal, comparison))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NumberComparison {
+pub(crate) enum NumberComparison {
     Gt,
     Gte,
     Lt,
@@ -55,7 +55,7 @@ impl NumberComparison {
 }
 
 /// The shortest plain decimal that reads back as `value`.
-pub(super) fn write_shortest(value: f64, text: &mut String) {
+pub(crate) fn write_shortest(value: f64, text: &mut String) {
     // Writing to a string can't fail.
     let _ = if value.trunc() == value && value.abs() < EXACT_INTEGERS {
         write!(text, "{}", value as i64)

@@ -11,7 +11,7 @@ const SMALL_BITMAPS: usize = 1 << 20;
 /// Pairs of a group and a value id, each a `u32`. Few groups that share many values are bitmaps (fast, and in cache);
 /// many groups with few values each are one hash table. Never a set per group.
 #[derive(Debug)]
-pub(super) struct PairSet {
+pub(crate) struct PairSet {
     members: Members,
     /// Members of each group.
     counts: Vec<u32>,
@@ -33,18 +33,18 @@ impl Default for PairSet {
 }
 
 /// Members of the first groups, ordered by group: those of group `g` are `ids[offsets[g]..offsets[g + 1]]`.
-pub(super) struct Taken {
-    pub(super) offsets: Vec<usize>,
-    pub(super) ids: Vec<u32>,
+pub(crate) struct Taken {
+    pub(crate) offsets: Vec<usize>,
+    pub(crate) ids: Vec<u32>,
 }
 
 impl PairSet {
-    pub(super) fn counts(&self) -> &[u32] {
+    pub(crate) fn counts(&self) -> &[u32] {
         &self.counts
     }
 
     /// Makes groups up to `groups` known.
-    pub(super) fn resize(&mut self, groups: usize) {
+    pub(crate) fn resize(&mut self, groups: usize) {
         self.counts.resize(groups, 0);
         if let Members::Bits { groups: bitmaps, .. } = &mut self.members {
             bitmaps.resize_with(groups, Vec::new);
@@ -53,7 +53,7 @@ impl PairSet {
 
     /// `group` must be known.
     #[inline]
-    pub(super) fn insert(&mut self, group: usize, id: u32) {
+    pub(crate) fn insert(&mut self, group: usize, id: u32) {
         let added = match &mut self.members {
             Members::Bits { groups, words } => {
                 let bitmap = &mut groups[group];
@@ -84,7 +84,7 @@ impl PairSet {
     }
 
     /// Removes the first `count` groups; the others move down.
-    pub(super) fn take_first(&mut self, count: usize) -> Taken {
+    pub(crate) fn take_first(&mut self, count: usize) -> Taken {
         let rest = self.counts.split_off(count);
         let counts = std::mem::replace(&mut self.counts, rest);
         let mut offsets = Vec::with_capacity(count + 1);
@@ -128,7 +128,7 @@ impl PairSet {
     }
 
     /// Replaces every id.
-    pub(super) fn renumber(&mut self, mut new_id: impl FnMut(u32) -> u32) {
+    pub(crate) fn renumber(&mut self, mut new_id: impl FnMut(u32) -> u32) {
         let groups = self.counts.len();
         let Taken { offsets, ids } = self.take_first(groups);
         self.resize(groups);
@@ -139,7 +139,7 @@ impl PairSet {
         }
     }
 
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let members = match &self.members {
             Members::Bits { groups, words } => groups.capacity() * size_of::<Vec<u64>>() + words * 8,
             Members::Table(table) => table.allocation_size(),

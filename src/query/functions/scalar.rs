@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_128;
 const SPELLED_CONSTANTS: usize = 80;
 
 /// A deterministic function of columns. Equality and hash cover its constants: DataFusion merges equal expressions.
-pub(super) trait Kernel: Debug + Eq + Hash + Send + Sync + 'static {
+pub(crate) trait Kernel: Debug + Eq + Hash + Send + Sync + 'static {
     /// Name with the constants, from [`name`].
     fn name(&self) -> String;
     fn arguments(&self) -> Arguments;
@@ -26,7 +26,7 @@ pub(super) trait Kernel: Debug + Eq + Hash + Send + Sync + 'static {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Arguments {
+pub(crate) enum Arguments {
     /// One column of text, Utf8View or Utf8.
     Text,
     /// One column of any type.
@@ -42,7 +42,7 @@ struct Function<K: Kernel> {
     signature: Signature,
 }
 
-pub(super) fn function<K: Kernel>(kernel: K) -> Arc<ScalarUDF> {
+pub(crate) fn function<K: Kernel>(kernel: K) -> Arc<ScalarUDF> {
     let signature = match kernel.arguments() {
         Arguments::Text => Signature::uniform(1, vec![DataType::Utf8View, DataType::Utf8], Volatility::Immutable),
         Arguments::Any => Signature::any(1, Volatility::Immutable),
@@ -73,7 +73,7 @@ impl<K: Kernel> ScalarUDFImpl for Function<K> {
 }
 
 /// `function[constants]`
-pub(super) fn name(function: &str, constants: &str) -> String {
+pub(crate) fn name(function: &str, constants: &str) -> String {
     if constants.len() <= SPELLED_CONSTANTS {
         format!("{function}[{constants}]")
     } else {
@@ -82,7 +82,7 @@ pub(super) fn name(function: &str, constants: &str) -> String {
 }
 
 /// The only column.
-pub(super) fn single(columns: &[ArrayRef]) -> Result<&ArrayRef> {
+pub(crate) fn single(columns: &[ArrayRef]) -> Result<&ArrayRef> {
     match columns {
         [column] => Ok(column),
         _ => internal_err!("one column needed, {} given", columns.len()),
@@ -90,7 +90,7 @@ pub(super) fn single(columns: &[ArrayRef]) -> Result<&ArrayRef> {
 }
 
 /// The only column as Utf8View (free of copying for Utf8 up to 4 GiB).
-pub(super) fn single_text(columns: &[ArrayRef]) -> Result<StringViewArray> {
+pub(crate) fn single_text(columns: &[ArrayRef]) -> Result<StringViewArray> {
     let column = single(columns)?;
     match column.as_string_view_opt() {
         Some(text) => Ok(text.clone()),

@@ -16,7 +16,7 @@ use crate::query::dsl::TimeUnit;
 
 /// Timestamp(µs, "UTC") → the first instant of its local bucket, of the same type. A day that starts in a gap starts at
 /// the transition; one whose midnight comes twice, at the earlier. A repeated hour is two buckets.
-pub fn time_bucket(unit: TimeUnit, zone: TimeZone, week_start: Weekday) -> Arc<ScalarUDF> {
+pub(crate) fn time_bucket(unit: TimeUnit, zone: TimeZone, week_start: Weekday) -> Arc<ScalarUDF> {
     function(TimeBucket { unit, zone, week_start, segments: Mutex::default() })
 }
 

@@ -17,7 +17,7 @@ const MAX_OFFSET: i64 = 26 * HOUR;
 
 /// The local time at which the bucket of `local` starts.
 #[inline]
-pub(super) fn floor(local: i64, unit: TimeUnit, week_start: Weekday) -> i64 {
+pub(crate) fn floor(local: i64, unit: TimeUnit, week_start: Weekday) -> i64 {
     let day = local.div_euclid(DAY);
     let start = match unit {
         TimeUnit::Hour => return local.div_euclid(HOUR).saturating_mul(HOUR),
@@ -41,7 +41,7 @@ fn month_start(day: i64) -> i64 {
 
 /// A stretch of time with one offset, `start..end`; neighbours have other offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     start: i64,
     end: i64,
     offset: i64,
@@ -49,7 +49,7 @@ pub(super) struct Segment {
 
 /// Local buckets of one time zone. Offset segments are asked of jiff once and kept in order of time.
 #[derive(Clone, Debug)]
-pub(super) struct ZoneBuckets {
+pub(crate) struct ZoneBuckets {
     zone: TimeZone,
     unit: TimeUnit,
     week_start: Weekday,
@@ -59,18 +59,18 @@ pub(super) struct ZoneBuckets {
 }
 
 impl ZoneBuckets {
-    pub(super) fn new(zone: &TimeZone, unit: TimeUnit, week_start: Weekday, known: Vec<Segment>) -> Self {
+    pub(crate) fn new(zone: &TimeZone, unit: TimeUnit, week_start: Weekday, known: Vec<Segment>) -> Self {
         let current = Segment { start: 0, end: 0, offset: 0 };
         Self { zone: zone.clone(), unit, week_start, segments: known, current }
     }
 
-    pub(super) fn into_segments(self) -> Vec<Segment> {
+    pub(crate) fn into_segments(self) -> Vec<Segment> {
         self.segments
     }
 
     /// The first instant of the bucket that `instant` falls into.
     #[inline]
-    pub(super) fn first_instant(&mut self, instant: i64) -> i64 {
+    pub(crate) fn first_instant(&mut self, instant: i64) -> i64 {
         if instant < self.current.start || instant >= self.current.end {
             self.current = self.segment_at(instant);
         }

@@ -15,7 +15,7 @@ use crate::model::json::value::{self, Json};
 use crate::model::time;
 use crate::query::error::QueryError;
 
-pub(super) enum Cells<'a> {
+pub(crate) enum Cells<'a> {
     /// A column without any value.
     Null,
     Text(Strings<'a>),
@@ -30,20 +30,20 @@ pub(super) enum Cells<'a> {
     LargeTextList(&'a LargeListArray),
 }
 
-pub(super) enum Strings<'a> {
+pub(crate) enum Strings<'a> {
     View(&'a StringViewArray),
     Small(&'a StringArray),
     Large(&'a LargeStringArray),
 }
 
-pub(super) enum Integers<'a> {
+pub(crate) enum Integers<'a> {
     I64(&'a Int64Array),
     I32(&'a Int32Array),
     U64(&'a UInt64Array),
 }
 
 /// Timestamps of any unit, cut to milliseconds.
-pub(super) enum Times<'a> {
+pub(crate) enum Times<'a> {
     Seconds(&'a TimestampSecondArray),
     Millis(&'a TimestampMillisecondArray),
     Micros(&'a TimestampMicrosecondArray),
@@ -51,7 +51,7 @@ pub(super) enum Times<'a> {
 }
 
 impl<'a> Cells<'a> {
-    pub fn new(format: ColumnFormat, array: &'a dyn Array) -> Result<Self, QueryError> {
+    pub(crate) fn new(format: ColumnFormat, array: &'a dyn Array) -> Result<Self, QueryError> {
         let data_type = array.data_type();
         if *data_type == DataType::Null {
             return Ok(Cells::Null);
@@ -87,7 +87,7 @@ impl<'a> Cells<'a> {
     }
 
     /// A double that is not finite is no JSON number and counts as null.
-    pub fn is_null(&self, row: usize) -> bool {
+    pub(crate) fn is_null(&self, row: usize) -> bool {
         match self {
             Cells::Null => true,
             Cells::Text(strings) | Cells::RawJson(strings) | Cells::JsonTexts(strings) => strings.array().is_null(row),
@@ -101,7 +101,7 @@ impl<'a> Cells<'a> {
     }
 
     /// Writes a cell that is not null.
-    pub fn write(&self, row: usize, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) {
         match self {
             Cells::Null => out.extend_from_slice(b"null"),
             Cells::Text(strings) => write_string(strings.value(row), out),
@@ -184,7 +184,7 @@ impl<'a> Strings<'a> {
         }
     }
 
-    pub fn value(&self, row: usize) -> &str {
+    pub(crate) fn value(&self, row: usize) -> &str {
         match self {
             Strings::View(array) => array.value(row),
             Strings::Small(array) => array.value(row),
@@ -232,7 +232,7 @@ impl<'a> Times<'a> {
         }
     }
 
-    pub fn value(&self, row: usize) -> i64 {
+    pub(crate) fn value(&self, row: usize) -> i64 {
         match self {
             Times::Seconds(array) => array.value(row).saturating_mul(1_000),
             Times::Millis(array) => array.value(row),

@@ -25,7 +25,7 @@ use crate::query::view::{Field, FieldKind};
 const MOST_COLUMNS: usize = 10_000;
 
 /// The field that an output column shows whole, with a column per key.
-pub fn unpacked(query: &Query, column: &OutputColumn) -> Option<&'static Field> {
+pub(crate) fn unpacked(query: &Query, column: &OutputColumn) -> Option<&'static Field> {
     let reference = match &column.expr {
         ColumnExpr::Field(reference) => reference,
         ColumnExpr::Group(index) => match query.groups.get(*index) {
@@ -40,7 +40,7 @@ pub fn unpacked(query: &Query, column: &OutputColumn) -> Option<&'static Field> 
 
 /// The parts of a JSON value that have columns of their own: an object's members, and of a list those of its objects
 /// and its other elements, by position. Each comes with its name and its JSON text.
-pub fn unpack<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str)) {
+pub(crate) fn unpack<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str)) {
     for (key, value) in raw::members(text) {
         visit(&key, value);
     }
@@ -56,7 +56,7 @@ pub fn unpack<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str)) {
 }
 
 #[derive(Debug)]
-pub struct CsvWriter {
+pub(crate) struct CsvWriter {
     columns: Vec<CsvColumn>,
     header: Vec<String>,
     formula_safe: bool,
@@ -74,7 +74,7 @@ impl CsvWriter {
     ///
     /// # Errors
     /// [`QueryError::Invalid`] if a line would have too many cells.
-    pub fn new(
+    pub(crate) fn new(
         query: &Query,
         keys: &BTreeMap<&'static str, BTreeSet<String>>,
         formula_safe: bool,

@@ -1,7 +1,7 @@
 //! From record batches to the JSON response of contract A3, or to CSV ([`csv`]), written straight into bytes.
 
 mod cells;
-pub mod csv;
+pub(crate) mod csv;
 mod text;
 
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::view::{FieldKind, View};
 
 /// How the cells of a column are written, and which Arrow types it takes. A null cell is `null` in every format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnFormat {
+pub(crate) enum ColumnFormat {
     /// Strings.
     Text,
     /// Timestamps, as `"2024-08-26T00:00:00.000Z"`.
@@ -36,7 +36,7 @@ pub enum ColumnFormat {
 }
 
 impl ColumnFormat {
-    pub fn of(query: &Query, expr: &ColumnExpr) -> ColumnFormat {
+    pub(crate) fn of(query: &Query, expr: &ColumnExpr) -> ColumnFormat {
         match expr {
             ColumnExpr::Field(reference) => Self::of_field(query.view, reference),
             ColumnExpr::Group(index) => match query.groups.get(*index) {
@@ -76,16 +76,16 @@ impl ColumnFormat {
 
 /// A column of the response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    pub name: String,
-    pub format: ColumnFormat,
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) format: ColumnFormat,
     /// Left out of the rows where it is null: the published types of `sum avg min max` and of some fields are not
     /// nullable.
-    pub omit_null: bool,
+    pub(crate) omit_null: bool,
 }
 
 /// The output columns of a query, in order.
-pub fn formats(query: &Query) -> Vec<Column> {
+pub(crate) fn formats(query: &Query) -> Vec<Column> {
     let omits_null = |expr: &ColumnExpr| match expr {
         ColumnExpr::Field(reference) => reference.field.omit_null,
         ColumnExpr::Group(index) => match query.groups.get(*index) {
@@ -103,7 +103,7 @@ pub fn formats(query: &Query) -> Vec<Column> {
 }
 
 /// Writes the rows of a query as a document of one format.
-pub trait ResultWriter {
+pub(crate) trait ResultWriter {
     /// Whether the document says how many rows match in all.
     const SHOWS_TOTAL: bool;
 
@@ -141,7 +141,7 @@ fn check_shape(batch: &RecordBatch, rows: &Range<usize>, columns: usize) -> Resu
 
 /// Writes rows as JSON objects with commas between them, over any number of batches.
 #[derive(Debug)]
-pub struct RowWriter {
+pub(crate) struct RowWriter {
     columns: Vec<WriterColumn>,
     rows: usize,
 }
@@ -155,7 +155,7 @@ struct WriterColumn {
 }
 
 impl RowWriter {
-    pub fn new(columns: Vec<Column>) -> Self {
+    pub(crate) fn new(columns: Vec<Column>) -> Self {
         let column = |column: Column| {
             let mut key = Vec::with_capacity(column.name.len() + 3);
             write_string(&column.name, &mut key);
@@ -163,11 +163,6 @@ impl RowWriter {
             WriterColumn { key, format: column.format, omit_null: column.omit_null }
         };
         RowWriter { columns: columns.into_iter().map(column).collect(), rows: 0 }
-    }
-
-    /// Rows written so far: the response's `count`.
-    pub fn rows(&self) -> usize {
-        self.rows
     }
 }
 

@@ -21,7 +21,7 @@ fn render_one(format: ColumnFormat, omit_null: bool, array: ArrayRef) -> Result<
     let mut writer = RowWriter::new(vec![column("c", format, omit_null)]);
     let mut out = Vec::new();
     writer.write_batch(&batch, &mut out, 0..batch.num_rows(), usize::MAX)?;
-    assert_eq!(writer.rows(), batch.num_rows());
+    assert_eq!(writer.rows, batch.num_rows());
     Ok(String::from_utf8(out).expect("UTF-8"))
 }
 
@@ -128,7 +128,7 @@ fn rows_over_several_batches() {
     writer.write_batch(&batch, &mut out, 2..2, usize::MAX).expect("written");
     writer.write_batch(&batch.slice(1, 1), &mut out, 0..1, usize::MAX).expect("written");
     assert!(writer.write_batch(&batch, &mut out, 2..4, usize::MAX).is_err());
-    close_envelope(&mut out, 9, 3, writer.rows());
+    close_envelope(&mut out, 9, 3, writer.rows);
     assert_eq!(
         String::from_utf8(out).expect("UTF-8"),
         concat!(

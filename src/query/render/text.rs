@@ -23,7 +23,7 @@ static ESCAPES: [u8; 256] = {
 const HEX: [u8; 16] = *b"0123456789abcdef";
 
 /// A JSON string with its quotes; runs without escapes are copied whole.
-pub fn write_string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
@@ -46,7 +46,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-pub fn write_integer(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_integer(value: i64, out: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut start = digits.len();
     let mut left = value.unsigned_abs();
@@ -65,7 +65,7 @@ pub fn write_integer(value: i64, out: &mut Vec<u8>) {
 }
 
 /// The shortest form that reads back as the same double; integers without a fraction, -0 as 0.
-pub fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_double(value: f64, out: &mut Vec<u8>) {
     const EXACT: f64 = 1e15;
     if value.fract() == 0.0 && value.abs() < EXACT {
         return write_integer(value as i64, out);

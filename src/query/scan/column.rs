@@ -9,7 +9,7 @@ use crate::storage::format::schema::{list_element, timestamp_type};
 
 /// In what form a query needs the value at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Form {
+pub(crate) enum Form {
     /// What PostgreSQL's `#>>` gives (contract A3); Utf8View.
     Text,
     /// JSON text of the value; Utf8View.
@@ -34,7 +34,7 @@ pub enum Form {
 
 /// A column of [`super::SnapshotProvider`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ScanColumn {
+pub(crate) enum ScanColumn {
     /// A plain field of the view, by the contract's name.
     Plain(&'static str),
     /// The raw JSON text of a whole field.
@@ -50,11 +50,11 @@ pub enum ScanColumn {
     Row,
 }
 
-pub const SOURCE_COLUMN: &str = "_source";
+pub(crate) const SOURCE_COLUMN: &str = "_source";
 
 impl ScanColumn {
     /// Unique per column; only an address, never parsed.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             ScanColumn::Plain(name) => (*name).to_owned(),
             ScanColumn::Whole(field) => field.name().to_owned(),
@@ -64,7 +64,7 @@ impl ScanColumn {
         }
     }
 
-    pub fn data_type(&self) -> DataType {
+    pub(crate) fn data_type(&self) -> DataType {
         match self {
             ScanColumn::Plain(name) => plain_type(name),
             ScanColumn::Whole(_) => DataType::Utf8View,
@@ -74,13 +74,13 @@ impl ScanColumn {
         }
     }
 
-    pub fn arrow_field(&self) -> FieldRef {
+    pub(crate) fn arrow_field(&self) -> FieldRef {
         Arc::new(Field::new(self.name(), self.data_type(), true))
     }
 }
 
 impl Form {
-    pub fn data_type(self) -> DataType {
+    pub(crate) fn data_type(self) -> DataType {
         match self {
             Form::Text | Form::Json | Form::Str | Form::NumberText | Form::Array => DataType::Utf8View,
             Form::Number | Form::Numeric => DataType::Float64,
@@ -90,7 +90,7 @@ impl Form {
 }
 
 /// The Arrow type of a plain field of the view.
-pub fn plain_type(name: &str) -> DataType {
+pub(crate) fn plain_type(name: &str) -> DataType {
     let field = view::CONVERSATIONS.field(name).or_else(|| view::SEMANTIC_THREADS.field(name));
     match field.map(|field| field.kind) {
         Some(FieldKind::Time) => timestamp_type(),

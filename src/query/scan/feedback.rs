@@ -18,7 +18,7 @@ use super::ScanColumn;
 use crate::query::view::{HAS_NEGATIVE_FEEDBACK, HAS_POSITIVE_FEEDBACK};
 
 /// What is read of feedback, in this order.
-pub const FEEDBACK_COLUMNS: [ScanColumn; 4] = [
+pub(crate) const FEEDBACK_COLUMNS: [ScanColumn; 4] = [
     ScanColumn::Plain("projectId"),
     ScanColumn::Plain("conversationId"),
     ScanColumn::Plain("messageId"),
@@ -26,11 +26,11 @@ pub const FEEDBACK_COLUMNS: [ScanColumn; 4] = [
 ];
 
 /// What is read of threads for it, in the order of the function's arguments.
-pub const THREAD_COLUMNS: [ScanColumn; 3] =
+pub(crate) const THREAD_COLUMNS: [ScanColumn; 3] =
     [ScanColumn::Plain("projectId"), ScanColumn::Plain("conversationIds"), ScanColumn::Plain("messageIds")];
 
 /// The type of feedback that a thread's column tells of.
-pub fn marked_type(column: &ScanColumn) -> Option<&'static str> {
+pub(crate) fn marked_type(column: &ScanColumn) -> Option<&'static str> {
     match column {
         ScanColumn::Plain(HAS_POSITIVE_FEEDBACK) => Some("positive"),
         ScanColumn::Plain(HAS_NEGATIVE_FEEDBACK) => Some("negative"),
@@ -39,7 +39,7 @@ pub fn marked_type(column: &ScanColumn) -> Option<&'static str> {
 }
 
 /// Messages of one organization that have feedback.
-pub struct Marks {
+pub(crate) struct Marks {
     /// By [`message_hash`]: the types of feedback, a bit each.
     types: HashMap<u128, u8>,
     _reservation: MemoryReservation,
@@ -50,7 +50,7 @@ const ENTRY_BYTES: usize = 48;
 
 impl Marks {
     /// Of a stream of [`FEEDBACK_COLUMNS`].
-    pub async fn read(mut feedback: SendableRecordBatchStream, task: &TaskContext) -> Result<Marks> {
+    pub(crate) async fn read(mut feedback: SendableRecordBatchStream, task: &TaskContext) -> Result<Marks> {
         let reservation = MemoryConsumer::new("feedback of threads").register(task.memory_pool());
         let mut types: HashMap<u128, u8> = HashMap::new();
         while let Some(batch) = feedback.try_next().await? {
@@ -89,7 +89,7 @@ fn message_hash(project: &str, conversation: &str, message: &str) -> u128 {
 }
 
 /// Of [`THREAD_COLUMNS`]: whether a message of the thread has feedback of the type; never null.
-pub fn has_feedback(marks: Arc<Marks>, feedback_type: &'static str) -> ScalarUDF {
+pub(crate) fn has_feedback(marks: Arc<Marks>, feedback_type: &'static str) -> ScalarUDF {
     let name = format!("has_feedback[{feedback_type}]");
     ScalarUDF::new_from_impl(HasFeedback {
         name,

@@ -37,8 +37,8 @@ struct FileHandle(Arc<DataFile>);
 /// Opens data files through the snapshot's store. Needs no listing and no request for a size: both stand in the
 /// snapshot.
 #[derive(Debug)]
-pub struct DataFileReaders {
-    pub store: Arc<dyn ObjectStore>,
+pub(crate) struct DataFileReaders {
+    pub(crate) store: Arc<dyn ObjectStore>,
 }
 
 impl ParquetFileReaderFactory for DataFileReaders {
@@ -58,9 +58,9 @@ impl ParquetFileReaderFactory for DataFileReaders {
     }
 }
 
-pub struct DataFileReader {
-    pub store: Arc<dyn ObjectStore>,
-    pub file: Arc<DataFile>,
+pub(crate) struct DataFileReader {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) file: Arc<DataFile>,
 }
 
 impl AsyncFileReader for DataFileReader {
@@ -98,7 +98,11 @@ fn external(error: object_store::Error) -> ParquetError {
 }
 
 /// The scanned form of a file: its live rows, and bounds of the columns of `schema` for pruning.
-pub fn partitioned_file(file: &FileSnapshot, schema: &Schema, partition_values: Vec<ScalarValue>) -> PartitionedFile {
+pub(crate) fn partitioned_file(
+    file: &FileSnapshot,
+    schema: &Schema,
+    partition_values: Vec<ScalarValue>,
+) -> PartitionedFile {
     let data_file = &file.file;
     let mut partitioned = PartitionedFile::new(data_file.path.as_ref(), data_file.size);
     partitioned.partition_values = partition_values;
@@ -139,7 +143,7 @@ fn file_statistics(file: &DataFile, schema: &Schema) -> Statistics {
 }
 
 /// Rows that are not deleted, as a selection over the whole file.
-pub fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
+pub(crate) fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
     let mut selectors = Vec::new();
     let mut next = 0_u32;
     let mut iter = deleted.iter();
@@ -163,7 +167,7 @@ pub fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
 /// Finds columns by name in each file. The default adapter also casts where only nullability differs, which hides
 /// columns from pruning, and fills in nulls where a column is missing, which would hide a wrong layout.
 #[derive(Debug)]
-pub struct ByName;
+pub(crate) struct ByName;
 
 impl PhysicalExprAdapterFactory for ByName {
     fn create(&self, logical: SchemaRef, physical: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {

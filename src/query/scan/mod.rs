@@ -5,11 +5,11 @@
 //! computes the virtual columns; the scans are united. Filters reach Parquet through DataFusion's physical rules, which
 //! write them back through that projection into the file's own columns.
 
-pub mod column;
+pub(crate) mod column;
 mod feedback;
-pub mod files;
-pub mod resolve;
-pub mod rows;
+pub(crate) mod files;
+pub(crate) mod resolve;
+pub(crate) mod rows;
 mod source;
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, execute_stream};
 use datafusion::scalar::ScalarValue;
 
-pub use column::{Form, ScanColumn};
+pub(crate) use column::{Form, ScanColumn};
 use resolve::Places;
 
 use crate::model::ids::{OrganizationId, ProjectId};
@@ -48,24 +48,24 @@ use crate::storage::read::snapshot::{DataFile, FileSnapshot, FlatBatch, ScannedS
 
 /// Whose rows a key may read. Only this module applies it, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope {
-    pub organization_id: OrganizationId,
+pub(crate) struct Scope {
+    pub(crate) organization_id: OrganizationId,
     /// `None`: every project of the organization.
-    pub project_id: Option<ProjectId>,
+    pub(crate) project_id: Option<ProjectId>,
 }
 
 /// How Parquet is read; chosen per query.
 #[derive(Clone, Copy, Debug)]
-pub struct ScanOptions {
+pub(crate) struct ScanOptions {
     /// Whether filters run while decoding. Pays where they spare wide columns, costs in simple aggregations.
-    pub pushdown_filters: bool,
+    pub(crate) pushdown_filters: bool,
     /// Rows per batch; small where batches carry raw JSON.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
 }
 
-pub const OBJECT_STORE_URL: &str = "convolake://snapshot/";
+pub(crate) const OBJECT_STORE_URL: &str = "convolake://snapshot/";
 
-pub struct SnapshotProvider {
+pub(crate) struct SnapshotProvider {
     snapshot: Arc<Snapshot>,
     table: Table,
     scope: Scope,
@@ -90,7 +90,7 @@ struct Group<'a> {
 }
 
 impl SnapshotProvider {
-    pub fn new(
+    pub(crate) fn new(
         snapshot: Arc<Snapshot>,
         table: Table,
         scope: Scope,
@@ -266,7 +266,7 @@ fn flat_batch(segment: &dyn ScannedSegment) -> Result<&FlatBatch> {
 
 /// Rows per batch of a plan that reads these columns: fewer where files answer them from JSON text, so that a batch of
 /// the longest texts stays within [`BATCH_JSON_BYTES`]. DataFusion's memory pool does not count what streams through.
-pub fn batch_size(snapshot: &Snapshot, table: Table, columns: &[ScanColumn], most: usize) -> usize {
+pub(crate) fn batch_size(snapshot: &Snapshot, table: Table, columns: &[ScanColumn], most: usize) -> usize {
     let longest = |layout: &Layout| {
         let reads_json = columns.iter().any(|column| is_long(column) || resolve::resolve(layout, column).reads_json());
         if reads_json { layout.max_json_bytes } else { 0 }

@@ -17,7 +17,7 @@ use crate::storage::format::schema::{ROW_COLUMN, kind_type};
 
 /// The places of one virtual column in one file. Files whose columns have equal places are scanned together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Places {
+pub(crate) enum Places {
     /// A physical column of the same name.
     Plain,
     /// A partition value of the file.
@@ -26,7 +26,7 @@ pub enum Places {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PathPlaces {
+pub(crate) struct PathPlaces {
     string: Option<String>,
     number: Option<String>,
     number_text: Option<String>,
@@ -39,7 +39,7 @@ pub struct PathPlaces {
 
 impl Places {
     /// Whether the column is computed from JSON text.
-    pub fn reads_json(&self) -> bool {
+    pub(crate) fn reads_json(&self) -> bool {
         matches!(self, Places::Path(places) if places.raw || places.remainder)
     }
 }
@@ -53,7 +53,7 @@ struct RemainderUse {
 }
 
 /// `-?\d+`: what indexes an array (contract A3).
-pub fn is_array_index(element: &str) -> bool {
+pub(crate) fn is_array_index(element: &str) -> bool {
     let digits = element.strip_prefix('-').unwrap_or(element);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -73,7 +73,7 @@ fn remainder_use(paths: &RemainderPaths, path: &[String]) -> RemainderUse {
     RemainderUse { at, any: at || first_below.is_some() }
 }
 
-pub fn resolve(layout: &Layout, column: &ScanColumn) -> Places {
+pub(crate) fn resolve(layout: &Layout, column: &ScanColumn) -> Places {
     match column {
         ScanColumn::Plain(_) | ScanColumn::Whole(_) | ScanColumn::Row => Places::Plain,
         ScanColumn::Source => Places::Source,
@@ -125,7 +125,7 @@ fn column(name: &str) -> Expr {
 }
 
 /// The physical columns that the places need.
-pub fn physical_fields(column: &ScanColumn, places: &Places) -> Vec<Field> {
+pub(crate) fn physical_fields(column: &ScanColumn, places: &Places) -> Vec<Field> {
     let nullable = |name: &str, data_type: DataType| Field::new(name, data_type, true);
     let places = match (places, column) {
         (Places::Source, _) => return Vec::new(),
@@ -157,7 +157,7 @@ pub fn physical_fields(column: &ScanColumn, places: &Places) -> Vec<Field> {
 }
 
 /// The expression over the physical columns that gives the virtual column.
-pub fn expression(scan_column: &ScanColumn, places: &Places) -> datafusion::error::Result<Expr> {
+pub(crate) fn expression(scan_column: &ScanColumn, places: &Places) -> datafusion::error::Result<Expr> {
     let (Places::Path(places), ScanColumn::Path { field, path, form }) = (places, scan_column) else {
         return Ok(column(&scan_column.name()));
     };
@@ -243,7 +243,7 @@ pub fn expression(scan_column: &ScanColumn, places: &Places) -> datafusion::erro
     steps.into_expr(form.data_type())
 }
 
-pub fn null(data_type: DataType) -> Expr {
+pub(crate) fn null(data_type: DataType) -> Expr {
     match ScalarValue::try_from(&data_type) {
         Ok(value) => lit(value),
         Err(_) => lit(ScalarValue::Null),

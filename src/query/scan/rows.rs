@@ -27,7 +27,7 @@ const SOURCES_AT_ONCE: usize = 8;
 /// Rows of a chunk at most.
 const MAX_CHUNK_ROWS: usize = 8192;
 
-pub struct RowReader {
+pub(crate) struct RowReader {
     snapshot: Arc<Snapshot>,
     table: Table,
     columns: Vec<&'static str>,
@@ -42,13 +42,13 @@ pub struct RowReader {
 struct TooLarge;
 
 impl RowReader {
-    pub fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Self {
         let files = snapshot.files_of(table);
         Self { snapshot, table, columns, files, rows: None, metadata: Mutex::default() }
     }
 
     /// Reads the first of the given rows, as many as fit in a chunk and at least one.
-    pub async fn next_chunk(&mut self, addresses: &[RowAddress]) -> Result<RecordBatch> {
+    pub(crate) async fn next_chunk(&mut self, addresses: &[RowAddress]) -> Result<RecordBatch> {
         let mut rows = self.rows.unwrap_or(256).clamp(1, addresses.len().max(1));
         loop {
             let chunk = addresses.get(..rows).unwrap_or(addresses);

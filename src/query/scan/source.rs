@@ -24,10 +24,10 @@ use datafusion::physical_plan::{DisplayFormatType, PhysicalExpr, SortOrderPushdo
 use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
 
-pub struct DataFileSource(Arc<dyn FileSource>);
+pub(crate) struct DataFileSource(Arc<dyn FileSource>);
 
 impl DataFileSource {
-    pub fn new(parquet: ParquetSource) -> Self {
+    pub(crate) fn new(parquet: ParquetSource) -> Self {
         Self(Arc::new(parquet))
     }
 

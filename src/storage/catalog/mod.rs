@@ -1,4 +1,4 @@
 //! What the store holds: the [`tables`] and their commits, each with a log in Delta format ([`delta`]).
 
-pub mod delta;
-pub mod tables;
+pub(crate) mod delta;
+pub(crate) mod tables;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum JsonField {
+pub(crate) enum JsonField {
     Properties,
     UserProperties,
     /// A list, of feedback; never spread over columns.
@@ -21,10 +21,10 @@ pub enum JsonField {
 
 impl JsonField {
     /// Those that are spread over property columns.
-    pub const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
+    pub(crate) const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
 
     /// The contract's name, also the name of the raw column.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             JsonField::Properties => "properties",
             JsonField::UserProperties => "userProperties",
@@ -34,7 +34,7 @@ impl JsonField {
     }
 
     /// The column of what has no column of its own; null where nothing is left. Of a list it is the raw column.
-    pub fn remainder_column(self) -> &'static str {
+    pub(crate) fn remainder_column(self) -> &'static str {
         match self {
             JsonField::Properties => "properties:remainder",
             JsonField::UserProperties => "userProperties:remainder",
@@ -47,7 +47,7 @@ impl JsonField {
 /// `jsonb` text, only where the double's shortest decimal, as `format!("{}")` prints it, is not that text).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum ColumnKind {
+pub(crate) enum ColumnKind {
     String,
     Number,
     NumberText,
@@ -56,19 +56,19 @@ pub enum ColumnKind {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PropertyColumn {
-    pub field: JsonField,
+pub(crate) struct PropertyColumn {
+    pub(crate) field: JsonField,
     /// Object keys from the field down to the leaf; never empty.
-    pub path: Vec<String>,
-    pub kind: ColumnKind,
+    pub(crate) path: Vec<String>,
+    pub(crate) kind: ColumnKind,
     /// The Parquet column's name. Only an address: the path and kind above are the authority, it is never parsed.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Which entries a file's remainder of one field holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum RemainderPaths {
+pub(crate) enum RemainderPaths {
     /// The paths of all its leaves (JSON null, arrays, empty objects, leaves without a column), keys as they are.
     Known(BTreeSet<Vec<String>>),
     /// Too many to list: it may hold anything.
@@ -83,17 +83,17 @@ impl Default for RemainderPaths {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Sorted. `Number` columns stand here also where `NumberText` is absent.
-    pub columns: Vec<PropertyColumn>,
-    pub properties_remainder: RemainderPaths,
-    pub user_properties_remainder: RemainderPaths,
+    pub(crate) columns: Vec<PropertyColumn>,
+    pub(crate) properties_remainder: RemainderPaths,
+    pub(crate) user_properties_remainder: RemainderPaths,
     /// The longest raw text of one JSON field, in bytes: bounds a batch's memory.
-    pub max_json_bytes: u64,
+    pub(crate) max_json_bytes: u64,
 }
 
 impl Layout {
-    pub fn remainder(&self, field: JsonField) -> &RemainderPaths {
+    pub(crate) fn remainder(&self, field: JsonField) -> &RemainderPaths {
         match field {
             JsonField::Properties => &self.properties_remainder,
             JsonField::UserProperties => &self.user_properties_remainder,

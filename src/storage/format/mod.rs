@@ -2,13 +2,13 @@
 //! Parquet out ([`writer`]) and in ([`reader`]), their [`statistics`], and what finds a row by key ([`row_index`]) or by
 //! text ([`text_index`]).
 
-pub mod flatten;
-pub mod layout;
-pub mod reader;
-pub mod registry;
-pub mod row_index;
-pub mod schema;
-pub mod statistics;
-pub mod table_row;
-pub mod text_index;
-pub mod writer;
+pub(crate) mod flatten;
+pub(crate) mod layout;
+pub(crate) mod reader;
+pub(crate) mod registry;
+pub(crate) mod row_index;
+pub(crate) mod schema;
+pub(crate) mod statistics;
+pub(crate) mod table_row;
+pub(crate) mod text_index;
+pub(crate) mod writer;

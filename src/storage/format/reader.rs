@@ -74,15 +74,15 @@ const MESSAGE_COLUMNS: [&str; 15] = [
 ];
 
 /// The file of `messages` beside a [`DataFile`].
-pub struct MessagesFile {
-    pub path: Path,
-    pub size: u64,
+pub(crate) struct MessagesFile {
+    pub(crate) path: Path,
+    pub(crate) size: u64,
     /// The footer, read once.
-    pub metadata: OnceLock<Arc<ParquetMetaData>>,
+    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
 }
 
 /// The footer of a file with its page index.
-pub async fn load_metadata(
+pub(crate) async fn load_metadata(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
     size: u64,
@@ -101,7 +101,7 @@ pub async fn load_metadata(
 }
 
 /// The conversations at `rows`, each with the rows of its messages, in the order given.
-pub async fn read_conversations(
+pub(crate) async fn read_conversations(
     store: &Arc<dyn ObjectStore>,
     file: &DataFile,
     messages: &MessagesFile,

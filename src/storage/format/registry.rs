@@ -15,9 +15,9 @@ use super::schema::conversations_plain_fields;
 use super::table_row::FlatRow;
 
 /// Property columns per table.
-pub const MAX_COLUMNS: usize = 1_000;
+pub(crate) const MAX_COLUMNS: usize = 1_000;
 /// Bytes of a column's path, its keys joined with dots.
-pub const MAX_PATH_BYTES: usize = 256;
+pub(crate) const MAX_PATH_BYTES: usize = 256;
 /// A new column needs this many documents of the file, and 1 % of them.
 const MIN_DOCUMENTS: u64 = 20;
 /// Paths counted at a time; above it the rare ones are forgotten.
@@ -27,24 +27,20 @@ type ColumnKey = (JsonField, Vec<String>, ColumnKind);
 
 /// The property columns of a table, by what they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnRegistry {
+pub(crate) struct ColumnRegistry {
     columns: BTreeMap<ColumnKey, String>,
 }
 
 impl ColumnRegistry {
-    pub fn new(columns: impl IntoIterator<Item = PropertyColumn>) -> Self {
+    pub(crate) fn new(columns: impl IntoIterator<Item = PropertyColumn>) -> Self {
         Self { columns: columns.into_iter().map(|c| ((c.field, c.path, c.kind), c.name)).collect() }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.columns.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.columns.is_empty()
-    }
-
-    pub fn columns(&self) -> impl Iterator<Item = PropertyColumn> + '_ {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = PropertyColumn> + '_ {
         self.columns.iter().map(|((field, path, kind), name)| PropertyColumn {
             field: *field,
             path: path.clone(),
@@ -54,13 +50,13 @@ impl ColumnRegistry {
     }
 
     /// All columns of the table, as the `wanted` layout of a tail segment.
-    pub fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         Layout { columns: self.columns().collect(), ..Layout::default() }
     }
 
     /// The columns for a file with the counted documents, and the table's columns once that file is in it. The
     /// layout's remainder is not known yet.
-    pub fn choose(&self, counts: &PathCounts) -> (Layout, ColumnRegistry) {
+    pub(crate) fn choose(&self, counts: &PathCounts) -> (Layout, ColumnRegistry) {
         let threshold = MIN_DOCUMENTS.max(counts.documents.div_ceil(100));
         let mut candidates = counts.candidates();
         candidates.retain(|c| c.count >= threshold || self.has(c, c.main_kind()));
@@ -114,14 +110,14 @@ impl Candidate {
 }
 
 /// How many documents have a leaf of a kind at a path.
-pub struct PathCounts {
+pub(crate) struct PathCounts {
     documents: u64,
     fields: [FieldCounts; 2],
 }
 
 impl PathCounts {
     /// The table's own columns are counted even when they are rare.
-    pub fn new(registry: &ColumnRegistry) -> Self {
+    pub(crate) fn new(registry: &ColumnRegistry) -> Self {
         let mut fields = [FieldCounts::default(), FieldCounts::default()];
         for (field, path, _) in registry.columns.keys() {
             let counts = &mut fields[*field as usize];
@@ -132,7 +128,7 @@ impl PathCounts {
         Self { documents: 0, fields }
     }
 
-    pub fn add<R: FlatRow>(&mut self, row: &R) -> Result<(), FlattenError> {
+    pub(crate) fn add<R: FlatRow>(&mut self, row: &R) -> Result<(), FlattenError> {
         self.documents += 1;
         for (counts, field) in self.fields.iter_mut().zip(JsonField::ALL) {
             if let Some(raw) = row.json(field) {
@@ -143,10 +139,6 @@ impl PathCounts {
             }
         }
         Ok(())
-    }
-
-    pub fn documents(&self) -> u64 {
-        self.documents
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -286,7 +278,7 @@ impl Names {
 }
 
 /// `properties.plan`, `properties.score:number`; everything outside `[A-Za-z0-9_-]` percent-escaped, an empty key `%`.
-pub fn column_name(field: JsonField, path: &[String], kind: ColumnKind) -> String {
+pub(crate) fn column_name(field: JsonField, path: &[String], kind: ColumnKind) -> String {
     let mut name = field.name().to_owned();
     for key in path {
         name.push('.');

@@ -27,7 +27,7 @@ const FENCE_STEP: usize = 128;
 const FIRST_READ: u64 = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
-pub enum IndexError {
+pub(crate) enum IndexError {
     #[error("the index {path} is damaged: {reason}")]
     Corrupt { path: Path, reason: String },
     #[error("row {row} is asked of the index {path}, which has {rows}")]
@@ -40,14 +40,14 @@ pub enum IndexError {
 
 /// How many rows a conversation has in the sibling files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Siblings {
-    pub messages: u32,
-    pub threads: u32,
+pub(crate) struct Siblings {
+    pub(crate) messages: u32,
+    pub(crate) threads: u32,
 }
 
 /// Takes the rows in the file's order.
 #[derive(Default)]
-pub struct IndexBuilder {
+pub(crate) struct IndexBuilder {
     ids: Vec<(u128, u32)>,
     external_ids: Vec<(u128, u32)>,
     references: Vec<(u128, u32)>,
@@ -60,17 +60,13 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
-    }
-
-    pub fn rows(&self) -> usize {
-        self.ids.len()
     }
 
     /// `siblings` is how many rows the conversation has in the sibling files of messages and of threads, which start where
     /// those of the row before end. `previous` is what [`FileIndex::previous`] gives back.
-    pub fn push(&mut self, id: u128, external_id: Option<u128>, siblings: Siblings, previous: &[u8]) {
+    pub(crate) fn push(&mut self, id: u128, external_id: Option<u128>, siblings: Siblings, previous: &[u8]) {
         // A count beyond u32 is reported by `finish`.
         let row = self.ids.len() as u32;
         self.ids.push((id, row));
@@ -85,11 +81,11 @@ impl IndexBuilder {
     }
 
     /// A further key of the row that was pushed last; other rows may have it too.
-    pub fn push_reference(&mut self, hash: u128) {
+    pub(crate) fn push_reference(&mut self, hash: u128) {
         self.references.push((hash, (self.ids.len() as u32).saturating_sub(1)));
     }
 
-    pub fn finish(mut self) -> Result<Bytes, IndexError> {
+    pub(crate) fn finish(mut self) -> Result<Bytes, IndexError> {
         let counts = [
             ("rows", self.ids.len() as u64),
             ("messages", self.messages),
@@ -339,7 +335,7 @@ fn rows_of(entries: &[u8], hash: u128) -> Vec<u32> {
 }
 
 /// An open sidecar.
-pub struct FileIndex {
+pub(crate) struct FileIndex {
     path: Path,
     header: Header,
     places: Places,
@@ -350,7 +346,7 @@ pub struct FileIndex {
 
 impl FileIndex {
     /// `size` is the object's, in bytes. One read, or two of large indexes.
-    pub async fn open(store: &dyn ObjectStore, path: Path, size: u64) -> Result<Self, IndexError> {
+    pub(crate) async fn open(store: &dyn ObjectStore, path: Path, size: u64) -> Result<Self, IndexError> {
         let first = read(store, &path, 0..size.min(FIRST_READ)).await?;
         let (header, _) =
             Header::read(&first, size).map_err(|reason| IndexError::Corrupt { path: path.clone(), reason })?;
@@ -364,7 +360,7 @@ impl FileIndex {
     }
 
     /// Of no rows: for files whose rows are found by those of a sibling.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0, previous_bytes: 0 };
         let none = || Keys { bloom: Bloom::for_keys(0), fence: Vec::new(), count: 0, start: 0 };
         let (ids, external_ids, references) = (none(), none(), none());
@@ -372,7 +368,7 @@ impl FileIndex {
     }
 
     /// Of an object that has just been written.
-    pub fn from_bytes(path: Path, object: &[u8]) -> Result<Self, IndexError> {
+    pub(crate) fn from_bytes(path: Path, object: &[u8]) -> Result<Self, IndexError> {
         Self::from_start(path, object, object.len() as u64)
     }
 
@@ -400,47 +396,46 @@ impl FileIndex {
         Ok(Self { path, header, places, ids, external_ids, references })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn rows(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u32 {
         self.header.rows as u32
     }
 
     /// Rows of the sibling messages file.
-    pub fn messages(&self) -> u32 {
+    pub(crate) fn messages(&self) -> u32 {
         self.header.messages as u32
     }
 
     /// What it holds in memory.
-    pub fn memory_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
         let keys = [&self.ids, &self.external_ids, &self.references];
         size_of::<Self>() + keys.iter().map(|keys| keys.bloom.blocks.len() * 32 + keys.fence.len() * 8).sum::<usize>()
     }
 
     /// False is certain; reads nothing.
-    pub fn may_contain_id(&self, hash: u128) -> bool {
+    #[cfg(test)]
+    pub(crate) fn may_contain_id(&self, hash: u128) -> bool {
         self.ids.bloom.may_contain(hash)
     }
 
     /// False is certain; reads nothing.
-    pub fn may_contain_external_id(&self, hash: u128) -> bool {
+    #[cfg(test)]
+    pub(crate) fn may_contain_external_id(&self, hash: u128) -> bool {
         self.external_ids.bloom.may_contain(hash)
     }
 
     /// Rows, ascending, whose id has this hash; deleted ones too. The caller compares the ids. At most one read.
-    pub async fn find_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
+    pub(crate) async fn find_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
         self.find(store, &self.ids, hash).await
     }
 
     /// As [`FileIndex::find_id`].
-    pub async fn find_external_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
+    pub(crate) async fn find_external_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
         self.find(store, &self.external_ids, hash).await
     }
 
     /// As [`FileIndex::find_id`].
-    pub async fn find_reference(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
+    pub(crate) async fn find_reference(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
         self.find(store, &self.references, hash).await
     }
 
@@ -454,7 +449,7 @@ impl FileIndex {
     }
 
     /// The blob of a row. Two reads.
-    pub async fn previous(&self, store: &dyn ObjectStore, row: u32) -> Result<Bytes, IndexError> {
+    pub(crate) async fn previous(&self, store: &dyn ObjectStore, row: u32) -> Result<Bytes, IndexError> {
         self.check_row(row)?;
         let start = self.places.previous_offsets + u64::from(row) * 8;
         let offsets = read(store, &self.path, start..start + 16).await?;
@@ -469,7 +464,7 @@ impl FileIndex {
     }
 
     /// Rows of a conversation in the sibling messages file. One read.
-    pub async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
+    pub(crate) async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
         self.check_row(row)?;
         let start = self.places.message_offsets + u64::from(row) * 4;
         let offsets = read(store, &self.path, start..start + 8).await?;
@@ -480,7 +475,7 @@ impl FileIndex {
     }
 
     /// First message row of every conversation, then the count of message rows. One read of 4 bytes per row.
-    pub async fn message_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
+    pub(crate) async fn message_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
         let offsets = self.offsets(store, self.places.message_offsets..self.places.thread_offsets).await?;
         if offsets.last() != Some(&self.messages()) {
             return Err(self.corrupt("the message offsets do not end at the count".to_owned()));
@@ -489,7 +484,7 @@ impl FileIndex {
     }
 
     /// The same of threads.
-    pub async fn thread_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
+    pub(crate) async fn thread_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
         self.offsets(store, self.places.thread_offsets..self.places.previous_offsets).await
     }
 

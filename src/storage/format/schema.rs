@@ -9,19 +9,19 @@ use super::table_row::FlatRow;
 use crate::model::thread::{ANNOTATIONS, AnnotationKind};
 
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
-pub const ROW_COLUMN: &str = "_row";
+pub(crate) const ROW_COLUMN: &str = "_row";
 
 /// Every time column's type; its values are whole milliseconds.
-pub fn timestamp_type() -> DataType {
+pub(crate) fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Lists name their element as Delta and the Parquet specification do.
-pub fn list_element() -> Arc<Field> {
+pub(crate) fn list_element() -> Arc<Field> {
     Arc::new(Field::new("element", DataType::Utf8View, true))
 }
 
-pub fn kind_type(kind: ColumnKind) -> DataType {
+pub(crate) fn kind_type(kind: ColumnKind) -> DataType {
     match kind {
         ColumnKind::String | ColumnKind::NumberText => DataType::Utf8View,
         ColumnKind::Number => DataType::Float64,
@@ -29,7 +29,7 @@ pub fn kind_type(kind: ColumnKind) -> DataType {
     }
 }
 
-pub fn property_field(column: &PropertyColumn) -> Field {
+pub(crate) fn property_field(column: &PropertyColumn) -> Field {
     Field::new(&column.name, kind_type(column.kind), true)
 }
 
@@ -42,7 +42,7 @@ fn optional(name: &str, data_type: DataType) -> Field {
 }
 
 /// The columns that every file of `conversations` has, `_row` last.
-pub fn conversations_plain_fields() -> Vec<Field> {
+pub(crate) fn conversations_plain_fields() -> Vec<Field> {
     let list = DataType::List(list_element());
     vec![
         required("organizationId", DataType::Utf8View),
@@ -75,7 +75,7 @@ pub fn conversations_plain_fields() -> Vec<Field> {
 }
 
 /// The columns that every file of `events` has, `_row` last.
-pub fn events_plain_fields() -> Vec<Field> {
+pub(crate) fn events_plain_fields() -> Vec<Field> {
     let mut fields = vec![
         required("organizationId", DataType::Utf8View),
         required("projectId", DataType::Utf8View),
@@ -93,7 +93,7 @@ pub fn events_plain_fields() -> Vec<Field> {
 }
 
 /// The columns that every file of `feedback` has, `_row` last.
-pub fn feedback_plain_fields() -> Vec<Field> {
+pub(crate) fn feedback_plain_fields() -> Vec<Field> {
     let mut fields = vec![
         required("organizationId", DataType::Utf8View),
         required("projectId", DataType::Utf8View),
@@ -113,7 +113,7 @@ pub fn feedback_plain_fields() -> Vec<Field> {
 }
 
 /// The columns that every file of `semantic_threads` has, `_row` last.
-pub fn semantic_threads_plain_fields() -> Vec<Field> {
+pub(crate) fn semantic_threads_plain_fields() -> Vec<Field> {
     let list = || DataType::List(list_element());
     let mut fields = vec![
         required("organizationId", DataType::Utf8View),
@@ -152,13 +152,13 @@ fn last_fields() -> [Field; 5] {
 }
 
 /// The schema of a file or segment with these property columns.
-pub fn rows_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
+pub(crate) fn rows_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
     let mut fields = R::plain_fields();
     fields.extend(layout.columns.iter().map(property_field));
     Arc::new(Schema::new(Fields::from(fields)))
 }
 
-pub fn messages_schema() -> SchemaRef {
+pub(crate) fn messages_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         required("organizationId", DataType::Utf8View),
         required("projectId", DataType::Utf8View),

@@ -35,7 +35,10 @@ const WITHOUT_STATISTICS: [&str; 13] = [
     ROW_COLUMN,
 ];
 
-pub fn rows_statistics<R: FlatRow>(metadata: &ParquetMetaData, layout: &Layout) -> BTreeMap<String, ColumnStatistics> {
+pub(crate) fn rows_statistics<R: FlatRow>(
+    metadata: &ParquetMetaData,
+    layout: &Layout,
+) -> BTreeMap<String, ColumnStatistics> {
     let plain = R::plain_fields();
     let mut statistics: BTreeMap<String, ColumnStatistics> = plain
         .iter()
@@ -51,7 +54,7 @@ pub fn rows_statistics<R: FlatRow>(metadata: &ParquetMetaData, layout: &Layout) 
     statistics
 }
 
-pub fn messages_statistics(metadata: &ParquetMetaData) -> BTreeMap<String, ColumnStatistics> {
+pub(crate) fn messages_statistics(metadata: &ParquetMetaData) -> BTreeMap<String, ColumnStatistics> {
     messages_schema()
         .fields()
         .iter()
@@ -130,14 +133,14 @@ fn integer(value: i64, data_type: &DataType) -> ScalarValue {
 
 /// The parts of a Delta `add` action's `stats` that name columns.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DeltaStatistics {
-    pub min_values: Map<String, Value>,
-    pub max_values: Map<String, Value>,
-    pub null_count: Map<String, Value>,
+pub(crate) struct DeltaStatistics {
+    pub(crate) min_values: Map<String, Value>,
+    pub(crate) max_values: Map<String, Value>,
+    pub(crate) null_count: Map<String, Value>,
 }
 
 impl DeltaStatistics {
-    pub fn new(statistics: &BTreeMap<String, ColumnStatistics>) -> Self {
+    pub(crate) fn new(statistics: &BTreeMap<String, ColumnStatistics>) -> Self {
         let mut delta = Self::default();
         for (name, column) in statistics {
             if let (Some(min), Some(max)) = (to_json(column.min.as_ref()), to_json(column.max.as_ref())) {
@@ -152,7 +155,7 @@ impl DeltaStatistics {
     }
 
     /// The same back, given each column's type. What is missing or of another type is unknown.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         columns: impl IntoIterator<Item = (&'a str, &'a DataType)>,
     ) -> BTreeMap<String, ColumnStatistics> {

@@ -22,7 +22,7 @@ use crate::model::resolve::Previous;
 use crate::model::thread::SemanticThread;
 
 /// What becomes a row of columns.
-pub trait FlatRow: Send + Sync + 'static {
+pub(crate) trait FlatRow: Send + Sync + 'static {
     fn json(&self, field: JsonField) -> Option<&RawJson>;
 
     /// Of plain columns whose values may be as long as JSON.
@@ -38,7 +38,7 @@ pub trait FlatRow: Send + Sync + 'static {
 }
 
 /// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
-pub trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
+pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
     type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;
 
     fn key(&self) -> Key<Self::Id>;
@@ -66,7 +66,7 @@ pub trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
 
 /// A key that is no id; several rows may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference<'a> {
+pub(crate) enum Reference<'a> {
     /// Of a conversation: that it has the message; of others: that they are about it.
     Message(&'a str),
     /// The conversation with which the row is deleted.
@@ -74,7 +74,7 @@ pub enum Reference<'a> {
 }
 
 impl Reference<'_> {
-    pub fn hash(&self, organization_id: &OrganizationId, project_id: &ProjectId) -> u128 {
+    pub(crate) fn hash(&self, organization_id: &OrganizationId, project_id: &ProjectId) -> u128 {
         let text = match self {
             Reference::Message(id) => format!("message:{id}"),
             Reference::Conversation(id) => format!("conversation:{id}"),

@@ -68,7 +68,7 @@ const UNIQUE_COLUMNS: [&str; 14] = [
 const SORTED_COLUMNS: [&str; 4] = ["organizationId", "projectId", "firstMessageTime", "createdAt"];
 
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     #[error(transparent)]
     Flatten(#[from] FlattenError),
     #[error("parquet: {0}")]
@@ -83,40 +83,40 @@ pub enum FileError {
     Aborted { path: Path },
 }
 
-pub struct WrittenFile {
-    pub size: u64,
-    pub rows: u32,
+pub(crate) struct WrittenFile {
+    pub(crate) size: u64,
+    pub(crate) rows: u32,
     /// The footer with its page index.
-    pub metadata: Arc<ParquetMetaData>,
-    pub statistics: BTreeMap<String, ColumnStatistics>,
+    pub(crate) metadata: Arc<ParquetMetaData>,
+    pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
 }
 
-pub struct WrittenRows {
-    pub file: WrittenFile,
-    pub layout: Layout,
+pub(crate) struct WrittenRows {
+    pub(crate) file: WrittenFile,
+    pub(crate) layout: Layout,
 }
 
-pub struct WrittenMessages {
-    pub file: WrittenFile,
+pub(crate) struct WrittenMessages {
+    pub(crate) file: WrittenFile,
     /// The rows of each conversation, in the order in which they were written.
-    pub ranges: Vec<Range<u32>>,
+    pub(crate) ranges: Vec<Range<u32>>,
 }
 
 /// Writes one file of a table, rows in the order given.
-pub struct RowsWriter<R, W: Write + Send> {
+pub(crate) struct RowsWriter<R, W: Write + Send> {
     flattener: Flattener<R>,
     writer: ArrowWriter<W>,
 }
 
 impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
     /// `columns`: the file's property columns, as [`super::registry::ColumnRegistry::choose`] gives them.
-    pub fn new(sink: W, columns: &Layout) -> Result<Self, FileError> {
+    pub(crate) fn new(sink: W, columns: &Layout) -> Result<Self, FileError> {
         let flattener = Flattener::new(columns);
         let schema = flattener.schema().clone();
         Ok(Self { flattener, writer: arrow_writer(sink, schema)? })
     }
 
-    pub fn write(&mut self, rows: &[Arc<R>]) -> Result<(), FileError> {
+    pub(crate) fn write(&mut self, rows: &[Arc<R>]) -> Result<(), FileError> {
         for chunk in chunks(rows, |_| 1, json_bytes) {
             let batch = self.flattener.batch(rows.get(chunk).unwrap_or_default())?;
             self.writer.write(&batch)?;
@@ -124,7 +124,7 @@ impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<WrittenRows, FileError> {
+    pub(crate) fn finish(mut self) -> Result<WrittenRows, FileError> {
         let metadata = self.writer.finish()?;
         let layout = self.flattener.finish();
         let statistics = rows_statistics::<R>(&metadata, &layout);
@@ -133,18 +133,18 @@ impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
 }
 
 /// Writes one file of `messages`, in the order of the sibling file's conversations.
-pub struct MessagesWriter<W: Write + Send> {
+pub(crate) struct MessagesWriter<W: Write + Send> {
     writer: ArrowWriter<W>,
     rows: u32,
     ranges: Vec<Range<u32>>,
 }
 
 impl<W: Write + Send> MessagesWriter<W> {
-    pub fn new(sink: W) -> Result<Self, FileError> {
+    pub(crate) fn new(sink: W) -> Result<Self, FileError> {
         Ok(Self { writer: arrow_writer(sink, messages_schema())?, rows: 0, ranges: Vec::new() })
     }
 
-    pub fn write(&mut self, conversations: &[Arc<Conversation>]) -> Result<(), FileError> {
+    pub(crate) fn write(&mut self, conversations: &[Arc<Conversation>]) -> Result<(), FileError> {
         for chunk in chunks(conversations, |c| c.messages.len(), message_bytes) {
             let (batch, ranges) = messages_batch(conversations.get(chunk).unwrap_or_default())?;
             let rows = self.rows as usize + batch.num_rows();
@@ -158,7 +158,7 @@ impl<W: Write + Send> MessagesWriter<W> {
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<WrittenMessages, FileError> {
+    pub(crate) fn finish(mut self) -> Result<WrittenMessages, FileError> {
         let metadata = self.writer.finish()?;
         let statistics = messages_statistics(&metadata);
         Ok(WrittenMessages { file: written(&self.writer, metadata, statistics), ranges: self.ranges })
@@ -175,23 +175,23 @@ fn written<W: Write + Send>(
 }
 
 /// Where the files of a flush go.
-pub struct SiblingPaths {
-    pub conversations: Path,
-    pub messages: Path,
-    pub threads: Path,
+pub(crate) struct SiblingPaths {
+    pub(crate) conversations: Path,
+    pub(crate) messages: Path,
+    pub(crate) threads: Path,
 }
 
 /// What a flush of conversations has written.
-pub struct WrittenSiblings {
-    pub conversations: WrittenRows,
-    pub messages: WrittenMessages,
+pub(crate) struct WrittenSiblings {
+    pub(crate) conversations: WrittenRows,
+    pub(crate) messages: WrittenMessages,
     /// `None` where they have no threads.
-    pub threads: Option<WrittenRows>,
+    pub(crate) threads: Option<WrittenRows>,
 }
 
 /// All files of a flush of conversations, encoded side by side on blocking threads. After an error nothing is being
 /// written any more.
-pub async fn write_siblings(
+pub(crate) async fn write_siblings(
     store: &Arc<dyn ObjectStore>,
     paths: SiblingPaths,
     conversations: Arc<Vec<Arc<Conversation>>>,
@@ -233,7 +233,7 @@ pub async fn write_siblings(
 const DERIVED_BYTES: usize = 1 << 20;
 
 /// The one file of a flush of a table without siblings.
-pub async fn write_rows<R: FlatRow>(
+pub(crate) async fn write_rows<R: FlatRow>(
     store: &Arc<dyn ObjectStore>,
     path: Path,
     rows: Arc<Vec<Arc<R>>>,
@@ -248,7 +248,7 @@ pub async fn write_rows<R: FlatRow>(
 }
 
 /// Runs `write` on a blocking thread and stores what it writes under `path`, once it has succeeded.
-pub async fn upload<T: Send + 'static>(
+pub(crate) async fn upload<T: Send + 'static>(
     store: &Arc<dyn ObjectStore>,
     path: Path,
     write: impl FnOnce(ChannelWriter) -> Result<T, FileError> + Send + 'static,
@@ -284,7 +284,7 @@ const CHANNEL_CHUNKS: usize = 4;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Hands bytes from a blocking thread to [`upload`]; waits while the store is slower.
-pub struct ChannelWriter {
+pub(crate) struct ChannelWriter {
     sender: mpsc::Sender<Bytes>,
     buffer: Vec<u8>,
 }

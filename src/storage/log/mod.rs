@@ -1,5 +1,5 @@
 //! The write-ahead log: its objects ([`wal`]), who writes them ([`writer`]) and what they hold ([`operation`]).
 
-pub mod operation;
-pub mod wal;
-pub mod writer;
+pub(crate) mod operation;
+pub(crate) mod wal;
+pub(crate) mod writer;

@@ -13,7 +13,7 @@ use crate::model::ids::{ConversationKey, EventKey, FeedbackKey};
 /// Externally tagged, because a tagged-inside enum would lose the spelling of raw numbers while it buffers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Operation {
+pub(crate) enum Operation {
     /// The whole new state; replaces what has its key.
     Upsert(Arc<Conversation>),
     Delete(ConversationKey),

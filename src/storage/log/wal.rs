@@ -28,7 +28,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
-pub enum WalError {
+pub(crate) enum WalError {
     #[error("the log object is cut: it has {actual} bytes, {expected} are needed")]
     Truncated { expected: u64, actual: u64 },
     #[error("the log object is {actual} bytes long, {expected} are declared")]
@@ -56,10 +56,10 @@ pub enum WalError {
 /// Who wrote a group. The nonce tells the groups of one writer apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WalHeader {
-    pub writer_id: String,
-    pub epoch: u64,
-    pub nonce: u64,
+pub(crate) struct WalHeader {
+    pub(crate) writer_id: String,
+    pub(crate) epoch: u64,
+    pub(crate) nonce: u64,
 }
 
 impl WalHeader {
@@ -78,18 +78,18 @@ struct HeaderLine {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WalGroup {
-    pub header: WalHeader,
+pub(crate) struct WalGroup {
+    pub(crate) header: WalHeader,
     /// JSON texts, slices of one buffer. A fence has none.
-    pub operations: Vec<Bytes>,
+    pub(crate) operations: Vec<Bytes>,
 }
 
-pub fn wal_path(position: WalPosition) -> Path {
+pub(crate) fn wal_path(position: WalPosition) -> Path {
     Path::from_iter([FOLDER, &format!("{:020}", position.0)])
 }
 
 /// None for objects that are not the log's.
-pub fn parse_wal_path(path: &Path) -> Option<WalPosition> {
+pub(crate) fn parse_wal_path(path: &Path) -> Option<WalPosition> {
     let mut parts = path.parts();
     let (folder, name) = (parts.next()?, parts.next()?);
     let name = name.as_ref();
@@ -101,7 +101,7 @@ pub fn parse_wal_path(path: &Path) -> Option<WalPosition> {
 }
 
 /// `operations` are JSON texts. A line break in one can only stand between tokens, so it is written as a space.
-pub fn encode(header: &WalHeader, operations: &[Vec<u8>]) -> Result<Bytes, WalError> {
+pub(crate) fn encode(header: &WalHeader, operations: &[Vec<u8>]) -> Result<Bytes, WalError> {
     let line = HeaderLine { format: FORMAT, header: header.clone(), operations: operations.len() as u64 };
     let mut plain = Vec::with_capacity(256 + operations.iter().map(|operation| operation.len() + 1).sum::<usize>());
     serde_json::to_writer(&mut plain, &line).map_err(|error| WalError::Malformed(error.to_string()))?;
@@ -143,7 +143,7 @@ impl Lengths {
     }
 }
 
-pub fn decode(object: &[u8]) -> Result<WalGroup, WalError> {
+pub(crate) fn decode(object: &[u8]) -> Result<WalGroup, WalError> {
     let actual = object.len() as u64;
     let cut = |expected| WalError::Truncated { expected, actual };
     let found = object.get(..MAGIC.len().min(object.len())).unwrap_or_default();
@@ -195,12 +195,12 @@ fn parse_lines(plain: Bytes) -> Result<WalGroup, WalError> {
 }
 
 /// Positions that exist, ascending.
-pub async fn list(store: &dyn ObjectStore) -> Result<Vec<WalPosition>, WalError> {
+pub(crate) async fn list(store: &dyn ObjectStore) -> Result<Vec<WalPosition>, WalError> {
     list_after(store, WalPosition(0)).await
 }
 
 /// Positions above `position` that exist, ascending.
-pub async fn list_after(store: &dyn ObjectStore, position: WalPosition) -> Result<Vec<WalPosition>, WalError> {
+pub(crate) async fn list_after(store: &dyn ObjectStore, position: WalPosition) -> Result<Vec<WalPosition>, WalError> {
     let objects = store.list_with_offset(Some(&Path::from(FOLDER)), &wal_path(position));
     let found = objects.try_filter_map(async |object| Ok(parse_wal_path(&object.location)));
     let mut positions: Vec<WalPosition> = found.try_collect().await?;
@@ -208,7 +208,7 @@ pub async fn list_after(store: &dyn ObjectStore, position: WalPosition) -> Resul
     Ok(positions)
 }
 
-pub async fn read(store: &dyn ObjectStore, position: WalPosition) -> Result<WalGroup, WalError> {
+pub(crate) async fn read(store: &dyn ObjectStore, position: WalPosition) -> Result<WalGroup, WalError> {
     let object = store.get(&wal_path(position)).await?.bytes().await?;
     decode(&object).map_err(|source| WalError::Object { position, source: Box::new(source) })
 }
@@ -218,7 +218,7 @@ pub async fn read(store: &dyn ObjectStore, position: WalPosition) -> Result<WalG
 /// A lost answer shows on the next try as an object that exists already: it is read back, and is one's own or another
 /// writer's. After `patience` without an outcome the answer is [`WalError::Unknown`]; the caller may only call again
 /// with the same object.
-pub async fn put_group(
+pub(crate) async fn put_group(
     store: &dyn ObjectStore,
     position: WalPosition,
     object: Bytes,

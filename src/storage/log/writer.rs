@@ -10,21 +10,21 @@ use super::wal::{self, WalError, WalHeader};
 use crate::model::ids::WalPosition;
 
 /// How long one object is tried before those who wait for it are told that its outcome is unknown.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-pub struct LogWriter {
+pub(crate) struct LogWriter {
     writer_id: String,
     epoch: u64,
     next_nonce: u64,
 }
 
 impl LogWriter {
-    pub fn new(epoch: u64) -> LogWriter {
+    pub(crate) fn new(epoch: u64) -> LogWriter {
         LogWriter { writer_id: Uuid::new_v4().to_string(), epoch, next_nonce: 0 }
     }
 
     /// The object of one group for `position`; nothing is written yet. No operations: a fence.
-    pub fn object(&mut self, position: WalPosition, operations: &[Vec<u8>]) -> Result<LogObject, WalError> {
+    pub(crate) fn object(&mut self, position: WalPosition, operations: &[Vec<u8>]) -> Result<LogObject, WalError> {
         let header = WalHeader { writer_id: self.writer_id.clone(), epoch: self.epoch, nonce: self.next_nonce };
         self.next_nonce += 1;
         let bytes = wal::encode(&header, operations)?;
@@ -34,7 +34,7 @@ impl LogWriter {
 
 /// A group as it stands in the log, once [`LogObject::put`] has succeeded. After [`WalError::Unknown`] only the same
 /// object may be put again.
-pub struct LogObject {
+pub(crate) struct LogObject {
     position: WalPosition,
     header: WalHeader,
     bytes: Bytes,
@@ -42,7 +42,7 @@ pub struct LogObject {
 
 impl LogObject {
     /// Returns once the group is durable.
-    pub async fn put(&self, store: &dyn ObjectStore, patience: Duration) -> Result<(), WalError> {
+    pub(crate) async fn put(&self, store: &dyn ObjectStore, patience: Duration) -> Result<(), WalError> {
         wal::put_group(store, self.position, self.bytes.clone(), &self.header, patience).await
     }
 }

@@ -1,3 +1,3 @@
 //! What runs beside requests, with what they leave of the machine.
 
-pub mod text_indexer;
+pub(crate) mod text_indexer;

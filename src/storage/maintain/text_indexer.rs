@@ -25,9 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// From a failure to the next try with the same file.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-pub struct Indexer {
-    pub published: Arc<ArcSwap<Snapshot>>,
-    pub stop: CancellationToken,
+pub(crate) struct Indexer {
+    pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    pub(crate) stop: CancellationToken,
 }
 
 /// Lets this thread run only when no other wants to: with a low priority alone it would keep a request that wakes up
@@ -52,7 +52,7 @@ fn index_path(file: &Path) -> Path {
 
 impl Indexer {
     /// Runs to the stop on a thread of its own.
-    pub fn start(self) -> std::io::Result<()> {
+    pub(crate) fn start(self) -> std::io::Result<()> {
         let runtime = tokio::runtime::Handle::current();
         let run = move || runtime.block_on(self.run());
         std::thread::Builder::new().name("text-indexer".into()).spawn(run).map(|_| ())

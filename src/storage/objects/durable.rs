@@ -34,7 +34,7 @@ const STAGING: &str = ".staging";
 const STAGING_LOCK: &str = "lock";
 
 #[derive(Debug, thiserror::Error)]
-pub enum OpenStoreError {
+pub(crate) enum OpenStoreError {
     #[error("the store {url} needs a build with remote stores")]
     Remote { url: String },
     #[error("the store {url} has the unknown scheme {scheme:?}; a folder, file:// or memory:// is needed")]
@@ -48,7 +48,7 @@ pub enum OpenStoreError {
 }
 
 /// Opens a store by its URL, or by a local folder's path; the folder is created. Also gives the folder of a local one.
-pub fn open_store(url_or_folder: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
+pub(crate) fn open_store(url_or_folder: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
     let folder = if url_or_folder.contains("://") {
         let owned = || url_or_folder.to_owned();
         let url = Url::parse(url_or_folder)
@@ -72,7 +72,7 @@ pub fn open_store(url_or_folder: &str) -> Result<(Arc<dyn ObjectStore>, Option<P
     Ok((Arc::new(store), Some(root)))
 }
 
-pub struct DurableLocalStore {
+pub(crate) struct DurableLocalStore {
     disk: Arc<Disk>,
     reads: LocalFileSystem,
 }
@@ -92,7 +92,7 @@ struct Disk {
 impl DurableLocalStore {
     /// Creates the folder where it is missing, and removes leftovers of interrupted writes unless another process has
     /// the same folder open.
-    pub fn open(folder: impl AsRef<FilePath>) -> Result<Self, OpenStoreError> {
+    pub(crate) fn open(folder: impl AsRef<FilePath>) -> Result<Self, OpenStoreError> {
         let folder = folder.as_ref();
         let failed = |source| OpenStoreError::Folder { path: folder.to_owned(), source };
         let fresh: Vec<PathBuf> =
@@ -114,7 +114,7 @@ impl DurableLocalStore {
         Ok(Self { disk, reads })
     }
 
-    pub fn root(&self) -> &FilePath {
+    pub(crate) fn root(&self) -> &FilePath {
         &self.disk.root
     }
 

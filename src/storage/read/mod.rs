@@ -1,5 +1,5 @@
 //! Reading: the immutable [`snapshot`], texts in it ([`text_search`]), ratings of its conversations ([`ratings`]).
 
-pub mod ratings;
-pub mod snapshot;
-pub mod text_search;
+pub(crate) mod ratings;
+pub(crate) mod snapshot;
+pub(crate) mod text_search;

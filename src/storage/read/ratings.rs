@@ -16,7 +16,11 @@ const MESSAGES_PER_LOOKUP: usize = 10;
 
 impl Snapshot {
     /// The ratings of these messages of a conversation.
-    pub async fn ratings(&self, conversation: &Conversation, message_ids: &[&str]) -> Result<Ratings, StoreError> {
+    pub(crate) async fn ratings(
+        &self,
+        conversation: &Conversation,
+        message_ids: &[&str],
+    ) -> Result<Ratings, StoreError> {
         let mut ratings = Ratings::of_messages(message_ids.iter().copied());
         if conversation.messages.len() <= message_ids.len().saturating_mul(MESSAGES_PER_LOOKUP) {
             let reference = Reference::Conversation(conversation.id.as_str());
@@ -31,7 +35,7 @@ impl Snapshot {
     }
 
     /// Visits the feedback of a conversation under a reference, one after another, in any order.
-    pub async fn each_feedback(
+    pub(crate) async fn each_feedback(
         &self,
         conversation: &Conversation,
         reference: Reference<'_>,

@@ -24,30 +24,30 @@ use crate::storage::tail::Tail;
 
 /// Counts published states; two snapshots of one number are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SnapshotVersion(pub u64);
+pub(crate) struct SnapshotVersion(pub(crate) u64);
 
 #[derive(Clone)]
-pub struct Snapshot {
-    pub version: SnapshotVersion,
-    pub store: Arc<dyn ObjectStore>,
+pub(crate) struct Snapshot {
+    pub(crate) version: SnapshotVersion,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// Files of the `conversations` table; the other tables stand below.
-    pub files: Arc<Vec<FileSnapshot>>,
+    pub(crate) files: Arc<Vec<FileSnapshot>>,
     /// What is acknowledged but not in files yet.
-    pub segments: Arc<Vec<SegmentSnapshot>>,
+    pub(crate) segments: Arc<Vec<SegmentSnapshot>>,
     /// The same rows by key.
-    pub tail: Tail,
+    pub(crate) tail: Tail,
     /// Counts the flushes that have moved rows from the tail to files.
-    pub flush_generation: u64,
-    pub events: TableSnapshot<Event>,
-    pub feedback: TableSnapshot<Feedback>,
+    pub(crate) flush_generation: u64,
+    pub(crate) events: TableSnapshot<Event>,
+    pub(crate) feedback: TableSnapshot<Feedback>,
 }
 
 /// The same of a table beside the conversations.
 #[derive(Clone)]
-pub struct TableSnapshot<R: TableRow> {
-    pub files: Arc<Vec<FileSnapshot>>,
-    pub segments: Arc<Vec<SegmentSnapshot<R>>>,
-    pub tail: Tail<R>,
+pub(crate) struct TableSnapshot<R: TableRow> {
+    pub(crate) files: Arc<Vec<FileSnapshot>>,
+    pub(crate) segments: Arc<Vec<SegmentSnapshot<R>>>,
+    pub(crate) tail: Tail<R>,
 }
 
 impl<R: TableRow> Default for TableSnapshot<R> {
@@ -57,44 +57,44 @@ impl<R: TableRow> Default for TableSnapshot<R> {
 }
 
 #[derive(Clone)]
-pub struct FileSnapshot {
-    pub file: Arc<DataFile>,
+pub(crate) struct FileSnapshot {
+    pub(crate) file: Arc<DataFile>,
     /// Row numbers that are replaced or deleted.
-    pub deleted: Arc<RoaringBitmap>,
+    pub(crate) deleted: Arc<RoaringBitmap>,
 }
 
 /// An immutable Parquet file of a table that queries read.
-pub struct DataFile {
+pub(crate) struct DataFile {
     /// Unique within this process and never reused; with the row number it is a row's address.
-    pub number: u32,
-    pub path: Path,
-    pub size: u64,
-    pub rows: u32,
-    pub layout: Layout,
+    pub(crate) number: u32,
+    pub(crate) path: Path,
+    pub(crate) size: u64,
+    pub(crate) rows: u32,
+    pub(crate) layout: Layout,
     /// By column name: of the plain columns and of frequent property columns. Deleted rows are still counted in.
-    pub statistics: BTreeMap<String, ColumnStatistics>,
+    pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
     /// The footer, read once.
-    pub metadata: OnceLock<Arc<ParquetMetaData>>,
+    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
     /// The sibling file of the `messages` table; conversations have one.
-    pub messages: Option<MessagesFile>,
+    pub(crate) messages: Option<MessagesFile>,
     /// The sibling file of the `semantic_threads` table; conversations have one, unless they have no threads.
-    pub threads: Option<ThreadsFile>,
+    pub(crate) threads: Option<ThreadsFile>,
     /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
-    pub index: FileIndex,
+    pub(crate) index: FileIndex,
     /// Of conversations, once it is made.
-    pub text_index: OnceLock<TextIndex>,
+    pub(crate) text_index: OnceLock<TextIndex>,
 }
 
 /// The threads of a file's conversations, in their order.
-pub struct ThreadsFile {
-    pub file: Arc<DataFile>,
+pub(crate) struct ThreadsFile {
+    pub(crate) file: Arc<DataFile>,
     /// First row of each conversation's, then their count.
-    pub offsets: Vec<u32>,
+    pub(crate) offsets: Vec<u32>,
 }
 
 impl ThreadsFile {
     /// The rows of these conversations.
-    pub fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
+    pub(crate) fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
         rows_of(&self.offsets, conversations)
     }
 }
@@ -111,47 +111,47 @@ fn rows_of(offsets: &[u32], conversations: &RoaringBitmap) -> RoaringBitmap {
 
 /// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ColumnStatistics {
-    pub min: Option<ScalarValue>,
-    pub max: Option<ScalarValue>,
-    pub null_count: Option<u64>,
+pub(crate) struct ColumnStatistics {
+    pub(crate) min: Option<ScalarValue>,
+    pub(crate) max: Option<ScalarValue>,
+    pub(crate) null_count: Option<u64>,
 }
 
 #[derive(Clone)]
-pub struct SegmentSnapshot<R = Conversation> {
-    pub segment: Arc<Segment<R>>,
-    pub deleted: Arc<RoaringBitmap>,
+pub(crate) struct SegmentSnapshot<R = Conversation> {
+    pub(crate) segment: Arc<Segment<R>>,
+    pub(crate) deleted: Arc<RoaringBitmap>,
 }
 
 /// Rows in the order of their log, and, once a query needs them, the same as an Arrow batch with the columns
 /// and types of a Parquet file of the table.
-pub struct Segment<R = Conversation> {
+pub(crate) struct Segment<R = Conversation> {
     /// Never the number of a [`DataFile`]; used again after 2^31 segments.
-    pub number: u32,
-    pub rows: Vec<Arc<R>>,
+    pub(crate) number: u32,
+    pub(crate) rows: Vec<Arc<R>>,
     /// The rows' numbers in the process-wide order of operations, ascending; as long as `rows`.
-    pub sequences: Vec<u64>,
-    pub flat: OnceLock<FlatBatch>,
+    pub(crate) sequences: Vec<u64>,
+    pub(crate) flat: OnceLock<FlatBatch>,
     /// The threads of conversations, once a query needs them.
-    pub threads: OnceLock<FlatBatch>,
+    pub(crate) threads: OnceLock<FlatBatch>,
     /// The layout that `flat` gets: the columns that the table has when the segment is made.
-    pub columns: Arc<Layout>,
+    pub(crate) columns: Arc<Layout>,
 }
 
 impl<R> Segment<R> {
-    pub fn last_sequence(&self) -> u64 {
+    pub(crate) fn last_sequence(&self) -> u64 {
         self.sequences.last().copied().unwrap_or(0)
     }
 }
 
 #[derive(Clone)]
-pub struct FlatBatch {
-    pub batch: RecordBatch,
-    pub layout: Arc<Layout>,
+pub(crate) struct FlatBatch {
+    pub(crate) batch: RecordBatch,
+    pub(crate) layout: Arc<Layout>,
 }
 
 /// A tail segment of any table, as a scan sees it.
-pub trait ScannedSegment: Send + Sync {
+pub(crate) trait ScannedSegment: Send + Sync {
     /// [`Segment::number`].
     fn number(&self) -> u32;
 
@@ -230,7 +230,7 @@ impl ScannedSegment for ThreadsOf<'_> {
 
 /// The tables that queries read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Table {
+pub(crate) enum Table {
     Conversations,
     Events,
     Feedback,
@@ -238,7 +238,7 @@ pub enum Table {
 }
 
 impl Snapshot {
-    pub fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
+    pub(crate) fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
         match table {
             Table::Conversations => self.files.clone(),
             Table::Events => self.events.files.clone(),
@@ -254,12 +254,12 @@ impl Snapshot {
         }
     }
 
-    pub fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
+    pub(crate) fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
         self.segments_where(table, |_| true)
     }
 
     /// The one of this number.
-    pub fn segment_of(&self, table: Table, number: u32) -> Option<Box<dyn ScannedSegment + '_>> {
+    pub(crate) fn segment_of(&self, table: Table, number: u32) -> Option<Box<dyn ScannedSegment + '_>> {
         self.segments_where(table, |one| one == number).pop()
     }
 
@@ -285,8 +285,8 @@ impl Snapshot {
 
 /// Where a row lies in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowAddress {
+pub(crate) struct RowAddress {
     /// [`DataFile::number`] or [`Segment::number`].
-    pub source: u32,
-    pub row: u32,
+    pub(crate) source: u32,
+    pub(crate) row: u32,
 }

@@ -20,7 +20,7 @@ const FILES_AT_ONCE: usize = 8;
 impl Snapshot {
     /// The same state without rows that certainly do not have the term. It has the same version: nothing may be kept of
     /// it by that.
-    pub async fn candidates(&self, term: &SearchTerm) -> Snapshot {
+    pub(crate) async fn candidates(&self, term: &SearchTerm) -> Snapshot {
         let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
         let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
         Snapshot { files: Arc::new(files.into_iter().flatten().collect()), ..self.clone() }
@@ -47,7 +47,7 @@ impl Snapshot {
     }
 
     /// Whether each of these rows has the term.
-    pub async fn have_text(&self, rows: &[RowAddress], term: &SearchTerm) -> Result<Vec<bool>, StoreError> {
+    pub(crate) async fn have_text(&self, rows: &[RowAddress], term: &SearchTerm) -> Result<Vec<bool>, StoreError> {
         let mut found = vec![false; rows.len()];
         let mut indexed = vec![false; rows.len()];
         for entry in self.files.iter() {
@@ -90,7 +90,7 @@ impl Snapshot {
 /// How many conversations to read at once: as many as have about 8 MB, judged by those read before, and at most four
 /// times as many as then.
 #[derive(Default)]
-pub struct ReadSize {
+pub(crate) struct ReadSize {
     next: usize,
 }
 
@@ -101,11 +101,11 @@ impl ReadSize {
     const GROWTH: usize = 4;
     const MAX_ROWS: usize = 128;
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         if self.next == 0 { Self::FIRST_ROWS } else { self.next }
     }
 
-    pub fn learn<'a>(&mut self, read: impl ExactSizeIterator<Item = &'a Conversation>) {
+    pub(crate) fn learn<'a>(&mut self, read: impl ExactSizeIterator<Item = &'a Conversation>) {
         let rows = read.len().max(1);
         let bytes: usize = read.map(Conversation::text_bytes).sum();
         let fitting = Self::BYTES / (bytes / rows).max(1);

@@ -6,10 +6,10 @@ use object_store::path::Path;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::catalog::delta::TableLog;
-use super::objects::faulty::{Fault, FlakyStore};
 use super::*;
 use crate::model::{document, time};
+use crate::storage::catalog::delta::TableLog;
+use crate::storage::objects::faulty::{Fault, FlakyStore};
 
 fn identity() -> Identity {
     Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None }
@@ -220,7 +220,7 @@ async fn a_flush_that_fails_leaves_no_files() {
     assert!(store.snapshot().files.is_empty());
     objects.fail(None);
     until("the flush has ended", || store.snapshot().files.len() == 1).await;
-    for folder in super::write::recovery::DATA_FOLDERS {
+    for folder in crate::storage::write::recovery::DATA_FOLDERS {
         let written = !folder.starts_with("events") && !folder.starts_with("feedback");
         assert_eq!(names(&disk, folder).await.len(), usize::from(written), "{folder}");
     }

@@ -46,7 +46,7 @@ impl TailKey {
 }
 
 #[derive(Clone)]
-pub enum TailEntry<R = Conversation> {
+pub(crate) enum TailEntry<R = Conversation> {
     Live(TailRow<R>),
     /// Deleted in this generation; what older generations and files hold under the key is gone.
     Deleted,
@@ -54,15 +54,15 @@ pub enum TailEntry<R = Conversation> {
 
 /// A row of the tail. `sequence` orders all rows of the process and finds the row's segment.
 #[derive(Clone)]
-pub struct TailRow<R = Conversation> {
-    pub sequence: u64,
-    pub value: Arc<R>,
+pub(crate) struct TailRow<R = Conversation> {
+    pub(crate) sequence: u64,
+    pub(crate) value: Arc<R>,
 }
 
 /// Rows of one generation. Invariants: segments are ordered by sequence; a live entry's row is in exactly one segment
 /// and its deletion bit is not set.
 #[derive(Clone)]
-pub struct Generation<R: TableRow = Conversation> {
+pub(crate) struct Generation<R: TableRow = Conversation> {
     by_id: OrdMap<TailKey, TailEntry<R>>,
     /// May be stale: the row found must still have the externalId.
     by_external_id: OrdMap<TailKey, R::Id>,
@@ -92,25 +92,29 @@ impl<R: TableRow> Default for Generation<R> {
 }
 
 impl<R: TableRow> Generation<R> {
-    pub fn segments(&self) -> &[SegmentSnapshot<R>] {
+    pub(crate) fn segments(&self) -> &[SegmentSnapshot<R>] {
         &self.segments
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         self.operations
     }
 
     /// Rows of the file that the generation became which were replaced or deleted while it was written. `before` are
     /// this generation's segments as of the freeze.
-    pub fn deleted_since(&self, before: &[SegmentSnapshot<R>], rows_by_sequence: &HashMap<u64, u32>) -> RoaringBitmap {
+    pub(crate) fn deleted_since(
+        &self,
+        before: &[SegmentSnapshot<R>],
+        rows_by_sequence: &HashMap<u64, u32>,
+    ) -> RoaringBitmap {
         let mut deleted = RoaringBitmap::new();
         for (entry, before) in self.segments.iter().zip(before) {
             debug_assert_eq!(entry.segment.number, before.segment.number, "frozen segments stay as they are");
@@ -132,7 +136,7 @@ impl<R: TableRow> Generation<R> {
 
 /// The tail of one table.
 #[derive(Clone)]
-pub struct Tail<R: TableRow = Conversation> {
+pub(crate) struct Tail<R: TableRow = Conversation> {
     active: Generation<R>,
     frozen: Option<Generation<R>>,
 }
@@ -145,7 +149,7 @@ impl<R: TableRow> Default for Tail<R> {
 
 /// Numbers for rows and for data sources; one of each per process.
 #[derive(Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     next_sequence: u64,
     next_file: u32,
     next_segment: u32,
@@ -156,23 +160,23 @@ pub struct Counters {
 const FIRST_SEGMENT: u32 = 1 << 31;
 
 impl Counters {
-    pub fn new() -> Counters {
+    pub(crate) fn new() -> Counters {
         Counters { next_sequence: 1, next_file: 1, next_segment: FIRST_SEGMENT }
     }
 
-    pub fn sequence(&mut self) -> u64 {
+    pub(crate) fn sequence(&mut self) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         sequence
     }
 
-    pub fn file(&mut self) -> u32 {
+    pub(crate) fn file(&mut self) -> u32 {
         let file = self.next_file;
         self.next_file += 1;
         file
     }
 
-    pub fn segment(&mut self) -> u32 {
+    pub(crate) fn segment(&mut self) -> u32 {
         let segment = self.next_segment;
         self.next_segment = segment.checked_add(1).unwrap_or(FIRST_SEGMENT);
         segment
@@ -186,32 +190,32 @@ impl Default for Counters {
 }
 
 impl<R: TableRow> Tail<R> {
-    pub fn active(&self) -> &Generation<R> {
+    pub(crate) fn active(&self) -> &Generation<R> {
         &self.active
     }
 
-    pub fn frozen(&self) -> Option<&Generation<R>> {
+    pub(crate) fn frozen(&self) -> Option<&Generation<R>> {
         self.frozen.as_ref()
     }
 
     /// Frozen segments first: the order of the log.
-    pub fn segments(&self) -> Vec<SegmentSnapshot<R>> {
+    pub(crate) fn segments(&self) -> Vec<SegmentSnapshot<R>> {
         let frozen = self.frozen.iter().flat_map(|generation| generation.segments.iter());
         frozen.chain(self.active.segments.iter()).cloned().collect()
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.active.bytes + self.frozen.as_ref().map_or(0, |generation| generation.bytes)
     }
 
     /// The newest entry of a key, or `None` if the tail knows nothing of it.
-    pub fn get(&self, key: &Key<R::Id>) -> Option<&TailEntry<R>> {
+    pub(crate) fn get(&self, key: &Key<R::Id>) -> Option<&TailEntry<R>> {
         let key = TailKey::of_id(key);
         self.generations().find_map(|generation| generation.by_id.get(&key))
     }
 
     /// The live row that holds an externalId in a project.
-    pub fn get_by_external_id(&self, owner: &Key<R::Id>, external_id: &str) -> Option<&TailRow<R>> {
+    pub(crate) fn get_by_external_id(&self, owner: &Key<R::Id>, external_id: &str) -> Option<&TailRow<R>> {
         let key = TailKey::of_external_id(owner, external_id);
         let found = self.generations().filter_map(|generation| generation.by_external_id.get(&key));
         found
@@ -225,7 +229,7 @@ impl<R: TableRow> Tail<R> {
             .find(|row| row.value.external_id() == Some(external_id))
     }
 
-    pub fn live(&self, key: &Key<R::Id>) -> Option<&TailRow<R>> {
+    pub(crate) fn live(&self, key: &Key<R::Id>) -> Option<&TailRow<R>> {
         match self.get(key) {
             Some(TailEntry::Live(row)) => Some(row),
             _ => None,
@@ -233,7 +237,7 @@ impl<R: TableRow> Tail<R> {
     }
 
     /// Live rows of a project with a reference.
-    pub fn find_reference(
+    pub(crate) fn find_reference(
         &self,
         organization_id: &OrganizationId,
         project_id: &ProjectId,
@@ -254,7 +258,7 @@ impl<R: TableRow> Tail<R> {
     }
 
     /// Live rows with this id, in all projects of the organization.
-    pub fn find_id(&self, organization_id: &OrganizationId, id: &str) -> Vec<Arc<R>> {
+    pub(crate) fn find_id(&self, organization_id: &OrganizationId, id: &str) -> Vec<Arc<R>> {
         let mut projects: BTreeMap<ProjectId, Option<Arc<R>>> = BTreeMap::new();
         for generation in self.generations() {
             for (key, entry) in generation.by_id.range(first_key(organization_id, id)..) {
@@ -271,7 +275,7 @@ impl<R: TableRow> Tail<R> {
     }
 
     /// Live rows with this externalId, in all projects of the organization.
-    pub fn find_external_id(&self, organization_id: &OrganizationId, external_id: &str) -> Vec<Arc<R>> {
+    pub(crate) fn find_external_id(&self, organization_id: &OrganizationId, external_id: &str) -> Vec<Arc<R>> {
         let mut found: BTreeMap<ProjectId, Arc<R>> = BTreeMap::new();
         for generation in self.generations() {
             for (key, id) in generation.by_external_id.range(first_key(organization_id, external_id)..) {
@@ -341,19 +345,19 @@ impl<R: TableRow> Tail<R> {
     }
 
     /// Starts a flush: everything taken in so far becomes the frozen generation. There must be none yet.
-    pub fn freeze(&mut self) {
+    pub(crate) fn freeze(&mut self) {
         debug_assert!(self.frozen.is_none(), "one flush at a time");
         self.frozen = Some(std::mem::take(&mut self.active));
     }
 
     /// Ends a flush: the frozen rows are in files now.
-    pub fn drop_frozen(&mut self) -> Option<Generation<R>> {
+    pub(crate) fn drop_frozen(&mut self) -> Option<Generation<R>> {
         self.frozen.take()
     }
 }
 
 /// One group of operations being taken in. It works on a clone, so that a group whose log write fails leaves no trace.
-pub struct TailGroup<R: TableRow = Conversation> {
+pub(crate) struct TailGroup<R: TableRow = Conversation> {
     tail: Tail<R>,
     rows: Vec<Arc<R>>,
     sequences: Vec<u64>,
@@ -363,7 +367,7 @@ pub struct TailGroup<R: TableRow = Conversation> {
 }
 
 impl<R: TableRow> TailGroup<R> {
-    pub fn begin(tail: &Tail<R>) -> TailGroup<R> {
+    pub(crate) fn begin(tail: &Tail<R>) -> TailGroup<R> {
         TailGroup {
             tail: tail.clone(),
             rows: Vec::new(),
@@ -374,17 +378,17 @@ impl<R: TableRow> TailGroup<R> {
     }
 
     /// For a tail that is never asked for references: each message would be put in an ordered set.
-    pub fn without_references(&mut self) {
+    pub(crate) fn without_references(&mut self) {
         self.with_references = false;
     }
 
     /// The state after the operations staged so far; their rows are not in segments yet.
-    pub fn tail(&self) -> &Tail<R> {
+    pub(crate) fn tail(&self) -> &Tail<R> {
         &self.tail
     }
 
     /// Puts a row under its key, or takes away what is there.
-    pub fn stage_row(&mut self, key: &Key<R::Id>, value: Option<&Arc<R>>, counters: &mut Counters) {
+    pub(crate) fn stage_row(&mut self, key: &Key<R::Id>, value: Option<&Arc<R>>, counters: &mut Counters) {
         if let Some(sequence) = self.tail.live(key).map(|row| row.sequence) {
             match self.sequences.binary_search(&sequence) {
                 Ok(row) => {
@@ -417,7 +421,7 @@ impl<R: TableRow> TailGroup<R> {
     }
 
     /// The tail with the group's rows as a new segment. `bytes` is the group's size in the log.
-    pub fn finish(self, bytes: usize, columns: &Arc<Layout>, counters: &mut Counters) -> Tail<R> {
+    pub(crate) fn finish(self, bytes: usize, columns: &Arc<Layout>, counters: &mut Counters) -> Tail<R> {
         let TailGroup { mut tail, rows, sequences, deleted, .. } = self;
         tail.active.bytes += bytes;
         if !rows.is_empty() {
@@ -441,7 +445,7 @@ impl<R: TableRow> TailGroup<R> {
 
 impl TailGroup {
     /// Takes in an operation if it is one on conversations.
-    pub fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
+    pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
         match operation {
             Operation::Upsert(conversation) => self.stage_row(&conversation.key(), Some(conversation), counters),
             Operation::Delete(key) => self.stage_row(key, None, counters),

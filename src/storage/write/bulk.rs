@@ -23,10 +23,10 @@ use crate::storage::tail::{Counters, Tail};
 const LOOKUPS_AT_ONCE: usize = 32;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub new: u64,
-    pub replaced: u64,
-    pub unchanged: u64,
+pub(crate) struct Counts {
+    pub(crate) new: u64,
+    pub(crate) replaced: u64,
+    pub(crate) unchanged: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -38,14 +38,14 @@ impl std::ops::AddAssign for Counts {
 }
 
 #[derive(Debug, Default)]
-pub struct Loaded {
-    pub counts: Counts,
+pub(crate) struct Loaded {
+    pub(crate) counts: Counts,
     /// Documents that contradict what is stored: index in the batch, and why.
-    pub rejected: Vec<(usize, String)>,
+    pub(crate) rejected: Vec<(usize, String)>,
 }
 
 /// The store in the hands of one loading process.
-pub struct BulkLoader {
+pub(crate) struct BulkLoader {
     store: Arc<dyn ObjectStore>,
     tables: Tables,
     state: State,
@@ -56,7 +56,7 @@ pub struct BulkLoader {
 
 impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
-    pub async fn open(url: &str) -> Result<BulkLoader, StoreError> {
+    pub(crate) async fn open(url: &str) -> Result<BulkLoader, StoreError> {
         let Opened { object_store, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
         let mut loader = BulkLoader { store: object_store, tables, state, counters, position, _lock: lock };
         if loader.state.active().operations > 0 {
@@ -65,13 +65,13 @@ impl BulkLoader {
         Ok(loader)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.state.files.is_empty()
     }
 
     /// Loads a batch as one file (as several, where documents of one conversation in it have feedback to be linked). It
     /// is durable and visible to the next process when this returns.
-    pub async fn load(&mut self, batch: Vec<(Identity, Document)>) -> Result<Loaded, StoreError> {
+    pub(crate) async fn load(&mut self, batch: Vec<(Identity, Document)>) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         let batch = batch.into_iter().map(|(identity, document)| (identity, Arc::new(document)));
         let mut left: Vec<(usize, (Identity, Arc<Document>))> = batch.enumerate().collect();

@@ -44,26 +44,26 @@ const FLUSH_RETRY: Duration = if cfg!(test) { Duration::from_millis(50) } else {
 
 /// A stored row that a change replaces or deletes.
 #[derive(Clone, Debug)]
-pub struct FileHit {
-    pub source: u32,
-    pub row: u32,
-    pub previous: Previous,
+pub(crate) struct FileHit {
+    pub(crate) source: u32,
+    pub(crate) row: u32,
+    pub(crate) previous: Previous,
 }
 
 /// What the files knew of a change's keys at one state of the store. Looked up only where the tail knew nothing: later
 /// changes of these keys are in the tail, unless a flush has moved them, which `flush_generation` tells.
 #[derive(Debug, Default)]
-pub struct Prefetched {
-    pub flush_generation: u64,
-    pub by_id: Option<FileHit>,
-    pub by_external_id: Option<FileHit>,
+pub(crate) struct Prefetched {
+    pub(crate) flush_generation: u64,
+    pub(crate) by_id: Option<FileHit>,
+    pub(crate) by_external_id: Option<FileHit>,
     /// The stored event or feedback of the id.
-    pub event: Option<RecordHit<Event>>,
-    pub feedback: Option<RecordHit<Feedback>>,
-    pub links: Links,
+    pub(crate) event: Option<RecordHit<Event>>,
+    pub(crate) feedback: Option<RecordHit<Feedback>>,
+    pub(crate) links: Links,
 }
 
-pub enum Change {
+pub(crate) enum Change {
     Log { identity: Identity, document: Arc<Document>, bytes: usize },
     Delete { key: ConversationKey },
     LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
@@ -73,26 +73,26 @@ pub enum Change {
 }
 
 /// One change of what Part B sets, on all of the targets or, where the log write fails, on none.
-pub struct Annotate {
-    pub targets: Vec<Target>,
-    pub change: AnnotationChange,
+pub(crate) struct Annotate {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) change: AnnotationChange,
     /// Targets that this caller may not see are left out.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// About what the targets' rows have.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
-pub struct Target {
-    pub key: ConversationKey,
+pub(crate) struct Target {
+    pub(crate) key: ConversationKey,
     /// The whole row, where it lies in a file.
-    pub stored: Option<StoredRow>,
+    pub(crate) stored: Option<StoredRow>,
 }
 
-pub struct StoredRow {
-    pub source: u32,
-    pub row: u32,
+pub(crate) struct StoredRow {
+    pub(crate) source: u32,
+    pub(crate) row: u32,
     /// With all of its annotations.
-    pub conversation: Arc<Conversation>,
+    pub(crate) conversation: Arc<Conversation>,
 }
 
 impl Change {
@@ -105,7 +105,7 @@ impl Change {
     }
 }
 
-pub enum Outcome {
+pub(crate) enum Outcome {
     Logged(Arc<Conversation>),
     Event(Arc<Event>),
     Feedback(Arc<Feedback>),
@@ -116,13 +116,13 @@ pub enum Outcome {
     Stale,
 }
 
-pub struct Request {
-    pub change: Change,
-    pub prefetched: Prefetched,
-    pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
+pub(crate) struct Request {
+    pub(crate) change: Change,
+    pub(crate) prefetched: Prefetched,
+    pub(crate) reply: oneshot::Sender<Result<Outcome, StoreError>>,
 }
 
-pub enum Command {
+pub(crate) enum Command {
     Change(Box<Request>),
     Flushed(Result<Box<Flushed>, StoreError>),
     /// Flush everything and stop; nothing is acknowledged afterwards.
@@ -131,29 +131,29 @@ pub enum Command {
 
 /// When a flush starts.
 #[derive(Clone, Debug)]
-pub struct FlushPolicy {
-    pub rows: usize,
-    pub bytes: usize,
-    pub age: Duration,
+pub(crate) struct FlushPolicy {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+    pub(crate) age: Duration,
 }
 
-pub struct Committer {
-    pub store: Arc<dyn ObjectStore>,
-    pub published: Arc<ArcSwap<Snapshot>>,
-    pub commands: mpsc::Receiver<Command>,
+pub(crate) struct Committer {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    pub(crate) commands: mpsc::Receiver<Command>,
     /// For the flush task's answer.
-    pub own_commands: mpsc::WeakSender<Command>,
-    pub policy: FlushPolicy,
-    pub writer: LogWriter,
+    pub(crate) own_commands: mpsc::WeakSender<Command>,
+    pub(crate) policy: FlushPolicy,
+    pub(crate) writer: LogWriter,
     /// How long the changes of a group wait for its log write; then they are told that its outcome is unknown.
-    pub patience: Duration,
-    pub counters: Counters,
-    pub tables: Arc<tokio::sync::Mutex<Tables>>,
+    pub(crate) patience: Duration,
+    pub(crate) counters: Counters,
+    pub(crate) tables: Arc<tokio::sync::Mutex<Tables>>,
     /// The last durable WAL object.
-    pub position: WalPosition,
-    pub state: State,
+    pub(crate) position: WalPosition,
+    pub(crate) state: State,
     /// Commands taken from the channel while they could not be worked on.
-    pub deferred: VecDeque<Command>,
+    pub(crate) deferred: VecDeque<Command>,
 }
 
 /// Why a committer ends.
@@ -164,21 +164,21 @@ enum End {
 }
 
 /// What a snapshot shows, in the committer's hands.
-pub struct State {
-    pub version: SnapshotVersion,
-    pub flush_generation: u64,
-    pub tail: Tail,
-    pub files: Vec<FileSnapshot>,
-    pub columns: Arc<crate::storage::format::layout::Layout>,
-    pub events: TableState<Event>,
-    pub feedback: TableState<Feedback>,
+pub(crate) struct State {
+    pub(crate) version: SnapshotVersion,
+    pub(crate) flush_generation: u64,
+    pub(crate) tail: Tail,
+    pub(crate) files: Vec<FileSnapshot>,
+    pub(crate) columns: Arc<crate::storage::format::layout::Layout>,
+    pub(crate) events: TableState<Event>,
+    pub(crate) feedback: TableState<Feedback>,
 }
 
 /// The same of a table beside the conversations.
-pub struct TableState<R: TableRow> {
-    pub tail: Tail<R>,
-    pub files: Vec<FileSnapshot>,
-    pub columns: Arc<crate::storage::format::layout::Layout>,
+pub(crate) struct TableState<R: TableRow> {
+    pub(crate) tail: Tail<R>,
+    pub(crate) files: Vec<FileSnapshot>,
+    pub(crate) columns: Arc<crate::storage::format::layout::Layout>,
 }
 
 /// A flush from freeze to swap. A second try runs the same job, so that it commits the same.
@@ -191,7 +191,7 @@ struct Flush {
 
 impl Committer {
     /// Runs until stopped or until the store is fenced.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut flush: Option<Flush> = None;
         let mut oldest: Option<Instant> = None;
         let mut stopping: Option<oneshot::Sender<Result<(), StoreError>>> = None;
@@ -475,14 +475,14 @@ fn swap<R: TableRow>(tail: &mut Tail<R>, files: &mut Vec<FileSnapshot>, new: Opt
 }
 
 /// What the active generations of all tables hold.
-pub struct Active {
-    pub operations: usize,
-    pub rows: usize,
-    pub bytes: usize,
+pub(crate) struct Active {
+    pub(crate) operations: usize,
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
 }
 
 impl State {
-    pub fn active(&self) -> Active {
+    pub(crate) fn active(&self) -> Active {
         fn of<R: TableRow>(tail: &Tail<R>) -> [usize; 3] {
             let active = tail.active();
             [active.operations(), active.rows(), active.bytes()]
@@ -493,13 +493,13 @@ impl State {
     }
 
     /// Starts a flush of all tables.
-    pub fn freeze(&mut self) {
+    pub(crate) fn freeze(&mut self) {
         self.tail.freeze();
         self.events.tail.freeze();
         self.feedback.tail.freeze();
     }
 
-    pub fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
+    pub(crate) fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
         Snapshot {
             version: self.version,
             store: store.clone(),
@@ -530,7 +530,7 @@ fn refuse(replies: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Outcome)>,
 }
 
 /// Sets deletion bits; `rows` are (source, row).
-pub fn mark_deleted(files: &mut [FileSnapshot], rows: &[(u32, u32)]) {
+pub(crate) fn mark_deleted(files: &mut [FileSnapshot], rows: &[(u32, u32)]) {
     for (source, row) in rows {
         if let Some(entry) = files.iter_mut().find(|entry| entry.file.number == *source) {
             Arc::make_mut(&mut entry.deleted).insert(*row);
@@ -577,26 +577,26 @@ fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<D
 }
 
 /// A change decided against one state.
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// `None` where nothing is to be done.
-    pub operation: Option<Operation>,
-    pub outcome: Outcome,
+    pub(crate) operation: Option<Operation>,
+    pub(crate) outcome: Outcome,
     /// The file row that goes with it.
-    pub replaces: Option<(u32, u32)>,
+    pub(crate) replaces: Option<(u32, u32)>,
     /// Whether there was a conversation under the key.
-    pub existed: bool,
+    pub(crate) existed: bool,
     /// Whether a log would change nothing but a defaulted `updatedAt`.
-    pub unchanged: bool,
+    pub(crate) unchanged: bool,
 }
 
 /// What is stored under a key: from the tail, else from the prefetched file row.
-pub(super) struct Existing {
-    pub previous: Previous,
+pub(crate) struct Existing {
+    pub(crate) previous: Previous,
     row: Option<(u32, u32)>,
 }
 
 /// Of a change of a conversation.
-pub fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
+pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
     match change {
         Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
             Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
@@ -663,7 +663,7 @@ fn existing_by_id(tail: &Tail, key: &ConversationKey, hit: Option<&FileHit>) -> 
 }
 
 /// The conversation that a document replaces, by the upsert rules of contract A2.
-pub(super) fn existing_for(
+pub(crate) fn existing_for(
     tail: &Tail,
     identity: &Identity,
     document: &Document,

@@ -18,43 +18,43 @@ use crate::storage::read::snapshot::{DataFile, FileSnapshot, SegmentSnapshot};
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]
-pub struct FlushJob {
-    pub store: Arc<dyn ObjectStore>,
-    pub position: WalPosition,
-    pub conversations: TableJob<Conversation>,
-    pub events: TableJob<Event>,
-    pub feedback: TableJob<Feedback>,
+pub(crate) struct FlushJob {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) position: WalPosition,
+    pub(crate) conversations: TableJob<Conversation>,
+    pub(crate) events: TableJob<Event>,
+    pub(crate) feedback: TableJob<Feedback>,
     /// Number of the new file of threads.
-    pub threads_source: u32,
+    pub(crate) threads_source: u32,
 }
 
 #[derive(Clone)]
-pub struct TableJob<R> {
-    pub segments: Vec<SegmentSnapshot<R>>,
-    pub files: Vec<FileSnapshot>,
+pub(crate) struct TableJob<R> {
+    pub(crate) segments: Vec<SegmentSnapshot<R>>,
+    pub(crate) files: Vec<FileSnapshot>,
     /// Number of the new file.
-    pub source: u32,
+    pub(crate) source: u32,
 }
 
-pub struct Flushed {
-    pub conversations: FlushedTable,
-    pub events: FlushedTable,
-    pub feedback: FlushedTable,
+pub(crate) struct Flushed {
+    pub(crate) conversations: FlushedTable,
+    pub(crate) events: FlushedTable,
+    pub(crate) feedback: FlushedTable,
 }
 
-pub struct FlushedTable {
-    pub file: Option<FlushedFile>,
+pub(crate) struct FlushedTable {
+    pub(crate) file: Option<FlushedFile>,
     /// The table's columns after the flush.
-    pub columns: Arc<Layout>,
+    pub(crate) columns: Arc<Layout>,
 }
 
-pub struct FlushedFile {
-    pub file: Arc<DataFile>,
+pub(crate) struct FlushedFile {
+    pub(crate) file: Arc<DataFile>,
     /// Where each flushed row went.
-    pub rows_by_sequence: HashMap<u64, u32>,
+    pub(crate) rows_by_sequence: HashMap<u64, u32>,
 }
 
-pub async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
+pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
     let mut tables = tables.lock().await;
     let FlushJob { store, position, conversations, events, feedback, threads_source } = job;
     let (conversations, conversation_sequences) = live_rows(conversations);

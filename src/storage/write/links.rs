@@ -26,15 +26,15 @@ use crate::storage::tail::{Counters, Tail, TailEntry, TailGroup};
 
 /// A stored row of `events` or `feedback` that a change may replace or delete.
 #[derive(Clone, Debug)]
-pub struct RecordHit<R> {
-    pub source: u32,
-    pub row: u32,
-    pub record: Arc<R>,
+pub(crate) struct RecordHit<R> {
+    pub(crate) source: u32,
+    pub(crate) row: u32,
+    pub(crate) record: Arc<R>,
 }
 
 /// What the files know around a change: looked up before it is queued.
 #[derive(Debug, Default)]
-pub struct Links {
+pub(crate) struct Links {
     /// False where there was no event and no feedback at all.
     searched: bool,
     messages: HashMap<String, MessageLinks>,
@@ -56,14 +56,14 @@ struct Dependents {
 }
 
 /// One group of operations being taken in, on all tables.
-pub struct Staged {
-    pub conversations: TailGroup,
-    pub events: TailGroup<Event>,
-    pub feedback: TailGroup<Feedback>,
+pub(crate) struct Staged {
+    pub(crate) conversations: TailGroup,
+    pub(crate) events: TailGroup<Event>,
+    pub(crate) feedback: TailGroup<Feedback>,
 }
 
 impl Staged {
-    pub fn begin(state: &State) -> Staged {
+    pub(crate) fn begin(state: &State) -> Staged {
         Staged {
             conversations: TailGroup::begin(&state.tail),
             events: TailGroup::begin(&state.events.tail),
@@ -71,7 +71,7 @@ impl Staged {
         }
     }
 
-    pub fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
+    pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
         match operation {
             Operation::UpsertEvent(event) => self.events.stage_row(&event.key(), Some(event), counters),
             Operation::DeleteEvent(key) => self.events.stage_row(key, None, counters),
@@ -82,7 +82,7 @@ impl Staged {
     }
 
     /// Makes the group part of the state. `bytes` is its size in the log.
-    pub fn finish(self, state: &mut State, bytes: usize, counters: &mut Counters) {
+    pub(crate) fn finish(self, state: &mut State, bytes: usize, counters: &mut Counters) {
         state.tail = self.conversations.finish(bytes, &state.columns, counters);
         state.events.tail = self.events.finish(0, &state.events.columns, counters);
         state.feedback.tail = self.feedback.finish(0, &state.feedback.columns, counters);
@@ -90,9 +90,9 @@ impl Staged {
 }
 
 /// An operation and the file row that goes with it.
-pub struct Step {
-    pub operation: Operation,
-    pub replaces: Option<(u32, u32)>,
+pub(crate) struct Step {
+    pub(crate) operation: Operation,
+    pub(crate) replaces: Option<(u32, u32)>,
 }
 
 /// A row of `events` or `feedback`, which may hang on a conversation.
@@ -156,7 +156,12 @@ impl Dependent for Feedback {
 }
 
 /// What a decided change of a conversation means for its events and feedback. `None`: the look-up is out of date.
-pub fn follow(staged: &Staged, change: &Change, operation: &Operation, prefetched: &Prefetched) -> Option<Vec<Step>> {
+pub(crate) fn follow(
+    staged: &Staged,
+    change: &Change,
+    operation: &Operation,
+    prefetched: &Prefetched,
+) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     match (change, operation) {
         (Change::Log { document, .. }, Operation::Upsert(conversation)) => {
@@ -292,7 +297,7 @@ fn key_of<I>(identity: &Identity, id: I) -> Key<I> {
     Key { organization_id: identity.organization_id.clone(), project_id: identity.project_id.clone(), id }
 }
 
-pub fn resolve_event(
+pub(crate) fn resolve_event(
     staged: &Staged,
     identity: &Identity,
     document: &EventDocument,
@@ -321,7 +326,7 @@ pub fn resolve_event(
 
 /// # Errors
 /// [`StoreError::Invalid`] where no conversation of the project has the message, or not the one that a rating names.
-pub fn resolve_feedback(
+pub(crate) fn resolve_feedback(
     staged: &Staged,
     identity: &Identity,
     document: &FeedbackDocument,
@@ -344,7 +349,7 @@ pub fn resolve_feedback(
 }
 
 /// Feedback whose message is dropped is not found (contract A4).
-pub fn resolve_feedback_deletion(
+pub(crate) fn resolve_feedback_deletion(
     staged: &Staged,
     key: &Key<<Feedback as TableRow>::Id>,
     prefetched: &Prefetched,
@@ -387,7 +392,7 @@ async fn entries<E: DeserializeOwned>(
 }
 
 impl FileSnapshot {
-    pub(super) async fn index_entry<E: DeserializeOwned>(
+    pub(crate) async fn index_entry<E: DeserializeOwned>(
         &self,
         store: &Arc<dyn ObjectStore>,
         row: u32,
@@ -400,7 +405,7 @@ impl FileSnapshot {
 }
 
 impl<R: TableRow> TableSnapshot<R> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.segments.is_empty()
     }
 
@@ -432,7 +437,7 @@ impl<R: TableRow> TableSnapshot<R> {
     }
 
     /// Rows of an organization with an id; of one project, if it is named.
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         store: &Arc<dyn ObjectStore>,
         organization_id: &OrganizationId,
@@ -455,7 +460,7 @@ impl<R: TableRow> TableSnapshot<R> {
     }
 
     /// The rows at these addresses, in this order.
-    pub async fn read_rows(
+    pub(crate) async fn read_rows(
         &self,
         store: &Arc<dyn ObjectStore>,
         addresses: &[RowAddress],
@@ -553,7 +558,7 @@ impl Snapshot {
     }
 
     /// Conversations that may have a thread: several only where projects have one of the same id.
-    pub async fn find_by_thread(
+    pub(crate) async fn find_by_thread(
         &self,
         organization_id: &OrganizationId,
         project_id: Option<&ProjectId>,

@@ -23,7 +23,7 @@ use crate::storage::tail::{Counters, Tail};
 
 const LOCK_FILE: &str = "LOCK";
 /// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
-pub(super) const DATA_FOLDERS: [&str; 8] = [
+pub(crate) const DATA_FOLDERS: [&str; 8] = [
     "conversations/data",
     "conversations/index",
     "messages/data",
@@ -34,23 +34,23 @@ pub(super) const DATA_FOLDERS: [&str; 8] = [
     "semantic_threads/data",
 ];
 
-pub struct Opened {
-    pub object_store: Arc<dyn ObjectStore>,
-    pub local_root: Option<PathBuf>,
-    pub lock: Option<std::fs::File>,
-    pub state: State,
-    pub tables: Tables,
-    pub writer: LogWriter,
-    pub position: WalPosition,
-    pub counters: Counters,
+pub(crate) struct Opened {
+    pub(crate) object_store: Arc<dyn ObjectStore>,
+    pub(crate) local_root: Option<PathBuf>,
+    pub(crate) lock: Option<std::fs::File>,
+    pub(crate) state: State,
+    pub(crate) tables: Tables,
+    pub(crate) writer: LogWriter,
+    pub(crate) position: WalPosition,
+    pub(crate) counters: Counters,
 }
 
 /// The object store behind a folder or URL, without the write lock, and the folder of a local one.
-pub fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
+pub(crate) fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
     durable::open_store(url).map_err(|error| StoreError::io(format!("the store {url} cannot be opened"), error))
 }
 
-pub async fn open(url: &str) -> Result<Opened, StoreError> {
+pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
     let (object_store, local_root) = open_objects(url)?;
     let lock = local_root.as_deref().map(lock).transpose()?;
     let opened = recover(object_store).await?;

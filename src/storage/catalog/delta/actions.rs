@@ -10,11 +10,11 @@ use super::schema::{TableColumn, schema_string};
 use super::{APP_ID, INTENT_APP_ID};
 use crate::model::ids::{EpochMillis, WalPosition};
 
-pub type Tags = BTreeMap<String, Option<String>>;
+pub(crate) type Tags = BTreeMap<String, Option<String>>;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Action {
+pub(crate) enum Action {
     Protocol(Protocol),
     MetaData(MetaData),
     Txn(Txn),
@@ -35,16 +35,16 @@ impl<'de> Deserialize<'de> for Action {
 /// empty.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ActionLine {
-    pub protocol: Option<Protocol>,
-    pub meta_data: Option<MetaData>,
-    pub txn: Option<Txn>,
-    pub add: Option<Add>,
-    pub remove: Option<Remove>,
+pub(crate) struct ActionLine {
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) meta_data: Option<MetaData>,
+    pub(crate) txn: Option<Txn>,
+    pub(crate) add: Option<Add>,
+    pub(crate) remove: Option<Remove>,
 }
 
 impl ActionLine {
-    pub fn into_action(self) -> Option<Action> {
+    pub(crate) fn into_action(self) -> Option<Action> {
         let Self { protocol, meta_data, txn, add, remove } = self;
         add.map(Action::Add)
             .or_else(|| remove.map(Action::Remove))
@@ -54,7 +54,7 @@ impl ActionLine {
     }
 }
 
-pub(super) fn parse_lines(body: &[u8]) -> Result<Vec<Action>, String> {
+pub(crate) fn parse_lines(body: &[u8]) -> Result<Vec<Action>, String> {
     let lines = body.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
     let parse = |(number, line)| match serde_json::from_slice::<ActionLine>(line) {
         Ok(line) => line.into_action().map(Ok),
@@ -65,19 +65,19 @@ pub(super) fn parse_lines(body: &[u8]) -> Result<Vec<Action>, String> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Protocol {
-    pub min_reader_version: i32,
-    pub min_writer_version: i32,
+pub(crate) struct Protocol {
+    pub(crate) min_reader_version: i32,
+    pub(crate) min_writer_version: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reader_features: Option<Vec<String>>,
+    pub(crate) reader_features: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub writer_features: Option<Vec<String>>,
+    pub(crate) writer_features: Option<Vec<String>>,
 }
 
-pub(super) const FEATURES: [&str; 1] = ["deletionVectors"];
+pub(crate) const FEATURES: [&str; 1] = ["deletionVectors"];
 
 impl Protocol {
-    pub(super) fn own() -> Self {
+    pub(crate) fn own() -> Self {
         let features = Some(FEATURES.map(str::to_owned).to_vec());
         let writer_features = features.clone();
         Self { min_reader_version: 3, min_writer_version: 7, reader_features: features, writer_features }
@@ -86,29 +86,29 @@ impl Protocol {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MetaData {
-    pub id: String,
+pub(crate) struct MetaData {
+    pub(crate) id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    pub format: Format,
-    pub schema_string: String,
-    pub partition_columns: Vec<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) format: Format,
+    pub(crate) schema_string: String,
+    pub(crate) partition_columns: Vec<String>,
     #[serde(default)]
-    pub configuration: BTreeMap<String, Option<String>>,
+    pub(crate) configuration: BTreeMap<String, Option<String>>,
     /// Epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_time: Option<i64>,
+    pub(crate) created_time: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Format {
-    pub provider: String,
+pub(crate) struct Format {
+    pub(crate) provider: String,
     #[serde(default)]
-    pub options: BTreeMap<String, Option<String>>,
+    pub(crate) options: BTreeMap<String, Option<String>>,
 }
 
 impl MetaData {
-    pub(super) fn new(name: &str, columns: &[TableColumn], now: EpochMillis) -> Self {
+    pub(crate) fn new(name: &str, columns: &[TableColumn], now: EpochMillis) -> Self {
         let configuration = [
             ("delta.enableDeletionVectors", "true"),
             // How long a checkpoint remembers removed files: see `TableState::forget_old_tombstones`.
@@ -126,23 +126,23 @@ impl MetaData {
     }
 
     /// The same table with other columns: what a commit that adds columns carries beside its files.
-    pub fn with_columns(&self, columns: &[TableColumn]) -> Self {
+    pub(crate) fn with_columns(&self, columns: &[TableColumn]) -> Self {
         Self { schema_string: schema_string(columns), ..self.clone() }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Txn {
-    pub app_id: String,
-    pub version: i64,
+pub(crate) struct Txn {
+    pub(crate) app_id: String,
+    pub(crate) version: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_updated: Option<i64>,
+    pub(crate) last_updated: Option<i64>,
 }
 
 impl Txn {
     /// The table holds every operation up to and with `position`.
-    pub fn new(position: WalPosition, now: EpochMillis) -> Self {
+    pub(crate) fn new(position: WalPosition, now: EpochMillis) -> Self {
         Self {
             app_id: APP_ID.to_owned(),
             version: i64::try_from(position.0).unwrap_or(i64::MAX),
@@ -151,7 +151,7 @@ impl Txn {
     }
 
     /// The table holds the commits of every intent up to and with this one.
-    pub fn intent(number: u64, now: EpochMillis) -> Self {
+    pub(crate) fn intent(number: u64, now: EpochMillis) -> Self {
         Self {
             app_id: INTENT_APP_ID.to_owned(),
             version: i64::try_from(number).unwrap_or(i64::MAX),
@@ -162,29 +162,29 @@ impl Txn {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Add {
+pub(crate) struct Add {
     /// Relative to the table's folder.
-    pub path: String,
+    pub(crate) path: String,
     #[serde(default)]
-    pub partition_values: BTreeMap<String, Option<String>>,
-    pub size: i64,
+    pub(crate) partition_values: BTreeMap<String, Option<String>>,
+    pub(crate) size: i64,
     /// Epoch milliseconds.
-    pub modification_time: i64,
+    pub(crate) modification_time: i64,
     /// False where rows were only rearranged (compaction).
-    pub data_change: bool,
+    pub(crate) data_change: bool,
     /// [`FileStatistics`] as a JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stats: Option<String>,
+    pub(crate) stats: Option<String>,
     /// What only this server needs of a file, such as its layout and its sibling files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Tags>,
+    pub(crate) tags: Option<Tags>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_vector: Option<DeletionVectorDescriptor>,
+    pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
 }
 
 impl Add {
     /// Of a new file without deleted rows.
-    pub fn new(path: String, size: u64, statistics: &FileStatistics, tags: Tags, now: EpochMillis) -> Self {
+    pub(crate) fn new(path: String, size: u64, statistics: &FileStatistics, tags: Tags, now: EpochMillis) -> Self {
         Self {
             path,
             partition_values: BTreeMap::new(),
@@ -197,16 +197,16 @@ impl Add {
         }
     }
 
-    pub fn tag(&self, name: &str) -> Option<&str> {
+    pub(crate) fn tag(&self, name: &str) -> Option<&str> {
         self.tags.as_ref()?.get(name)?.as_deref()
     }
 
     /// None where there are none, or none that can be read.
-    pub fn statistics(&self) -> Option<FileStatistics> {
+    pub(crate) fn statistics(&self) -> Option<FileStatistics> {
         serde_json::from_str(self.stats.as_deref()?).ok()
     }
 
-    pub fn to_remove(&self, now: EpochMillis) -> Remove {
+    pub(crate) fn to_remove(&self, now: EpochMillis) -> Remove {
         Remove {
             path: self.path.clone(),
             deletion_timestamp: Some(now.0),
@@ -219,7 +219,7 @@ impl Add {
     }
 
     /// The two actions that give this file another deletion vector. Its statistics stay physical and become loose.
-    pub fn replace_deletions(&self, vector: Option<DeletionVectorDescriptor>, now: EpochMillis) -> [Action; 2] {
+    pub(crate) fn replace_deletions(&self, vector: Option<DeletionVectorDescriptor>, now: EpochMillis) -> [Action; 2] {
         let mut statistics = self.statistics();
         if let Some(statistics) = &mut statistics {
             statistics.tight_bounds = vector.is_none();
@@ -236,38 +236,38 @@ impl Add {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Remove {
-    pub path: String,
+pub(crate) struct Remove {
+    pub(crate) path: String,
     /// Epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_timestamp: Option<i64>,
-    pub data_change: bool,
+    pub(crate) deletion_timestamp: Option<i64>,
+    pub(crate) data_change: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extended_file_metadata: Option<bool>,
+    pub(crate) extended_file_metadata: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition_values: Option<BTreeMap<String, Option<String>>>,
+    pub(crate) partition_values: Option<BTreeMap<String, Option<String>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<i64>,
+    pub(crate) size: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_vector: Option<DeletionVectorDescriptor>,
+    pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
 }
 
 /// Delta's "Per-file Statistics". Values by column name: numbers, booleans, strings, times as ISO texts with
 /// milliseconds and `Z`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct FileStatistics {
+pub(crate) struct FileStatistics {
     /// Rows in the file, deleted ones too.
-    pub num_records: u64,
-    pub min_values: Map<String, Value>,
-    pub max_values: Map<String, Value>,
-    pub null_count: BTreeMap<String, u64>,
+    pub(crate) num_records: u64,
+    pub(crate) min_values: Map<String, Value>,
+    pub(crate) max_values: Map<String, Value>,
+    pub(crate) null_count: BTreeMap<String, u64>,
     /// False where rows are deleted: the values are then bounds, not necessarily there.
-    pub tight_bounds: bool,
+    pub(crate) tight_bounds: bool,
 }
 
 impl FileStatistics {
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         // Maps with string keys always serialise.
         serde_json::to_string(self).unwrap_or_default()
     }

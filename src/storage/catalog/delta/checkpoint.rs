@@ -23,7 +23,7 @@ const BATCH_ROWS: usize = 512;
 /// `_last_checkpoint`
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Hint {
+pub(crate) struct Hint {
     version: u64,
     size: u64,
     size_in_bytes: u64,
@@ -131,7 +131,7 @@ fn lines(state: &TableState) -> impl Iterator<Item = ActionLine> {
 }
 
 /// The checkpoint's Parquet file and the hint that names it.
-pub(super) fn encode(state: &TableState) -> Result<(Vec<u8>, Hint), String> {
+pub(crate) fn encode(state: &TableState) -> Result<(Vec<u8>, Hint), String> {
     encode_rows(state).map_err(|error| format!("checkpoint {}: {error}", state.version))
 }
 
@@ -156,7 +156,7 @@ fn encode_rows(state: &TableState) -> Result<(Vec<u8>, Hint), Box<dyn std::error
     Ok((object, Hint { version: state.version, size, size_in_bytes, num_of_add_files }))
 }
 
-pub(super) fn decode(object: Bytes) -> Result<Vec<Action>, String> {
+pub(crate) fn decode(object: Bytes) -> Result<Vec<Action>, String> {
     let text = decode_rows(object).map_err(|error| error.to_string())?;
     parse_lines(&text)
 }

@@ -20,7 +20,7 @@ const PREFIX_BYTES: usize = 16;
 const INLINE_BYTES: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
-pub enum DeletionVectorError {
+pub(crate) enum DeletionVectorError {
     #[error("deletion vector storage type {0:?} is not supported; inline (i) and relative (u) are")]
     StorageType(String),
     #[error("deletion vector {name} is damaged: {reason}")]
@@ -36,28 +36,28 @@ pub enum DeletionVectorError {
 /// The log's reference to a deletion vector, as the protocol spells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DeletionVectorDescriptor {
+pub(crate) struct DeletionVectorDescriptor {
     /// `i` inline, `u` a file named by a UUID in the table's folder, `p` an absolute path (never written, not read).
-    pub storage_type: String,
-    pub path_or_inline_dv: String,
+    pub(crate) storage_type: String,
+    pub(crate) path_or_inline_dv: String,
     /// Where in the file the vector's size field stands.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub offset: Option<i32>,
+    pub(crate) offset: Option<i32>,
     /// Of the serialized vector, without size and checksum, before z85.
-    pub size_in_bytes: i32,
+    pub(crate) size_in_bytes: i32,
     /// Rows it marks.
-    pub cardinality: i64,
+    pub(crate) cardinality: i64,
 }
 
 impl DeletionVectorDescriptor {
     /// With the data file's path it identifies a logical file: of two vectors of a file, one is live.
-    pub fn unique_id(&self) -> String {
+    pub(crate) fn unique_id(&self) -> String {
         let offset = self.offset.map(|offset| format!("@{offset}")).unwrap_or_default();
         format!("{}{}{offset}", self.storage_type, self.path_or_inline_dv)
     }
 
     /// The file it stands in; None when inline.
-    pub fn file(&self, table: &Path) -> Result<Option<Path>, DeletionVectorError> {
+    pub(crate) fn file(&self, table: &Path) -> Result<Option<Path>, DeletionVectorError> {
         match self.storage_type.as_str() {
             "i" => Ok(None),
             "u" => {
@@ -80,7 +80,7 @@ impl DeletionVectorDescriptor {
 
 /// Makes `rows` durable as far as that needs a file of its own; the rest is the commit that carries the descriptor.
 /// None for no rows: the file then has no vector.
-pub async fn write(
+pub(crate) async fn write(
     store: &dyn ObjectStore,
     table: &Path,
     rows: &RoaringBitmap,
@@ -117,7 +117,7 @@ pub async fn write(
     Ok(Some(descriptor))
 }
 
-pub async fn read(
+pub(crate) async fn read(
     store: &dyn ObjectStore,
     table: &Path,
     descriptor: &DeletionVectorDescriptor,

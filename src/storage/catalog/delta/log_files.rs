@@ -11,25 +11,25 @@ use serde::Deserialize;
 use super::TableLogError;
 use crate::model::ids::EpochMillis;
 
-pub(super) struct LogFiles<'a> {
-    pub store: &'a dyn ObjectStore,
-    pub table: &'a Path,
+pub(crate) struct LogFiles<'a> {
+    pub(crate) store: &'a dyn ObjectStore,
+    pub(crate) table: &'a Path,
 }
 
 /// Versions, ascending.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub commits: Vec<u64>,
-    pub checkpoints: Vec<u64>,
+pub(crate) struct Listing {
+    pub(crate) commits: Vec<u64>,
+    pub(crate) checkpoints: Vec<u64>,
 }
 
 impl Listing {
-    pub fn has_commits(&self, versions: RangeInclusive<u64>) -> bool {
+    pub(crate) fn has_commits(&self, versions: RangeInclusive<u64>) -> bool {
         let wanted = versions.end().saturating_sub(*versions.start()) + 1;
         self.commits.iter().filter(|version| versions.contains(version)).count() as u64 == wanted
     }
 
-    pub fn last_version(&self) -> Option<u64> {
+    pub(crate) fn last_version(&self) -> Option<u64> {
         self.commits.last().max(self.checkpoints.last()).copied()
     }
 }
@@ -56,32 +56,32 @@ impl LogFiles<'_> {
         self.table.clone().join("_delta_log")
     }
 
-    pub fn commit(&self, version: u64) -> Path {
+    pub(crate) fn commit(&self, version: u64) -> Path {
         self.folder().join(format!("{version:020}.json"))
     }
 
-    pub fn checkpoint(&self, version: u64) -> Path {
+    pub(crate) fn checkpoint(&self, version: u64) -> Path {
         self.folder().join(format!("{version:020}.checkpoint.parquet"))
     }
 
-    pub fn hint(&self) -> Path {
+    pub(crate) fn hint(&self) -> Path {
         self.folder().join("_last_checkpoint")
     }
 
-    pub fn corrupt(&self, reason: impl Into<String>) -> TableLogError {
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> TableLogError {
         TableLogError::Corrupt { table: self.table.clone(), reason: reason.into() }
     }
 
-    pub fn failed(&self, source: Error) -> TableLogError {
+    pub(crate) fn failed(&self, source: Error) -> TableLogError {
         TableLogError::Store { table: self.table.clone(), source }
     }
 
-    pub async fn read(&self, path: &Path) -> Result<Bytes, Error> {
+    pub(crate) async fn read(&self, path: &Path) -> Result<Bytes, Error> {
         self.store.get(path).await?.bytes().await
     }
 
     /// The version `_last_checkpoint` names. It is only a hint: where it cannot be read, the whole log is listed.
-    pub async fn read_hint(&self) -> Result<Option<u64>, TableLogError> {
+    pub(crate) async fn read_hint(&self) -> Result<Option<u64>, TableLogError> {
         #[derive(Deserialize)]
         struct Hint {
             version: u64,
@@ -94,7 +94,7 @@ impl LogFiles<'_> {
     }
 
     /// What the log has of `version` and above (None: all).
-    pub async fn list_after(&self, version: Option<u64>) -> Result<Listing, TableLogError> {
+    pub(crate) async fn list_after(&self, version: Option<u64>) -> Result<Listing, TableLogError> {
         // A bare number sorts before every object of that version.
         let offset = self.folder().join(format!("{:020}", version.unwrap_or(0)));
         let mut listing = Listing::default();
@@ -112,7 +112,7 @@ impl LogFiles<'_> {
     }
 
     /// Commits and checkpoints below `checkpoint` that were written before `before`.
-    pub async fn older_than(&self, checkpoint: u64, before: EpochMillis) -> Result<Vec<Path>, TableLogError> {
+    pub(crate) async fn older_than(&self, checkpoint: u64, before: EpochMillis) -> Result<Vec<Path>, TableLogError> {
         let objects = self.store.list(Some(&self.folder())).try_filter_map(async |object| {
             let is_below = match parse(&object.location) {
                 Some(LogFile::Commit(version) | LogFile::Checkpoint(version)) => version < checkpoint,

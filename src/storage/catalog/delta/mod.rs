@@ -5,11 +5,11 @@
 //! point of a table. Every 100 commits a checkpoint sums the log up. Written by the Delta protocol (reader version 3,
 //! writer version 7, deletion vectors), so other engines read the tables as they are.
 
-pub mod actions;
+pub(crate) mod actions;
 mod checkpoint;
-pub mod deletion_vector;
+pub(crate) mod deletion_vector;
 mod log_files;
-pub mod schema;
+pub(crate) mod schema;
 mod state;
 
 use std::sync::Arc;
@@ -23,23 +23,23 @@ use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-pub use self::actions::{Action, Add, FileStatistics, MetaData, Protocol, Remove, Txn};
+pub(crate) use self::actions::{Action, Add, FileStatistics, MetaData, Protocol, Txn};
 use self::log_files::{Listing, LogFiles};
-pub use self::schema::{DeltaType, TableColumn};
-pub use self::state::TableState;
+pub(crate) use self::schema::{DeltaType, TableColumn};
+pub(crate) use self::state::TableState;
 use crate::model::ids::{EpochMillis, WalPosition};
 
 /// Delta's name of this application in `txn` actions.
-pub const APP_ID: &str = "convolake";
+pub(crate) const APP_ID: &str = "convolake";
 /// The same for the numbers of intents, by which a commit is known again among those of other programs.
-pub const INTENT_APP_ID: &str = "convolake.intent";
+pub(crate) const INTENT_APP_ID: &str = "convolake.intent";
 const CHECKPOINT_INTERVAL: u64 = 100;
 const READS_AT_ONCE: usize = 16;
 const PUT_TRIES: u32 = 6;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
-pub enum TableLogError {
+pub(crate) enum TableLogError {
     #[error("the table log {table} is damaged: {reason}")]
     Corrupt { table: Path, reason: String },
     #[error("the table {table} needs {what}, which this version does not have")]
@@ -49,7 +49,7 @@ pub enum TableLogError {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// Another writer has this version. The caller looks at the table again ([`TableLog::refresh`]) before going on.
     #[error("version {version} of the table {table} was committed by another writer")]
     Taken { table: Path, version: u64 },
@@ -63,7 +63,7 @@ pub enum CommitError {
 
 /// The writer's (or a reader's) view of one table's log.
 #[derive(Debug)]
-pub struct TableLog {
+pub(crate) struct TableLog {
     store: Arc<dyn ObjectStore>,
     /// The table's folder, such as `conversations`.
     root: Path,
@@ -74,7 +74,7 @@ pub struct TableLog {
 
 impl TableLog {
     /// None where there is no table. Reads the newest checkpoint and the commits after it.
-    pub async fn open(store: Arc<dyn ObjectStore>, prefix: Path) -> Result<Option<Self>, TableLogError> {
+    pub(crate) async fn open(store: Arc<dyn ObjectStore>, prefix: Path) -> Result<Option<Self>, TableLogError> {
         let files = LogFiles { store: store.as_ref(), table: &prefix };
         let Some((state, checkpoint)) = read_state(&files).await? else { return Ok(None) };
         Ok(Some(Self { store, root: prefix, state, checkpoint }))
@@ -82,7 +82,7 @@ impl TableLog {
 
     /// Writes version 0: protocol, columns and position 0 of the write-ahead log. Fails with [`CommitError::Taken`]
     /// where the table exists.
-    pub async fn create(
+    pub(crate) async fn create(
         store: Arc<dyn ObjectStore>,
         prefix: Path,
         columns: &[TableColumn],
@@ -98,26 +98,26 @@ impl TableLog {
         Ok(log)
     }
 
-    pub fn state(&self) -> &TableState {
+    pub(crate) fn state(&self) -> &TableState {
         &self.state
     }
 
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.state.version
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where the data file of an [`Add`] or [`Remove`] lies in the store.
-    pub fn file_path(&self, relative: &str) -> Path {
+    pub(crate) fn file_path(&self, relative: &str) -> Path {
         file_path(&self.root, relative)
     }
 
     /// Writes the next version; gives its number. An unclear answer is settled by trying again and reading back. A
     /// checkpoint follows where one is due; its failure is only logged.
-    pub async fn commit(&mut self, actions: Vec<Action>, now: EpochMillis) -> Result<u64, CommitError> {
+    pub(crate) async fn commit(&mut self, actions: Vec<Action>, now: EpochMillis) -> Result<u64, CommitError> {
         let version = self.state.version + 1;
         self.put_commit(version, actions, now).await?;
         if version.is_multiple_of(CHECKPOINT_INTERVAL)
@@ -176,7 +176,7 @@ impl TableLog {
     }
 
     /// Takes in what other writers have committed. True where the table has changed.
-    pub async fn refresh(&mut self) -> Result<bool, TableLogError> {
+    pub(crate) async fn refresh(&mut self) -> Result<bool, TableLogError> {
         let files = LogFiles { store: self.store.as_ref(), table: &self.root };
         let listing = files.list_after(Some(self.state.version)).await?;
         let last = listing.commits.last().copied();
@@ -198,7 +198,7 @@ impl TableLog {
     }
 
     /// Sums the log up to the current version. Usually called by [`TableLog::commit`].
-    pub async fn write_checkpoint(&mut self, now: EpochMillis) -> Result<(), TableLogError> {
+    pub(crate) async fn write_checkpoint(&mut self, now: EpochMillis) -> Result<(), TableLogError> {
         let version = self.state.version;
         self.state.forget_old_tombstones(now);
         let files = LogFiles { store: self.store.as_ref(), table: &self.root };
@@ -219,7 +219,7 @@ impl TableLog {
 
     /// Deletes commits and checkpoints that the newest known checkpoint replaces and that are older than `before`.
     /// Gives how many.
-    pub async fn delete_old_log(&self, before: EpochMillis) -> Result<usize, TableLogError> {
+    pub(crate) async fn delete_old_log(&self, before: EpochMillis) -> Result<usize, TableLogError> {
         let Some(checkpoint) = self.checkpoint else { return Ok(0) };
         let files = LogFiles { store: self.store.as_ref(), table: &self.root };
         let old = files.older_than(checkpoint, before).await?;

@@ -10,7 +10,7 @@ const PATH_KEY: &str = "convolake.path";
 const KIND_KEY: &str = "convolake.kind";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeltaType {
+pub(crate) enum DeltaType {
     String,
     /// Int32
     Integer,
@@ -62,19 +62,19 @@ impl DeltaType {
 
 /// Every column is nullable.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TableColumn {
-    pub name: String,
-    pub data_type: DeltaType,
-    pub metadata: Map<String, Value>,
+pub(crate) struct TableColumn {
+    pub(crate) name: String,
+    pub(crate) data_type: DeltaType,
+    pub(crate) metadata: Map<String, Value>,
 }
 
 impl TableColumn {
-    pub fn new(name: impl Into<String>, data_type: DeltaType) -> Self {
+    pub(crate) fn new(name: impl Into<String>, data_type: DeltaType) -> Self {
         Self { name: name.into(), data_type, metadata: Map::new() }
     }
 
     /// The column of a path of a JSON field. Which one stands in the metadata; the name is only its address.
-    pub fn of_property(column: &PropertyColumn) -> Self {
+    pub(crate) fn of_property(column: &PropertyColumn) -> Self {
         let data_type = match column.kind {
             ColumnKind::String | ColumnKind::NumberText => DeltaType::String,
             ColumnKind::Number => DeltaType::Double,
@@ -91,7 +91,7 @@ impl TableColumn {
     }
 
     /// None for columns that are not of a property.
-    pub fn property(&self) -> Option<PropertyColumn> {
+    pub(crate) fn property(&self) -> Option<PropertyColumn> {
         let field: JsonField = serde_json::from_value(self.metadata.get(FIELD_KEY)?.clone()).ok()?;
         let path: Vec<String> = serde_json::from_str(self.metadata.get(PATH_KEY)?.as_str()?).ok()?;
         let kind: ColumnKind = serde_json::from_value(self.metadata.get(KIND_KEY)?.clone()).ok()?;
@@ -114,7 +114,7 @@ struct Field {
     metadata: Map<String, Value>,
 }
 
-pub(super) fn schema_string(columns: &[TableColumn]) -> String {
+pub(crate) fn schema_string(columns: &[TableColumn]) -> String {
     let field = |column: &TableColumn| Field {
         name: column.name.clone(),
         r#type: column.data_type.to_json(),
@@ -127,7 +127,7 @@ pub(super) fn schema_string(columns: &[TableColumn]) -> String {
 }
 
 /// Fails on types that this server never writes.
-pub(super) fn parse_schema(schema_string: &str) -> Result<Vec<TableColumn>, String> {
+pub(crate) fn parse_schema(schema_string: &str) -> Result<Vec<TableColumn>, String> {
     let schema: Struct = serde_json::from_str(schema_string).map_err(|error| format!("schema: {error}"))?;
     let column = |Field { name, r#type, metadata, .. }: Field| match DeltaType::from_json(&r#type) {
         Some(data_type) => Ok(TableColumn { name, data_type, metadata }),

@@ -15,15 +15,15 @@ const TOMBSTONE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// A table at one version. Cheap to clone but for the tombstones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TableState {
-    pub version: u64,
-    pub protocol: Option<Protocol>,
-    pub meta_data: Option<Arc<MetaData>>,
+pub(crate) struct TableState {
+    pub(crate) version: u64,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) meta_data: Option<Arc<MetaData>>,
     /// Live files by path.
-    pub files: BTreeMap<String, Arc<Add>>,
-    pub transactions: BTreeMap<String, Txn>,
+    pub(crate) files: BTreeMap<String, Arc<Add>>,
+    pub(crate) transactions: BTreeMap<String, Txn>,
     /// By path and deletion vector.
-    pub(super) tombstones: BTreeMap<(String, Option<String>), Remove>,
+    pub(crate) tombstones: BTreeMap<(String, Option<String>), Remove>,
 }
 
 type FileKey<'a> = (&'a str, Option<String>);
@@ -38,12 +38,12 @@ fn remove_key(remove: &Remove) -> FileKey<'_> {
 
 impl TableState {
     /// The table holds every operation of the write-ahead log up to and with this one.
-    pub fn wal_position(&self) -> WalPosition {
+    pub(crate) fn wal_position(&self) -> WalPosition {
         WalPosition(self.number_of(APP_ID))
     }
 
     /// Number of the last intent whose commit the table has.
-    pub fn intent(&self) -> u64 {
+    pub(crate) fn intent(&self) -> u64 {
         self.number_of(INTENT_APP_ID)
     }
 
@@ -52,7 +52,7 @@ impl TableState {
         u64::try_from(version).unwrap_or(0)
     }
 
-    pub fn columns(&self) -> Result<Vec<TableColumn>, String> {
+    pub(crate) fn columns(&self) -> Result<Vec<TableColumn>, String> {
         match &self.meta_data {
             Some(meta_data) => parse_schema(&meta_data.schema_string),
             None => Err("the table has no schema".to_owned()),
@@ -60,7 +60,7 @@ impl TableState {
     }
 
     /// Within a commit the order of actions has no meaning: a file that is removed and added has a new vector.
-    pub(super) fn apply(&mut self, version: u64, actions: Vec<Action>) {
+    pub(crate) fn apply(&mut self, version: u64, actions: Vec<Action>) {
         self.version = version;
         let (removes, others): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(|action| matches!(action, Action::Remove(_)));
@@ -90,7 +90,7 @@ impl TableState {
 
     /// Whether a commit of `actions` leaves a table that is right: every removed file is live, and no file has two live
     /// vectors, columns keep their types, and the position of the write-ahead log does not go back.
-    pub(super) fn check(&self, actions: &[Action]) -> Result<(), String> {
+    pub(crate) fn check(&self, actions: &[Action]) -> Result<(), String> {
         let mut removed = BTreeSet::new();
         let mut added = BTreeSet::new();
         for action in actions {
@@ -129,7 +129,7 @@ impl TableState {
         }
     }
 
-    pub(super) fn check_readable(&self, table: &Path) -> Result<(), TableLogError> {
+    pub(crate) fn check_readable(&self, table: &Path) -> Result<(), TableLogError> {
         let unsupported = |what: String| TableLogError::Unsupported { table: table.clone(), what };
         let corrupt = |reason: &str| TableLogError::Corrupt { table: table.clone(), reason: reason.to_owned() };
         let protocol = self.protocol.as_ref().ok_or_else(|| corrupt("it has no protocol"))?;
@@ -147,7 +147,7 @@ impl TableState {
         }
     }
 
-    pub(super) fn forget_old_tombstones(&mut self, now: EpochMillis) {
+    pub(crate) fn forget_old_tombstones(&mut self, now: EpochMillis) {
         let oldest = now.0.saturating_sub(TOMBSTONE_MILLIS);
         self.tombstones.retain(|_, remove| remove.deletion_timestamp.is_some_and(|removed| removed >= oldest));
     }

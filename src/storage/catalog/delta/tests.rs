@@ -1,11 +1,12 @@
 use object_store::memory::InMemory;
 
+use super::actions::Remove;
 use super::deletion_vector::{self, DeletionVectorDescriptor};
 use super::*;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
-pub(super) const NOW: EpochMillis = EpochMillis(1_700_000_000_000);
+pub(crate) const NOW: EpochMillis = EpochMillis(1_700_000_000_000);
 
 fn columns() -> Vec<TableColumn> {
     vec![

@@ -55,7 +55,7 @@ const THREADS_TAG: &str = "convolake.threads";
 const INDEX_TAG: &str = "convolake.index";
 const INDEX_SIZE_TAG: &str = "convolake.indexSize";
 
-pub struct Tables {
+pub(crate) struct Tables {
     store: Arc<dyn ObjectStore>,
     conversations: TableLog,
     messages: TableLog,
@@ -77,45 +77,45 @@ struct RecordTable {
 }
 
 /// What one commit brings.
-pub struct Rows {
-    pub position: WalPosition,
-    pub conversations: NewRows<Conversation>,
-    pub events: NewRows<Event>,
-    pub feedback: NewRows<Feedback>,
+pub(crate) struct Rows {
+    pub(crate) position: WalPosition,
+    pub(crate) conversations: NewRows<Conversation>,
+    pub(crate) events: NewRows<Event>,
+    pub(crate) feedback: NewRows<Feedback>,
     /// [`DataFile::number`] of the new file of threads.
-    pub threads_source: u32,
+    pub(crate) threads_source: u32,
 }
 
 /// What it brings to one table.
-pub struct NewRows<R> {
+pub(crate) struct NewRows<R> {
     /// New rows; any order.
-    pub rows: Vec<Arc<R>>,
+    pub(crate) rows: Vec<Arc<R>>,
     /// [`DataFile::number`] of the new file.
-    pub source: u32,
+    pub(crate) source: u32,
     /// The table's files with their deleted rows as of the commit's position.
-    pub files: Vec<FileSnapshot>,
+    pub(crate) files: Vec<FileSnapshot>,
 }
 
 /// What a commit made.
 #[derive(Clone)]
-pub struct Committed {
-    pub conversations: CommittedRows<Conversation>,
-    pub events: CommittedRows<Event>,
-    pub feedback: CommittedRows<Feedback>,
+pub(crate) struct Committed {
+    pub(crate) conversations: CommittedRows<Conversation>,
+    pub(crate) events: CommittedRows<Event>,
+    pub(crate) feedback: CommittedRows<Feedback>,
 }
 
 #[derive(Clone)]
-pub struct CommittedRows<R> {
-    pub file: Option<Arc<DataFile>>,
+pub(crate) struct CommittedRows<R> {
+    pub(crate) file: Option<Arc<DataFile>>,
     /// The new file's rows, in order.
-    pub rows: Arc<Vec<Arc<R>>>,
+    pub(crate) rows: Arc<Vec<Arc<R>>>,
 }
 
 /// The files of a store that is opened.
-pub struct OpenedFiles {
-    pub conversations: Vec<FileSnapshot>,
-    pub events: Vec<FileSnapshot>,
-    pub feedback: Vec<FileSnapshot>,
+pub(crate) struct OpenedFiles {
+    pub(crate) conversations: Vec<FileSnapshot>,
+    pub(crate) events: Vec<FileSnapshot>,
+    pub(crate) feedback: Vec<FileSnapshot>,
 }
 
 #[derive(Clone)]
@@ -148,25 +148,25 @@ impl Tables {
     }
 
     /// The position up to which all tables hold every operation.
-    pub fn position(&self) -> WalPosition {
+    pub(crate) fn position(&self) -> WalPosition {
         self.logs().iter().map(|log| log.state().wal_position()).min().unwrap_or_default()
     }
 
     /// The table's columns, as the layout that tail segments get.
-    pub fn layout(&self) -> Arc<Layout> {
+    pub(crate) fn layout(&self) -> Arc<Layout> {
         Arc::new(self.columns.layout())
     }
 
-    pub fn events_layout(&self) -> Arc<Layout> {
+    pub(crate) fn events_layout(&self) -> Arc<Layout> {
         Arc::new(self.events.columns.layout())
     }
 
-    pub fn feedback_layout(&self) -> Arc<Layout> {
+    pub(crate) fn feedback_layout(&self) -> Arc<Layout> {
         Arc::new(self.feedback.columns.layout())
     }
 
     /// Paths of everything that the tables refer to.
-    pub fn referenced(&self) -> Vec<Path> {
+    pub(crate) fn referenced(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         for log in self.logs() {
             for add in log.state().files.values() {
@@ -182,7 +182,7 @@ impl Tables {
 
     /// Writes the new rows to files and commits them with the deleted rows of all files. After an error the same call
     /// may be made again; rows are committed once.
-    pub async fn commit(&mut self, rows: Rows) -> Result<Committed, StoreError> {
+    pub(crate) async fn commit(&mut self, rows: Rows) -> Result<Committed, StoreError> {
         if self.pending.is_none() {
             let mut written = Vec::new();
             match self.prepare(rows, &mut written).await {

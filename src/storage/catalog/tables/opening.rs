@@ -31,7 +31,7 @@ use crate::storage::read::snapshot::{DataFile, FileSnapshot, ThreadsFile};
 
 impl Tables {
     /// Opens the tables, or creates them, and finishes what an intent left. Numbers the files from `next_source`.
-    pub async fn open(
+    pub(crate) async fn open(
         store: Arc<dyn ObjectStore>,
         mut next_source: impl FnMut() -> u32,
     ) -> Result<(Tables, OpenedFiles), StoreError> {
@@ -69,7 +69,7 @@ impl Tables {
         Ok((tables, files))
     }
 
-    pub(super) async fn open_files<R: TableRow>(
+    pub(crate) async fn open_files<R: TableRow>(
         &self,
         log: &TableLog,
         next_source: &mut impl FnMut() -> u32,
@@ -79,7 +79,7 @@ impl Tables {
         files.buffered(OPENED_AT_ONCE).try_collect().await
     }
 
-    pub(super) async fn open_conversations(
+    pub(crate) async fn open_conversations(
         &self,
         next_source: &mut impl FnMut() -> u32,
     ) -> Result<Vec<FileSnapshot>, StoreError> {
@@ -107,7 +107,7 @@ impl Tables {
         Ok(opened)
     }
 
-    pub(super) async fn open_file<R: TableRow>(
+    pub(crate) async fn open_file<R: TableRow>(
         &self,
         log: &TableLog,
         number: u32,
@@ -131,7 +131,7 @@ impl Tables {
     }
 
     /// A file as its log entry tells it.
-    pub(super) fn data_file<R: FlatRow>(
+    pub(crate) fn data_file<R: FlatRow>(
         &self,
         log: &TableLog,
         number: u32,
@@ -179,7 +179,7 @@ impl Tables {
     }
 }
 
-pub(super) async fn open_or_create(
+pub(crate) async fn open_or_create(
     store: &Arc<dyn ObjectStore>,
     name: &str,
     columns: Vec<TableColumn>,
@@ -211,17 +211,17 @@ impl RecordTable {
     }
 }
 
-pub(super) fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreError> {
+pub(crate) fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreError> {
     let columns = log.state().columns();
     let columns = columns.map_err(|reason| StoreError::Corrupt(format!("the schema of {}: {reason}", log.root())))?;
     Ok(ColumnRegistry::new(columns.iter().filter_map(TableColumn::property)))
 }
 
-pub(super) fn messages_columns() -> Vec<TableColumn> {
+pub(crate) fn messages_columns() -> Vec<TableColumn> {
     schema::messages_schema().fields().iter().map(|field| table_column(field)).collect()
 }
 
-pub(super) fn table_column(field: &arrow::datatypes::Field) -> TableColumn {
+pub(crate) fn table_column(field: &arrow::datatypes::Field) -> TableColumn {
     use arrow::datatypes::DataType;
     let data_type = match field.data_type() {
         DataType::Int32 => DeltaType::Integer,
@@ -235,7 +235,7 @@ pub(super) fn table_column(field: &arrow::datatypes::Field) -> TableColumn {
     TableColumn::new(field.name(), data_type)
 }
 
-pub(super) fn threads_file(file: DataFile, offsets: Vec<u32>) -> Result<ThreadsFile, StoreError> {
+pub(crate) fn threads_file(file: DataFile, offsets: Vec<u32>) -> Result<ThreadsFile, StoreError> {
     if offsets.last() != Some(&file.rows) {
         let (rows, counted) = (file.rows, offsets.last().copied().unwrap_or(0));
         return Err(StoreError::Corrupt(format!("{} has {rows} threads, its index counts {counted}", file.path)));

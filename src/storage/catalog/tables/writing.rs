@@ -27,7 +27,7 @@ use crate::storage::format::writer::{SiblingPaths, WrittenRows, WrittenSiblings,
 use crate::storage::read::snapshot::{ColumnStatistics, DataFile};
 
 impl Tables {
-    pub(super) async fn write_files(
+    pub(crate) async fn write_files(
         &self,
         rows: Arc<Vec<Arc<Conversation>>>,
         layout: Layout,
@@ -114,7 +114,7 @@ impl Tables {
         })
     }
 
-    pub(super) async fn write_index<R: TableRow>(
+    pub(crate) async fn write_index<R: TableRow>(
         &self,
         path: &Path,
         rows: Arc<Vec<Arc<R>>>,
@@ -126,7 +126,7 @@ impl Tables {
         Ok(bytes)
     }
 
-    pub(super) async fn write_records<R: TableRow>(
+    pub(crate) async fn write_records<R: TableRow>(
         &self,
         log: &TableLog,
         rows: Arc<Vec<Arc<R>>>,
@@ -169,22 +169,22 @@ impl Tables {
     }
 }
 
-pub(super) struct NewFile {
-    pub file: DataFile,
-    pub conversations: Add,
-    pub messages: Add,
-    pub threads: Option<Add>,
+pub(crate) struct NewFile {
+    pub(crate) file: DataFile,
+    pub(crate) conversations: Add,
+    pub(crate) messages: Add,
+    pub(crate) threads: Option<Add>,
 }
 
 /// The order of rows in a file: what is asked together lies together.
-pub(super) fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
+pub(crate) fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
     rows.sort_by_cached_key(|row| {
         let Key { organization_id, project_id, id } = row.key();
         (organization_id, project_id, row.sort_time(), Arc::<str>::from(id.borrow()))
     });
 }
 
-pub(super) async fn choose_columns<R: TableRow>(
+pub(crate) async fn choose_columns<R: TableRow>(
     registry: &ColumnRegistry,
     rows: Arc<Vec<Arc<R>>>,
 ) -> Result<(Layout, ColumnRegistry), StoreError> {
@@ -201,7 +201,7 @@ pub(super) async fn choose_columns<R: TableRow>(
     chosen.map_err(|error| StoreError::io("counting property paths", error))
 }
 
-pub(super) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
+pub(crate) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
     let mut builder = IndexBuilder::new();
     for row in rows {
         let Key { organization_id, project_id, id } = row.key();
@@ -216,7 +216,7 @@ pub(super) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreEr
     builder.finish().map_err(|error| StoreError::io("an index could not be built", error))
 }
 
-pub(super) fn log_statistics(rows: u32, statistics: &BTreeMap<String, ColumnStatistics>) -> FileStatistics {
+pub(crate) fn log_statistics(rows: u32, statistics: &BTreeMap<String, ColumnStatistics>) -> FileStatistics {
     let delta = DeltaStatistics::new(statistics);
     FileStatistics {
         num_records: u64::from(rows),
@@ -227,7 +227,7 @@ pub(super) fn log_statistics(rows: u32, statistics: &BTreeMap<String, ColumnStat
     }
 }
 
-pub(super) fn layout_tag(layout: &Layout) -> Result<(String, Option<String>), StoreError> {
+pub(crate) fn layout_tag(layout: &Layout) -> Result<(String, Option<String>), StoreError> {
     let text = serde_json::to_string(layout).map_err(|error| StoreError::io("a file's layout", error))?;
     Ok((LAYOUT_TAG.to_owned(), Some(text)))
 }

@@ -25,22 +25,22 @@ const UNKNOWN: u32 = u32::MAX;
 const NO_SLOT: u32 = u32::MAX;
 
 /// Fills the property columns of one file or segment, batch by batch.
-pub struct PropertyFiller {
+pub(crate) struct PropertyFiller {
     fields: [FieldState; 2],
     slots: Vec<Slot>,
     max_json_bytes: u64,
 }
 
 /// The property part of a batch.
-pub struct PropertyArrays {
+pub(crate) struct PropertyArrays {
     /// In the order of the layout.
-    pub columns: Vec<(PropertyColumn, ArrayRef)>,
-    pub remainders: [ArrayRef; 2],
+    pub(crate) columns: Vec<(PropertyColumn, ArrayRef)>,
+    pub(crate) remainders: [ArrayRef; 2],
 }
 
 impl PropertyFiller {
     /// With `any_text`, number columns get a text column whether the layout has one or not.
-    pub fn new(wanted: &Layout, any_text: bool) -> Self {
+    pub(crate) fn new(wanted: &Layout, any_text: bool) -> Self {
         let mut filler = Self { fields: Default::default(), slots: Vec::new(), max_json_bytes: 0 };
         let mut columns = wanted.columns.clone();
         columns.sort();
@@ -64,7 +64,7 @@ impl PropertyFiller {
         filler
     }
 
-    pub fn fill<R: FlatRow>(&mut self, rows: &[Arc<R>]) -> Result<PropertyArrays, FlattenError> {
+    pub(crate) fn fill<R: FlatRow>(&mut self, rows: &[Arc<R>]) -> Result<PropertyArrays, FlattenError> {
         let mut builders: Vec<Builder> = self.slots.iter().map(Builder::new).collect();
         let mut remainders = [StringViewBuilder::new(), StringViewBuilder::new()];
         let mut buffer = String::new();
@@ -101,7 +101,7 @@ impl PropertyFiller {
     }
 
     /// The layout of all batches so far, without its columns.
-    pub fn into_layout(self) -> Layout {
+    pub(crate) fn into_layout(self) -> Layout {
         let [properties, user_properties] = self.fields;
         Layout {
             columns: Vec::new(),

@@ -15,7 +15,9 @@ use crate::model::json::value::RawJson;
 use crate::storage::format::schema::messages_schema;
 
 /// The rows of all messages, and which of them each conversation has.
-pub fn messages_batch(conversations: &[Arc<Conversation>]) -> Result<(RecordBatch, Vec<Range<u32>>), FlattenError> {
+pub(crate) fn messages_batch(
+    conversations: &[Arc<Conversation>],
+) -> Result<(RecordBatch, Vec<Range<u32>>), FlattenError> {
     let mut ranges = Vec::with_capacity(conversations.len());
     let mut rows = 0usize;
     for conversation in conversations {
@@ -66,7 +68,7 @@ fn decoded_content(message: &Message) -> Result<Option<Cow<'_, str>>, FlattenErr
 }
 
 /// Bytes that a conversation's messages take in a batch, about.
-pub fn message_bytes(conversation: &Conversation) -> usize {
+pub(crate) fn message_bytes(conversation: &Conversation) -> usize {
     let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
     let fields = |m: &Message| {
         length(&m.content)

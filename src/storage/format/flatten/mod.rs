@@ -34,7 +34,7 @@ const MAX_BATCH_ROWS: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
-pub enum FlattenError {
+pub(crate) enum FlattenError {
     #[error("stored JSON is damaged at byte {offset}")]
     Json { offset: usize },
     #[error("row {row} does not fit in 31 bits")]
@@ -45,7 +45,7 @@ pub enum FlattenError {
 
 /// A tail segment as one batch: of the columns of `wanted` those that hold something. A number that needs its text gets
 /// a text column even where `wanted` has none.
-pub fn flatten<R: FlatRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
+pub(crate) fn flatten<R: FlatRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch, FlattenError> {
     let mut filler = PropertyFiller::new(wanted, true);
     let parts = filler.fill(rows)?;
     let mut layout = filler.into_layout();
@@ -62,7 +62,7 @@ pub fn flatten<R: FlatRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<FlatBatch
 }
 
 /// Makes the batches of one file.
-pub struct Flattener<R = Conversation> {
+pub(crate) struct Flattener<R = Conversation> {
     filler: PropertyFiller,
     columns: Vec<PropertyColumn>,
     schema: SchemaRef,
@@ -72,7 +72,7 @@ pub struct Flattener<R = Conversation> {
 
 impl<R: FlatRow> Flattener<R> {
     /// The file's columns are exactly those of `chosen`.
-    pub fn new(chosen: &Layout) -> Self {
+    pub(crate) fn new(chosen: &Layout) -> Self {
         let mut columns = chosen.columns.clone();
         columns.sort();
         let layout = Layout { columns, ..Layout::default() };
@@ -85,12 +85,12 @@ impl<R: FlatRow> Flattener<R> {
         }
     }
 
-    pub fn schema(&self) -> &SchemaRef {
+    pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// The next rows of the file as one batch.
-    pub fn batch(&mut self, rows: &[Arc<R>]) -> Result<RecordBatch, FlattenError> {
+    pub(crate) fn batch(&mut self, rows: &[Arc<R>]) -> Result<RecordBatch, FlattenError> {
         let parts = self.filler.fill(rows)?;
         let values = parts.columns.into_iter().map(|(_, array)| array).collect();
         let batch = assemble(self.schema.clone(), rows, parts.remainders, self.next_row, values)?;
@@ -99,7 +99,7 @@ impl<R: FlatRow> Flattener<R> {
     }
 
     /// The layout of the whole file.
-    pub fn finish(self) -> Layout {
+    pub(crate) fn finish(self) -> Layout {
         Layout { columns: self.columns, ..self.filler.into_layout() }
     }
 }
@@ -121,7 +121,7 @@ fn assemble<R: FlatRow>(
 }
 
 /// Cuts rows into runs whose batches stay within the limits of rows and bytes.
-pub fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -> usize) -> Vec<Range<usize>> {
+pub(crate) fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -> usize) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut start, mut chunk_rows, mut chunk_bytes) = (0, 0, 0);
     for (index, row) in of.iter().enumerate() {
@@ -140,7 +140,7 @@ pub fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -
 }
 
 /// Bytes of the JSON fields and of what is as long.
-pub fn json_bytes<R: FlatRow>(row: &R) -> usize {
+pub(crate) fn json_bytes<R: FlatRow>(row: &R) -> usize {
     let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
     json.chain(row.text_bytes()).sum()
 }

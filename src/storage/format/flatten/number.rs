@@ -6,7 +6,7 @@ use crate::model::json::{decimal, jsonb};
 const EXACT_DIGITS: usize = 15;
 
 /// Whether `token` needs its text beside the double.
-pub fn needs_text(token: &str) -> bool {
+pub(crate) fn needs_text(token: &str) -> bool {
     if is_short_plain_decimal(token) {
         return false;
     }
@@ -17,7 +17,7 @@ pub fn needs_text(token: &str) -> bool {
 }
 
 /// The double of `token`, -0 as 0; `None` beyond a finite double.
-pub fn double(token: &str) -> Option<f64> {
+pub(crate) fn double(token: &str) -> Option<f64> {
     decimal::double(token)
 }
 

@@ -13,9 +13,9 @@ use crate::model::ids::EpochMillis;
 use crate::model::thread::{ANNOTATIONS, AnnotationKind, SemanticThread};
 use crate::storage::format::schema::list_element;
 
-pub use crate::model::annotation::UNSET_STATE;
+pub(crate) use crate::model::annotation::UNSET_STATE;
 
-pub fn type_name(conversation_type: ConversationType) -> &'static str {
+pub(crate) fn type_name(conversation_type: ConversationType) -> &'static str {
     match conversation_type {
         ConversationType::Openai => "openai",
         ConversationType::SupportTicket => "support_ticket",
@@ -23,25 +23,25 @@ pub fn type_name(conversation_type: ConversationType) -> &'static str {
     }
 }
 
-pub fn type_named(name: &str) -> Option<ConversationType> {
+pub(crate) fn type_named(name: &str) -> Option<ConversationType> {
     [ConversationType::Openai, ConversationType::SupportTicket, ConversationType::SupportCopilot]
         .into_iter()
         .find(|conversation_type| type_name(*conversation_type) == name)
 }
 
-pub fn visibility_name(visibility: Visibility) -> &'static str {
+pub(crate) fn visibility_name(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Private => "private",
         Visibility::Public => "public",
     }
 }
 
-pub fn visibility_named(name: &str) -> Option<Visibility> {
+pub(crate) fn visibility_named(name: &str) -> Option<Visibility> {
     [Visibility::Private, Visibility::Public].into_iter().find(|visibility| visibility_name(*visibility) == name)
 }
 
 /// In the order of the schema: `organizationId` to `userProperties`.
-pub fn conversation_arrays(conversations: &[Arc<Conversation>]) -> Vec<ArrayRef> {
+pub(crate) fn conversation_arrays(conversations: &[Arc<Conversation>]) -> Vec<ArrayRef> {
     let rows = Rows(conversations);
     vec![
         rows.text(|c| c.organization_id.as_str()),
@@ -70,14 +70,14 @@ pub fn conversation_arrays(conversations: &[Arc<Conversation>]) -> Vec<ArrayRef>
     ]
 }
 
-pub fn times(times: impl Iterator<Item = Option<EpochMillis>>) -> ArrayRef {
+pub(crate) fn times(times: impl Iterator<Item = Option<EpochMillis>>) -> ArrayRef {
     // Years 0001 to 9999 fit in microseconds.
     let array: TimestampMicrosecondArray = times.map(|time| time.map(|time| time.0.saturating_mul(1_000))).collect();
     Arc::new(array.with_timezone("UTC"))
 }
 
 /// In the order of the schema: `organizationId` to `userProperties`.
-pub fn event_arrays(events: &[Arc<Event>]) -> Vec<ArrayRef> {
+pub(crate) fn event_arrays(events: &[Arc<Event>]) -> Vec<ArrayRef> {
     let rows = Rows(events);
     vec![
         rows.text(|e| e.organization_id.as_str()),
@@ -96,7 +96,7 @@ pub fn event_arrays(events: &[Arc<Event>]) -> Vec<ArrayRef> {
 }
 
 /// In the order of the schema: `organizationId` to `userProperties`.
-pub fn feedback_arrays(feedback: &[Arc<Feedback>]) -> Vec<ArrayRef> {
+pub(crate) fn feedback_arrays(feedback: &[Arc<Feedback>]) -> Vec<ArrayRef> {
     let rows = Rows(feedback);
     vec![
         rows.text(|f| f.organization_id.as_str()),
@@ -117,7 +117,7 @@ pub fn feedback_arrays(feedback: &[Arc<Feedback>]) -> Vec<ArrayRef> {
 }
 
 /// In the order of the schema: `organizationId` to `userProperties`.
-pub fn thread_arrays(threads: &[Arc<SemanticThread>]) -> Vec<ArrayRef> {
+pub(crate) fn thread_arrays(threads: &[Arc<SemanticThread>]) -> Vec<ArrayRef> {
     let rows = Rows(threads);
     let flags = |flag: &dyn Fn(&SemanticThread) -> Option<bool>| -> ArrayRef {
         Arc::new(threads.iter().map(|thread| flag(thread)).collect::<BooleanArray>())

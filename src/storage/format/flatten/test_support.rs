@@ -8,17 +8,17 @@ use crate::model::json::value::RawJson;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::format::registry::column_name;
 
-pub fn raw(text: &str) -> RawJson {
+pub(crate) fn raw(text: &str) -> RawJson {
     RawValue::from_string(text.to_owned()).unwrap()
 }
 
-pub fn column(path: &[&str], kind: ColumnKind) -> PropertyColumn {
+pub(crate) fn column(path: &[&str], kind: ColumnKind) -> PropertyColumn {
     let path: Vec<String> = path.iter().map(|key| key.to_string()).collect();
     let name = column_name(JsonField::Properties, &path, kind);
     PropertyColumn { field: JsonField::Properties, path, kind, name }
 }
 
-pub fn message(number: usize, content: Option<&str>) -> Message {
+pub(crate) fn message(number: usize, content: Option<&str>) -> Message {
     Message {
         id: MessageId::new(format!("m{number}")),
         external_id: None,
@@ -35,7 +35,7 @@ pub fn message(number: usize, content: Option<&str>) -> Message {
     }
 }
 
-pub fn conversation(number: usize, properties: Option<&str>, user_properties: Option<&str>) -> Conversation {
+pub(crate) fn conversation(number: usize, properties: Option<&str>, user_properties: Option<&str>) -> Conversation {
     Conversation {
         organization_id: OrganizationId::new("org"),
         project_id: ProjectId::new("project"),
@@ -57,7 +57,7 @@ pub fn conversation(number: usize, properties: Option<&str>, user_properties: Op
 }
 
 /// A conversation whose every field depends on the random number generator.
-pub fn random_conversation(number: usize, rng: &mut impl rand::Rng) -> Conversation {
+pub(crate) fn random_conversation(number: usize, rng: &mut impl rand::Rng) -> Conversation {
     let text = |rng: &mut dyn rand::RngCore, name: &str| {
         (rng.next_u32() % 2 == 0).then(|| format!("{name}-{}-é\n\"\\", rng.next_u32() % 50))
     };

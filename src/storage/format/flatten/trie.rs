@@ -7,7 +7,7 @@ use super::FlattenError;
 use super::walk::unescape;
 
 /// The root's number: the JSON field itself.
-pub const ROOT: u32 = 0;
+pub(crate) const ROOT: u32 = 0;
 
 struct Node {
     parent: u32,
@@ -15,7 +15,7 @@ struct Node {
     key: Box<str>,
 }
 
-pub struct PathTrie {
+pub(crate) struct PathTrie {
     nodes: Vec<Node>,
     index: HashTable<u32>,
 }
@@ -27,12 +27,12 @@ impl Default for PathTrie {
 }
 
 impl PathTrie {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// The child whose raw (possibly escaped) key is `raw`, if known.
-    pub fn find(&self, parent: u32, raw: &str) -> Result<Option<u32>, FlattenError> {
+    pub(crate) fn find(&self, parent: u32, raw: &str) -> Result<Option<u32>, FlattenError> {
         let key = unescape(raw)?;
         Ok(self.find_key(parent, &key))
     }
@@ -42,12 +42,12 @@ impl PathTrie {
         self.index.find(hash(parent, key), same).copied()
     }
 
-    pub fn intern_raw(&mut self, parent: u32, raw: &str) -> Result<u32, FlattenError> {
+    pub(crate) fn intern_raw(&mut self, parent: u32, raw: &str) -> Result<u32, FlattenError> {
         let key = unescape(raw)?;
         Ok(self.intern(parent, &key))
     }
 
-    pub fn intern(&mut self, parent: u32, key: &str) -> u32 {
+    pub(crate) fn intern(&mut self, parent: u32, key: &str) -> u32 {
         if let Some(node) = self.find_key(parent, key) {
             return node;
         }
@@ -60,11 +60,11 @@ impl PathTrie {
         node
     }
 
-    pub fn intern_path(&mut self, path: &[String]) -> u32 {
+    pub(crate) fn intern_path(&mut self, path: &[String]) -> u32 {
         path.iter().fold(ROOT, |parent, key| self.intern(parent, key))
     }
 
-    pub fn path(&self, mut node: u32) -> Vec<String> {
+    pub(crate) fn path(&self, mut node: u32) -> Vec<String> {
         let mut path = Vec::new();
         while node != ROOT {
             let Some(n) = self.nodes.get(node as usize) else { break };

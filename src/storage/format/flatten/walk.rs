@@ -6,7 +6,7 @@ use super::FlattenError;
 const MAX_DEPTH: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token {
+pub(crate) enum Token {
     String,
     Number,
     Boolean,
@@ -15,7 +15,7 @@ pub enum Token {
 }
 
 /// Called with the parts of one object in their order. Keys are raw: as spelled, without their quotes.
-pub trait Visitor<'a> {
+pub(crate) trait Visitor<'a> {
     /// The node of `key` below the node `parent`.
     fn child(&mut self, parent: u32, key: &'a str) -> Result<u32, FlattenError>;
     fn open(&mut self, key: &'a str);
@@ -24,7 +24,7 @@ pub trait Visitor<'a> {
 }
 
 /// Walks `text`, an object, whose node is `root`.
-pub fn walk<'a, V: Visitor<'a>>(text: &'a str, root: u32, visitor: &mut V) -> Result<(), FlattenError> {
+pub(crate) fn walk<'a, V: Visitor<'a>>(text: &'a str, root: u32, visitor: &mut V) -> Result<(), FlattenError> {
     let mut scanner = Scanner { text, at: 0 };
     scanner.expect(b'{')?;
     scanner.object(root, 1, visitor)?;
@@ -161,7 +161,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// The value of a string without its quotes; borrowed where nothing is escaped.
-pub fn unescape(inner: &str) -> Result<std::borrow::Cow<'_, str>, FlattenError> {
+pub(crate) fn unescape(inner: &str) -> Result<std::borrow::Cow<'_, str>, FlattenError> {
     if !inner.as_bytes().contains(&b'\\') {
         return Ok(inner.into());
     }

@@ -39,7 +39,7 @@ const READ_BUCKETS: usize = 24;
 const READ_BLOCKS: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
-pub enum TextIndexError {
+pub(crate) enum TextIndexError {
     #[error("the text index {path} is damaged: {reason}")]
     Corrupt { path: Path, reason: String },
     #[error("a text of {0} bytes is too long for a text index")]
@@ -51,7 +51,7 @@ pub enum TextIndexError {
 }
 
 /// Takes the search texts of a file's rows in their order.
-pub struct TextIndexBuilder {
+pub(crate) struct TextIndexBuilder {
     bits: u32,
     rows: u32,
     buckets: Vec<RoaringBitmap>,
@@ -76,7 +76,7 @@ struct BlockEntry {
 
 impl TextIndexBuilder {
     /// For a file of so many rows.
-    pub fn new(rows: u32) -> Result<Self, TextIndexError> {
+    pub(crate) fn new(rows: u32) -> Result<Self, TextIndexError> {
         let wanted = (rows as usize).saturating_mul(BUCKETS_PER_ROW).next_power_of_two().trailing_zeros();
         let bits = wanted.clamp(MIN_BUCKET_BITS, MAX_BUCKET_BITS);
         let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(TextIndexError::Compress)?;
@@ -95,7 +95,7 @@ impl TextIndexBuilder {
         })
     }
 
-    pub fn push(&mut self, search_text: &[u8]) -> Result<(), TextIndexError> {
+    pub(crate) fn push(&mut self, search_text: &[u8]) -> Result<(), TextIndexError> {
         let row = self.rows;
         let (buckets, last) = (&mut self.buckets, &mut self.last);
         grams::for_each_bucket(search_text, self.bits, |bucket| {
@@ -130,7 +130,7 @@ impl TextIndexBuilder {
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<Bytes, TextIndexError> {
+    pub(crate) fn finish(mut self) -> Result<Bytes, TextIndexError> {
         if !self.ends.is_empty() {
             self.finish_block()?;
         }
@@ -240,7 +240,7 @@ impl Header {
 }
 
 /// An open text index.
-pub struct TextIndex {
+pub(crate) struct TextIndex {
     path: Path,
     rows: u32,
     bits: u32,
@@ -250,7 +250,7 @@ pub struct TextIndex {
 
 impl TextIndex {
     /// `None` where there is no such object.
-    pub async fn open(store: &dyn ObjectStore, path: Path) -> Result<Option<Self>, TextIndexError> {
+    pub(crate) async fn open(store: &dyn ObjectStore, path: Path) -> Result<Option<Self>, TextIndexError> {
         let size = match store.head(&path).await {
             Ok(object) => object.size,
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -265,7 +265,7 @@ impl TextIndex {
     }
 
     /// Of an object that has just been written.
-    pub fn from_bytes(path: Path, object: &[u8]) -> Result<Self, TextIndexError> {
+    pub(crate) fn from_bytes(path: Path, object: &[u8]) -> Result<Self, TextIndexError> {
         Self::from_opening(path, object, object.len() as u64)
     }
 
@@ -290,7 +290,7 @@ impl TextIndex {
         Ok(Self { path, rows: header.rows as u32, bits: header.bits as u32, table, places })
     }
 
-    pub fn rows(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u32 {
         self.rows
     }
 
@@ -303,7 +303,7 @@ impl TextIndex {
     }
 
     /// Rows that may have the term; the others have not.
-    pub async fn candidates(
+    pub(crate) async fn candidates(
         &self,
         store: &dyn ObjectStore,
         term: &SearchTerm,
@@ -345,7 +345,7 @@ impl TextIndex {
     }
 
     /// Whether each of these rows has the term; `rows` ascending.
-    pub async fn verify(
+    pub(crate) async fn verify(
         &self,
         store: &dyn ObjectStore,
         rows: &[u32],

@@ -10,7 +10,7 @@ use crate::model::search_text::END_OF_TEXT;
 const LENGTH: usize = 3;
 
 /// Calls `take` with the bucket of every n-gram of a search text, some of them more than once.
-pub fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32)) {
+pub(crate) fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32)) {
     for text in search_text.split(|byte| *byte == END_OF_TEXT) {
         let Ok(text) = std::str::from_utf8(text) else { continue };
         // The two characters before.
@@ -32,7 +32,7 @@ pub fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32))
 const MAX_TERM_GRAMS: usize = 256;
 
 /// Buckets that every text with this term has.
-pub fn term_buckets(folded: &str, bits: u32) -> BTreeSet<u32> {
+pub(crate) fn term_buckets(folded: &str, bits: u32) -> BTreeSet<u32> {
     let characters: Vec<char> = folded.chars().take(MAX_TERM_GRAMS).collect();
     let length = LENGTH.min(characters.len()).max(1);
     characters.windows(length).map(|gram| bucket(gram, bits)).collect()

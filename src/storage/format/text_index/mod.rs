@@ -1,5 +1,5 @@
 //! Which rows of a file may have which n-grams of characters ([`grams`]), and the folded texts themselves ([`file`]), so
 //! that a candidate is verified without its Parquet rows. An index is no part of a commit: what is missing is made again.
 
-pub mod file;
-pub mod grams;
+pub(crate) mod file;
+pub(crate) mod grams;
