@@ -14,14 +14,13 @@ use crate::model::conversation::Conversation;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
 use crate::query::check::check;
 use crate::query::view::CONVERSATIONS;
+use crate::storage::format::data_file::DataFile;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::writer::RowsWriter;
-use crate::storage::read::snapshot::{
-    DataFile, FileSnapshot, Segment, SegmentSnapshot, SnapshotVersion, Table, TableSnapshot,
-};
+use crate::storage::read::snapshot::{FileSnapshot, Segment, SegmentSnapshot, SnapshotVersion, Table, TableSnapshot};
 use crate::storage::tail::Tail;
 
 type Rows = Vec<Arc<Conversation>>;

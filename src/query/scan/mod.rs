@@ -43,8 +43,10 @@ pub(crate) use column::{Form, ScanColumn};
 use resolve::Places;
 
 use crate::model::ids::{OrganizationId, ProjectId};
+use crate::storage::format::data_file::DataFile;
+use crate::storage::format::flatten::FlatBatch;
 use crate::storage::format::layout::Layout;
-use crate::storage::read::snapshot::{DataFile, FileSnapshot, FlatBatch, ScannedSegment, Snapshot, Table};
+use crate::storage::read::snapshot::{FileSnapshot, ScannedSegment, Snapshot, Table};
 
 /// Whose rows a key may read. Only this module applies it, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,8 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use super::files::DataFileReader;
 use super::flat_batch;
-use crate::storage::read::snapshot::{DataFile, FileSnapshot, RowAddress, Snapshot, Table};
+use crate::storage::format::data_file::DataFile;
+use crate::storage::read::snapshot::{FileSnapshot, RowAddress, Snapshot, Table};
 
 /// Bytes that a chunk is planned to have.
 const CHUNK_BYTES: u64 = 32 << 20;

@@ -1,7 +1,8 @@
-//! How rows lie in files: columns ([`schema`], [`table_row`], [`layout`], [`registry`]), rows into arrays ([`flatten`]),
+//! How rows lie in files: columns ([`schema`], [`table_row`], [`layout`], [`registry`]), files ([`data_file`]), rows into arrays ([`flatten`]),
 //! Parquet out ([`writer`]) and in ([`reader`]), their [`statistics`], and what finds a row by key ([`row_index`]) or by
 //! text ([`text_index`]).
 
+pub(crate) mod data_file;
 pub(crate) mod flatten;
 pub(crate) mod layout;
 pub(crate) mod reader;

@@ -23,12 +23,12 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use serde_json::value::RawValue;
 
+use super::data_file::{DataFile, MessagesFile};
 use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
 use super::writer::FileError;
 use crate::model::conversation::{Annotations, Conversation, Message};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 use crate::model::json::value::{RawJson, write_string};
-use crate::storage::read::snapshot::DataFile;
 
 /// Read from a file's end at first, to get the footer and its index in one request.
 const FOOTER_BYTES: usize = 256 << 10;
@@ -72,14 +72,6 @@ const MESSAGE_COLUMNS: [&str; 15] = [
     "createdAt",
     "updatedAt",
 ];
-
-/// The file of `messages` beside a [`DataFile`].
-pub(crate) struct MessagesFile {
-    pub(crate) path: Path,
-    pub(crate) size: u64,
-    /// The footer, read once.
-    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
-}
 
 /// The footer of a file with its page index.
 pub(crate) async fn load_metadata(

@@ -13,7 +13,6 @@ use super::schema::{ROW_COLUMN, kind_type, messages_schema, timestamp_type};
 use super::table_row::FlatRow;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
-use crate::storage::read::snapshot::ColumnStatistics;
 
 /// Property columns of a file whose statistics stand in the table log.
 const MAX_PROPERTY_COLUMNS: usize = 32;
@@ -34,6 +33,14 @@ const WITHOUT_STATISTICS: [&str; 13] = [
     "sources",
     ROW_COLUMN,
 ];
+
+/// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ColumnStatistics {
+    pub(crate) min: Option<ScalarValue>,
+    pub(crate) max: Option<ScalarValue>,
+    pub(crate) null_count: Option<u64>,
+}
 
 pub(crate) fn rows_statistics<R: FlatRow>(
     metadata: &ParquetMetaData,

@@ -27,11 +27,10 @@ use super::flatten::messages::{message_bytes, messages_batch};
 use super::flatten::{FlattenError, Flattener, chunks, json_bytes};
 use super::layout::Layout;
 use super::schema::messages_schema;
-use super::statistics::{messages_statistics, rows_statistics};
+use super::statistics::{ColumnStatistics, messages_statistics, rows_statistics};
 use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
 use crate::model::thread::SemanticThread;
-use crate::storage::read::snapshot::ColumnStatistics;
 
 const MAX_ROW_GROUP_ROWS: usize = 65_536;
 /// Encoded.

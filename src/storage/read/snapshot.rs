@@ -1,25 +1,18 @@
 //! One immutable state of the store. Every request takes one and works on it to its end.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use arrow::record_batch::RecordBatch;
-use datafusion::scalar::ScalarValue;
 use object_store::ObjectStore;
-use object_store::path::Path;
-use parquet::file::metadata::ParquetMetaData;
 use roaring::RoaringBitmap;
 
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::thread::SemanticThread;
-use crate::storage::format::flatten::{FlattenError, flatten};
+use crate::storage::format::data_file::{DataFile, rows_of};
+use crate::storage::format::flatten::{FlatBatch, FlattenError, flatten};
 use crate::storage::format::layout::Layout;
-use crate::storage::format::reader::MessagesFile;
-use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::format::text_index::file::TextIndex;
 use crate::storage::tail::Tail;
 
 /// Counts published states; two snapshots of one number are the same.
@@ -63,60 +56,6 @@ pub(crate) struct FileSnapshot {
     pub(crate) deleted: Arc<RoaringBitmap>,
 }
 
-/// An immutable Parquet file of a table that queries read.
-pub(crate) struct DataFile {
-    /// Unique within this process and never reused; with the row number it is a row's address.
-    pub(crate) number: u32,
-    pub(crate) path: Path,
-    pub(crate) size: u64,
-    pub(crate) rows: u32,
-    pub(crate) layout: Layout,
-    /// By column name: of the plain columns and of frequent property columns. Deleted rows are still counted in.
-    pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
-    /// The footer, read once.
-    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
-    /// The sibling file of the `messages` table; conversations have one.
-    pub(crate) messages: Option<MessagesFile>,
-    /// The sibling file of the `semantic_threads` table; conversations have one, unless they have no threads.
-    pub(crate) threads: Option<ThreadsFile>,
-    /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
-    pub(crate) index: FileIndex,
-    /// Of conversations, once it is made.
-    pub(crate) text_index: OnceLock<TextIndex>,
-}
-
-/// The threads of a file's conversations, in their order.
-pub(crate) struct ThreadsFile {
-    pub(crate) file: Arc<DataFile>,
-    /// First row of each conversation's, then their count.
-    pub(crate) offsets: Vec<u32>,
-}
-
-impl ThreadsFile {
-    /// The rows of these conversations.
-    pub(crate) fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
-        rows_of(&self.offsets, conversations)
-    }
-}
-
-fn rows_of(offsets: &[u32], conversations: &RoaringBitmap) -> RoaringBitmap {
-    let mut rows = RoaringBitmap::new();
-    for conversation in conversations {
-        if let Some([start, end]) = offsets.get(conversation as usize..conversation as usize + 2) {
-            rows.insert_range(*start..*end);
-        }
-    }
-    rows
-}
-
-/// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ColumnStatistics {
-    pub(crate) min: Option<ScalarValue>,
-    pub(crate) max: Option<ScalarValue>,
-    pub(crate) null_count: Option<u64>,
-}
-
 #[derive(Clone)]
 pub(crate) struct SegmentSnapshot<R = Conversation> {
     pub(crate) segment: Arc<Segment<R>>,
@@ -142,12 +81,6 @@ impl<R> Segment<R> {
     pub(crate) fn last_sequence(&self) -> u64 {
         self.sequences.last().copied().unwrap_or(0)
     }
-}
-
-#[derive(Clone)]
-pub(crate) struct FlatBatch {
-    pub(crate) batch: RecordBatch,
-    pub(crate) layout: Arc<Layout>,
 }
 
 /// A tail segment of any table, as a scan sees it.

@@ -11,10 +11,11 @@ use crate::model::feedback::Feedback;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::tables::{CommittedRows, NewRows, Rows, Tables};
 use crate::storage::error::StoreError;
+use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
 use crate::storage::log::wal;
 use crate::storage::objects::fail_point;
-use crate::storage::read::snapshot::{DataFile, FileSnapshot, SegmentSnapshot};
+use crate::storage::read::snapshot::{FileSnapshot, SegmentSnapshot};
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]

@@ -20,14 +20,15 @@ use crate::model::thread::SemanticThread;
 use crate::model::time;
 use crate::storage::catalog::delta::{Action, Add, DeltaType, TableColumn, TableLog, Txn, deletion_vector};
 use crate::storage::error::StoreError;
+use crate::storage::format::data_file::MessagesFile;
+use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::layout::Layout;
-use crate::storage::format::reader::MessagesFile;
 use crate::storage::format::registry::ColumnRegistry;
 use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table_row::{FlatRow, TableRow};
-use crate::storage::read::snapshot::{DataFile, FileSnapshot, ThreadsFile};
+use crate::storage::read::snapshot::FileSnapshot;
 
 impl Tables {
     /// Opens the tables, or creates them, and finishes what an intent left. Numbers the files from `next_source`.

@@ -16,15 +16,16 @@ use crate::model::ids::{Key, lookup_hash};
 use crate::model::time;
 use crate::storage::catalog::delta::{Add, FileStatistics, TableLog};
 use crate::storage::error::StoreError;
+use crate::storage::format::data_file::DataFile;
+use crate::storage::format::data_file::MessagesFile;
 use crate::storage::format::flatten::FlattenError;
 use crate::storage::format::layout::Layout;
-use crate::storage::format::reader::MessagesFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::{FileIndex, IndexBuilder};
+use crate::storage::format::statistics::ColumnStatistics;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::writer::{SiblingPaths, WrittenRows, WrittenSiblings, write_rows, write_siblings};
-use crate::storage::read::snapshot::{ColumnStatistics, DataFile};
 
 impl Tables {
     pub(crate) async fn write_files(

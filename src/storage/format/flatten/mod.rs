@@ -26,7 +26,6 @@ use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::schema::rows_schema;
 use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
-use crate::storage::read::snapshot::FlatBatch;
 
 /// Rows of one batch of a file.
 const MAX_BATCH_ROWS: usize = 4_096;
@@ -41,6 +40,12 @@ pub(crate) enum FlattenError {
     TooManyRows { row: usize },
     #[error("building a batch failed: {0}")]
     Arrow(#[from] ArrowError),
+}
+
+#[derive(Clone)]
+pub(crate) struct FlatBatch {
+    pub(crate) batch: RecordBatch,
+    pub(crate) layout: Arc<Layout>,
 }
 
 /// A tail segment as one batch: of the columns of `wanted` those that hold something. A number that needs its text gets
