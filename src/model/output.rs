@@ -83,11 +83,11 @@ pub(crate) fn write_message(conversation: &Conversation, message: &Message, text
     text.push('}');
 }
 
-/// A string, or parts with their nullable fields; never null here.
+/// A string, or parts with just the fields that were given (contract A2): people send them back to OpenAI, which takes
+/// no nulls in them. Never null itself.
 fn write_openai_content(message: &Message, text: &mut String) {
     write_key("content", text);
     match &message.content {
-        Some(content) if content.get().starts_with('[') => write_objects(content, &["type", "text", "image_url"], text),
         Some(content) => text.push_str(content.get()),
         None => text.push_str("\"\""),
     }

@@ -38,10 +38,7 @@ fn an_openai_conversation_is_shown_with_its_chat_format() {
          "links":[{"url":"l"},{"url":"l","breadcrumbs":["b"],"type":"site"}]},
         {"id":"2","role":"assistant","tool_calls":[{"id":"t","type":"function","function":{"name":"f","arguments":"{}"}}]}]}"#,
     );
-    let parts = concat!(
-        r#"[{"type":"text","text":"a","image_url":null},"#,
-        r#"{"type":"image_url","text":null,"image_url":{"url":"u"}}]"#
-    );
+    let parts = r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"u"}}]"#;
     let calls = r#"[{"id":"t","type":"function","function":{"name":"f","arguments":"{}"}}]"#;
     let links = concat!(
         r#"[{"label":null,"url":"l","title":null,"description":null,"type":null,"breadcrumbs":null},"#,

@@ -133,8 +133,23 @@ impl ZoneBuckets {
     }
 }
 
-/// Outside the range of jiff's timestamps (9999-12-30T22:00 and later) the offset at its edge holds.
+/// The rules of a zone repeat with the calendar, every 400 years.
+const CALENDAR_CYCLE: i64 = 146_097 * DAY;
+/// 9998-01-01T00:00:00Z. From here on the rule is asked one cycle earlier: jiff 0.2 loses a rule whose summer begins in
+/// one year and ends in the next where that would be 10000 (Dublin, the southern half), and its timestamps end at
+/// 9999-12-30T22:00.
+const LATE: i64 = 253_339_228_800 * SECOND;
+
 fn find_segment(zone: &TimeZone, instant: i64) -> Segment {
+    if instant < LATE {
+        return segment_of_rule(zone, instant);
+    }
+    let segment = segment_of_rule(zone, instant - CALENDAR_CYCLE);
+    let later = |at: i64| if at == i64::MIN || at == i64::MAX { at } else { at + CALENDAR_CYCLE };
+    Segment { start: later(segment.start), end: later(segment.end), offset: segment.offset }
+}
+
+fn segment_of_rule(zone: &TimeZone, instant: i64) -> Segment {
     let clamped = instant.clamp(Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond());
     let timestamp = Timestamp::from_microsecond(clamped).unwrap_or(Timestamp::UNIX_EPOCH);
     let offset = zone.to_offset(timestamp);
@@ -320,6 +335,9 @@ mod tests {
             ("Australia/Lord_Howe", TimeUnit::Hour, "2024-10-05T15:40:00Z", "2024-10-05T15:30:00Z"),
             ("Asia/Kathmandu", TimeUnit::Hour, "2024-01-01T00:00:00Z", "2023-12-31T23:15:00Z"),
             ("Africa/Monrovia", TimeUnit::Day, "1960-05-05T12:00:00Z", "1960-05-05T00:44:30Z"),
+            // As PostgreSQL 15 has them, at the end of all times.
+            ("Europe/Dublin", TimeUnit::Day, "9999-12-30T12:00:00Z", "9999-12-30T00:00:00Z"),
+            ("Australia/Sydney", TimeUnit::Day, "9999-12-30T12:00:00Z", "9999-12-29T13:00:00Z"),
         ];
         for (name, unit, time, expected) in cases {
             let zone = TimeZone::get(name).unwrap();
@@ -338,6 +356,18 @@ mod tests {
             for instant in [i64::MIN, -62_135_596_800_000_000, 253_402_300_799_999_000, i64::MAX] {
                 assert!(buckets.first_instant(instant) <= instant.saturating_add(MAX_OFFSET));
             }
+        }
+        let last_millisecond = 253_402_300_799_999_000;
+        for (name, start) in [
+            ("Europe/Dublin", 253_402_214_400_000_000),
+            ("Europe/Lisbon", 253_402_214_400_000_000),
+            ("Australia/Lord_Howe", 253_402_261_200_000_000),
+            ("Asia/Kolkata", 253_402_281_000_000_000),
+            ("UTC", 253_402_214_400_000_000),
+        ] {
+            let zone = TimeZone::get(name).unwrap();
+            let mut buckets = ZoneBuckets::new(&zone, TimeUnit::Day, Weekday::Monday, Vec::new());
+            assert_eq!(buckets.first_instant(last_millisecond), start, "{name}");
         }
         let last: Zoned = date(9999, 12, 1).to_zoned(zone.clone()).unwrap();
         let mut buckets = ZoneBuckets::new(&zone, TimeUnit::Month, Weekday::Monday, Vec::new());
