@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use convolake::cli::sample;
-use support::{Client, Server, create_key, import_sample, machine, median};
+use support::{Client, Server, create_key, import_sample, lookups, machine, median, questions};
 
 const RUNS: usize = 15;
 
@@ -62,14 +61,7 @@ fn main() {
             }
             report(name, first, &mut times, &peer, &answer);
         }
-        let middle = rows / 2;
-        for (name, path) in [
-            ("12 by id (GET /conversations/{id})", format!("/conversations/{}", sample::id(middle))),
-            (
-                "13 by externalId (GET /conversations/external/…)",
-                format!("/conversations/external/{}", sample::external_id(middle)),
-            ),
-        ] {
+        for (name, path) in lookups(rows) {
             let mut times = Vec::new();
             let (mut first, mut answer) = (0.0, Vec::new());
             for run in 0..=RUNS {
@@ -115,74 +107,4 @@ fn report(name: &str, first: f64, times: &mut [f64], peer: &HashMap<String, Stri
     let number = name.split(' ').next().unwrap_or_default();
     let peer = peer.get(number).map_or("", String::as_str);
     println!("{name:<52} {first:>10.2} {middle:>10.2} {worst:>10.2} {peer:>10}  {shown}");
-}
-
-fn questions() -> Vec<(&'static str, String)> {
-    let count = r#"{"type":"aggregation","aggregation":"count"}"#;
-    let users = r#"{"type":"aggregation","aggregation":"countDistinct","field":"userProperties","path":["userId"]}"#;
-    let from = "2026-05-20T00:00:00Z";
-    vec![
-        ("1 total count", format!(r#"{{"select":[{count}]}}"#)),
-        ("2 count by day", format!(r#"{{"select":[{{"type":"time","timeUnit":"day"}},{count}]}}"#)),
-        ("3 count by type", format!(r#"{{"select":[{count}],"groupBy":[{{"field":"type"}}]}}"#)),
-        (
-            "4 count by integration, support tickets",
-            format!(
-                r#"{{"select":[{count}],"groupBy":[{{"field":"integrationId"}}],
-                "where":{{"condition":{{"field":"type","operator":"eq","value":"support_ticket"}}}}}}"#
-            ),
-        ),
-        ("5 distinct users by month", format!(r#"{{"select":[{{"type":"time","timeUnit":"month"}},{users}]}}"#)),
-        ("6 distinct users", format!(r#"{{"select":[{users}]}}"#)),
-        (
-            "7 user messages by week and type, 30 days",
-            format!(
-                r#"{{"select":[{{"type":"time","timeUnit":"week"}},
-                {{"type":"aggregation","aggregation":"sum","field":"userMessageCount"}},
-                {{"type":"aggregation","aggregation":"avg","field":"userMessageCount"}},
-                {{"type":"aggregation","aggregation":"min","field":"userMessageCount"}},
-                {{"type":"aggregation","aggregation":"max","field":"userMessageCount"}}],
-                "groupBy":[{{"field":"type"}}],
-                "where":{{"condition":{{"field":"firstMessageTime","operator":"gte","value":"{from}"}}}}}}"#
-            ),
-        ),
-        (
-            "8 top 20 urls",
-            format!(
-                r#"{{"select":[{count}],"groupBy":[{{"field":"properties","path":["url"]}}],
-                "orderBy":[{{"field":"count","direction":"desc"}}],"limit":20}}"#
-            ),
-        ),
-        (
-            "9 by region where plan = pro and score > 0.8",
-            format!(
-                r#"{{"select":[{count}],"groupBy":[{{"field":"properties","path":["region"]}}],"where":{{"and":[
-                {{"condition":{{"field":"properties","operator":"eq","value":{{"path":["plan"],"value":"pro"}}}}}},
-                {{"condition":{{"field":"properties","operator":"gt","value":{{"path":["score"],"value":0.8}}}}}}]}}}}"#
-            ),
-        ),
-        (
-            "10 per agent: count, distinct users",
-            format!(
-                r#"{{"select":[{count},{users}],"groupBy":[{{"field":"userProperties","path":["supportAgentName"]}}],
-                "where":{{"condition":{{"field":"userProperties","operator":"isNotNull",
-                "value":{{"path":["supportAgentName"]}}}}}}}}"#
-            ),
-        ),
-        (
-            "11 has key experiment",
-            format!(
-                r#"{{"select":[{count}],
-                "where":{{"condition":{{"field":"properties","operator":"jsonHasKey","value":"experiment"}}}}}}"#
-            ),
-        ),
-        (
-            "14 latest 50 of a project",
-            format!(
-                r#"{{"where":{{"condition":{{"field":"projectId","operator":"eq","value":"{}"}}}},
-                "orderBy":[{{"field":"firstMessageTime","direction":"desc"}}],"limit":50}}"#,
-                sample::PROJECTS[1]
-            ),
-        ),
-    ]
 }

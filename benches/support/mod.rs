@@ -21,8 +21,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(store: &Path, arguments: &[&str]) -> Server {
+        Server::start_of(BINARY, store, arguments)
+    }
+
+    pub fn start_of(binary: &str, store: &Path, arguments: &[&str]) -> Server {
         let started = Instant::now();
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
             .arg(store)
             .args(arguments)
@@ -62,7 +66,11 @@ pub fn status_mib(process: u32, field: &str) -> f64 {
 }
 
 pub fn create_key(store: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(BINARY)
+    create_key_of(BINARY, store, arguments)
+}
+
+pub fn create_key_of(binary: &str, store: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(binary)
         .args(["keys", "create", "--store"])
         .arg(store)
         .args(arguments)
@@ -80,8 +88,12 @@ pub struct Import {
 
 /// Pipes `count` sample documents into `convolake import -`.
 pub fn import_sample(store: &Path, seed: u64, count: u64, bytes: usize) -> Import {
+    import_sample_of(BINARY, store, seed, count, bytes)
+}
+
+pub fn import_sample_of(binary: &str, store: &Path, seed: u64, count: u64, bytes: usize) -> Import {
     let started = Instant::now();
-    let mut child = Command::new(BINARY)
+    let mut child = Command::new(binary)
         .args(["import", "--store"])
         .arg(store)
         .args(["--organization", "default", "-"])
@@ -202,4 +214,87 @@ pub fn machine() -> String {
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([' ', '\t', ':']);
     format!("{cores} cores ({model}), {:.0} GiB", total.unwrap_or(0.0) / 1_048_576.0)
+}
+
+/// The questions on `POST /query/conversations` of the 14; 12 and 13 are look-ups by [`lookups`].
+pub fn questions() -> Vec<(&'static str, String)> {
+    let count = r#"{"type":"aggregation","aggregation":"count"}"#;
+    let users = r#"{"type":"aggregation","aggregation":"countDistinct","field":"userProperties","path":["userId"]}"#;
+    let from = "2026-05-20T00:00:00Z";
+    vec![
+        ("1 total count", format!(r#"{{"select":[{count}]}}"#)),
+        ("2 count by day", format!(r#"{{"select":[{{"type":"time","timeUnit":"day"}},{count}]}}"#)),
+        ("3 count by type", format!(r#"{{"select":[{count}],"groupBy":[{{"field":"type"}}]}}"#)),
+        (
+            "4 count by integration, support tickets",
+            format!(
+                r#"{{"select":[{count}],"groupBy":[{{"field":"integrationId"}}],
+                "where":{{"condition":{{"field":"type","operator":"eq","value":"support_ticket"}}}}}}"#
+            ),
+        ),
+        ("5 distinct users by month", format!(r#"{{"select":[{{"type":"time","timeUnit":"month"}},{users}]}}"#)),
+        ("6 distinct users", format!(r#"{{"select":[{users}]}}"#)),
+        (
+            "7 user messages by week and type, 30 days",
+            format!(
+                r#"{{"select":[{{"type":"time","timeUnit":"week"}},
+                {{"type":"aggregation","aggregation":"sum","field":"userMessageCount"}},
+                {{"type":"aggregation","aggregation":"avg","field":"userMessageCount"}},
+                {{"type":"aggregation","aggregation":"min","field":"userMessageCount"}},
+                {{"type":"aggregation","aggregation":"max","field":"userMessageCount"}}],
+                "groupBy":[{{"field":"type"}}],
+                "where":{{"condition":{{"field":"firstMessageTime","operator":"gte","value":"{from}"}}}}}}"#
+            ),
+        ),
+        (
+            "8 top 20 urls",
+            format!(
+                r#"{{"select":[{count}],"groupBy":[{{"field":"properties","path":["url"]}}],
+                "orderBy":[{{"field":"count","direction":"desc"}}],"limit":20}}"#
+            ),
+        ),
+        (
+            "9 by region where plan = pro and score > 0.8",
+            format!(
+                r#"{{"select":[{count}],"groupBy":[{{"field":"properties","path":["region"]}}],"where":{{"and":[
+                {{"condition":{{"field":"properties","operator":"eq","value":{{"path":["plan"],"value":"pro"}}}}}},
+                {{"condition":{{"field":"properties","operator":"gt","value":{{"path":["score"],"value":0.8}}}}}}]}}}}"#
+            ),
+        ),
+        (
+            "10 per agent: count, distinct users",
+            format!(
+                r#"{{"select":[{count},{users}],"groupBy":[{{"field":"userProperties","path":["supportAgentName"]}}],
+                "where":{{"condition":{{"field":"userProperties","operator":"isNotNull",
+                "value":{{"path":["supportAgentName"]}}}}}}}}"#
+            ),
+        ),
+        (
+            "11 has key experiment",
+            format!(
+                r#"{{"select":[{count}],
+                "where":{{"condition":{{"field":"properties","operator":"jsonHasKey","value":"experiment"}}}}}}"#
+            ),
+        ),
+        (
+            "14 latest 50 of a project",
+            format!(
+                r#"{{"where":{{"condition":{{"field":"projectId","operator":"eq","value":"{}"}}}},
+                "orderBy":[{{"field":"firstMessageTime","direction":"desc"}}],"limit":50}}"#,
+                convolake::cli::sample::PROJECTS[1]
+            ),
+        ),
+    ]
+}
+
+/// Questions 12 and 13: one conversation by its id and by its externalId.
+pub fn lookups(rows: u64) -> [(&'static str, String); 2] {
+    let middle = rows / 2;
+    [
+        ("12 by id (GET /conversations/{id})", format!("/conversations/{}", convolake::cli::sample::id(middle))),
+        (
+            "13 by externalId (GET /conversations/external/…)",
+            format!("/conversations/external/{}", convolake::cli::sample::external_id(middle)),
+        ),
+    ]
 }
