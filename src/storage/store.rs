@@ -10,11 +10,12 @@ use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::catalog::files::FileSnapshot;
 pub(crate) use super::error::StoreError;
 use super::format::reader;
 use super::log::writer::PATIENCE;
 use super::maintain::text_indexer::Indexer;
-use super::read::snapshot::{FileSnapshot, RowAddress, Snapshot};
+use super::read::snapshot::{RowAddress, Snapshot};
 use super::write::committer::{
     Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
 };

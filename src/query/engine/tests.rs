@@ -14,14 +14,16 @@ use crate::model::conversation::Conversation;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
 use crate::query::check::check;
 use crate::query::view::CONVERSATIONS;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::writer::RowsWriter;
-use crate::storage::read::snapshot::{FileSnapshot, Segment, SegmentSnapshot, SnapshotVersion, Table, TableSnapshot};
+use crate::storage::read::snapshot::{Table, TableSnapshot};
 use crate::storage::tail::Tail;
+use crate::storage::tail::segment::{Segment, SegmentSnapshot};
 
 type Rows = Vec<Arc<Conversation>>;
 
@@ -55,7 +57,6 @@ struct Builder {
 impl Builder {
     fn new() -> Self {
         let snapshot = Snapshot {
-            version: SnapshotVersion(1),
             store: Arc::new(InMemory::new()),
             files: Arc::default(),
             segments: Arc::default(),

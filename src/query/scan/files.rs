@@ -26,8 +26,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use roaring::RoaringBitmap;
 
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
-use crate::storage::read::snapshot::FileSnapshot;
 
 /// Enough for the footer of a file with few columns, so that most footers take one read.
 const FOOTER_BYTES: usize = 256 * 1024;

@@ -43,10 +43,12 @@ pub(crate) use column::{Form, ScanColumn};
 use resolve::Places;
 
 use crate::model::ids::{OrganizationId, ProjectId};
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::flatten::FlatBatch;
 use crate::storage::format::layout::Layout;
-use crate::storage::read::snapshot::{FileSnapshot, ScannedSegment, Snapshot, Table};
+use crate::storage::read::snapshot::{Snapshot, Table};
+use crate::storage::tail::segment::ScannedSegment;
 
 /// Whose rows a key may read. Only this module applies it, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -16,8 +16,9 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use super::files::DataFileReader;
 use super::flat_batch;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
-use crate::storage::read::snapshot::{FileSnapshot, RowAddress, Snapshot, Table};
+use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
 
 /// Bytes that a chunk is planned to have.
 const CHUNK_BYTES: u64 = 32 << 20;

@@ -12,9 +12,10 @@ use thread_priority::ThreadPriority;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::search_text::append_search_text;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::text_index::file::{TextIndex, TextIndexBuilder, TextIndexError};
-use crate::storage::read::snapshot::{FileSnapshot, Snapshot};
+use crate::storage::read::snapshot::Snapshot;
 use crate::storage::read::text_search::ReadSize;
 
 const FOLDER: &str = "text_index";

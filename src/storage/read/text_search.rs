@@ -10,16 +10,16 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::snapshot::{FileSnapshot, RowAddress, Snapshot};
+use super::snapshot::{RowAddress, Snapshot};
 use crate::model::conversation::Conversation;
 use crate::model::search_text::{SearchTerm, append_search_text};
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 
 const FILES_AT_ONCE: usize = 8;
 
 impl Snapshot {
-    /// The same state without rows that certainly do not have the term. It has the same version: nothing may be kept of
-    /// it by that.
+    /// The same state without rows that certainly do not have the term.
     pub(crate) async fn candidates(&self, term: &SearchTerm) -> Snapshot {
         let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
         let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;

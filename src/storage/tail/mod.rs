@@ -4,6 +4,8 @@
 //! once its rows are in a file. A row is found by key in `active` first, then in `frozen`, then in the files; a
 //! tombstone in `active` hides what lies below. All parts are persistent or copy-on-write, so a snapshot is a clone.
 
+pub(crate) mod segment;
+
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -11,10 +13,10 @@ use std::sync::{Arc, OnceLock};
 use imbl::{OrdMap, OrdSet};
 use roaring::RoaringBitmap;
 
+use self::segment::{Segment, SegmentSnapshot};
 use super::format::layout::Layout;
 use super::format::table_row::{Reference, TableRow};
 use super::log::operation::Operation;
-use super::read::snapshot::{Segment, SegmentSnapshot};
 use crate::model::conversation::Conversation;
 use crate::model::ids::{Key, OrganizationId, ProjectId};
 

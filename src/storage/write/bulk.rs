@@ -13,11 +13,11 @@ use super::recovery::{self, Opened};
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::tables::{Committed, NewRows, Rows, Tables};
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::read::snapshot::FileSnapshot;
 use crate::storage::tail::{Counters, Tail};
 
 /// Index look-ups under way at once.

@@ -27,13 +27,14 @@ use crate::model::feedback::{Feedback, FeedbackDocument};
 use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, WalPosition};
 use crate::model::resolve::{self, Identity, Previous};
 use crate::model::time;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::tables::Tables;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::WalError;
 use crate::storage::log::writer::{LogObject, LogWriter};
-use crate::storage::read::snapshot::{FileSnapshot, Snapshot, SnapshotVersion, TableSnapshot};
+use crate::storage::read::snapshot::{Snapshot, TableSnapshot};
 use crate::storage::tail::{Counters, Tail, TailEntry};
 
 /// A group closes at this many changes or bytes, so that one write stays short.
@@ -165,7 +166,6 @@ enum End {
 
 /// What a snapshot shows, in the committer's hands.
 pub(crate) struct State {
-    pub(crate) version: SnapshotVersion,
     pub(crate) flush_generation: u64,
     pub(crate) tail: Tail,
     pub(crate) files: Vec<FileSnapshot>,
@@ -401,7 +401,6 @@ impl Committer {
     }
 
     fn publish(&mut self) {
-        self.state.version = SnapshotVersion(self.state.version.0 + 1);
         self.published.store(Arc::new(self.state.snapshot(&self.store)));
     }
 
@@ -501,7 +500,6 @@ impl State {
 
     pub(crate) fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
         Snapshot {
-            version: self.version,
             store: store.clone(),
             files: Arc::new(self.files.clone()),
             segments: Arc::new(self.tail.segments()),

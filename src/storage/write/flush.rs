@@ -9,13 +9,14 @@ use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::WalPosition;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::tables::{CommittedRows, NewRows, Rows, Tables};
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
 use crate::storage::log::wal;
 use crate::storage::objects::fail_point;
-use crate::storage::read::snapshot::{FileSnapshot, SegmentSnapshot};
+use crate::storage::tail::segment::SegmentSnapshot;
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]

@@ -18,10 +18,11 @@ use crate::model::feedback::{Feedback, FeedbackDocument};
 use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key, OrganizationId, ProjectId, lookup_hash};
 use crate::model::resolve::{Identity, Previous, known_message_ids};
 use crate::model::{thread, time};
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{Reference, TableRow};
 use crate::storage::log::operation::Operation;
-use crate::storage::read::snapshot::{FileSnapshot, RowAddress, Snapshot, TableSnapshot};
+use crate::storage::read::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::storage::tail::{Counters, Tail, TailEntry, TailGroup};
 
 /// A stored row of `events` or `feedback` that a change may replace or delete.

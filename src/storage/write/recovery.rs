@@ -18,7 +18,6 @@ use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
 use crate::storage::objects::durable;
-use crate::storage::read::snapshot::SnapshotVersion;
 use crate::storage::tail::{Counters, Tail};
 
 const LOCK_FILE: &str = "LOCK";
@@ -63,7 +62,6 @@ pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened
     let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
     let OpenedFiles { conversations: files, events, feedback } = files;
     let mut state = State {
-        version: SnapshotVersion(1),
         flush_generation: 0,
         tail: Tail::default(),
         files,

@@ -31,6 +31,7 @@ use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::model::thread::SemanticThread;
 use crate::model::time;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
@@ -38,7 +39,6 @@ use crate::storage::format::registry::ColumnRegistry;
 use crate::storage::format::schema::ROW_COLUMN;
 use crate::storage::format::table_row::{FlatRow, TableRow};
 use crate::storage::objects::fail_point;
-use crate::storage::read::snapshot::FileSnapshot;
 
 const CONVERSATIONS: &str = "conversations";
 const MESSAGES: &str = "messages";

@@ -19,6 +19,7 @@ use crate::model::ids::WalPosition;
 use crate::model::thread::SemanticThread;
 use crate::model::time;
 use crate::storage::catalog::delta::{Action, Add, DeltaType, TableColumn, TableLog, Txn, deletion_vector};
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::MessagesFile;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
@@ -28,7 +29,6 @@ use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table_row::{FlatRow, TableRow};
-use crate::storage::read::snapshot::FileSnapshot;
 
 impl Tables {
     /// Opens the tables, or creates them, and finishes what an intent left. Numbers the files from `next_source`.
