@@ -3,14 +3,17 @@
 //! `object_store` 0.13 never fsyncs local writes. Here an object is written to `<root>/.staging/`, fsynced, put in
 //! place by a hard link (which never overwrites) or a rename, and then its folder is fsynced, as are the folders above
 //! that are new. After a failed fsync of a folder nobody knows what is on the disk, and a second fsync may falsely
-//! succeed, so the store then refuses every further write until it is opened again.
+//! succeed, so the store then refuses every further write until it is opened again. An fsync that could not be tried
+//! (no descriptor is free) is no such failure: it is owed, and paid before anything else is written.
+//!
+//! Files and folders are the owner's alone (0600, 0700): they hold conversations and secrets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -30,6 +33,8 @@ use url::Url;
 use uuid::Uuid;
 
 const STAGING: &str = ".staging";
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 /// Every open store holds it shared; whoever gets it exclusively is alone and may clear the staging folder.
 const STAGING_LOCK: &str = "lock";
 
@@ -81,12 +86,19 @@ pub(crate) struct DurableLocalStore {
 struct Disk {
     root: PathBuf,
     staging: PathBuf,
-    /// Folders whose own entry is known to be on the disk.
-    durable_folders: Mutex<HashSet<PathBuf>>,
+    folders: Mutex<Folders>,
     /// The first failed fsync of a folder.
     broken: OnceLock<String>,
     /// Keeps the shared lock on the staging folder.
     _lock: File,
+}
+
+#[derive(Default)]
+struct Folders {
+    /// Folders whose own entry is known to be on the disk, held open: an fsync of one needs no free descriptor.
+    durable: HashMap<PathBuf, Arc<File>>,
+    /// Folders that got an entry whose fsync could not be tried yet.
+    owed: BTreeSet<PathBuf>,
 }
 
 impl DurableLocalStore {
@@ -97,20 +109,22 @@ impl DurableLocalStore {
         let failed = |source| OpenStoreError::Folder { path: folder.to_owned(), source };
         let fresh: Vec<PathBuf> =
             folder.ancestors().take_while(|path| !path.exists()).map(FilePath::to_owned).collect();
-        fs::create_dir_all(folder).map_err(failed)?;
+        make_folders(folder).map_err(failed)?;
         for parent in fresh.iter().filter_map(|path| path.parent()) {
             let parent = if parent.as_os_str().is_empty() { FilePath::new(".") } else { parent };
             sync_folder(parent).map_err(failed)?;
         }
         let root = folder.canonicalize().map_err(failed)?;
         let staging = root.join(STAGING);
-        fs::create_dir_all(&staging).map_err(failed)?;
+        make_folders(&staging).map_err(failed)?;
         let lock = clear_staging(&staging).map_err(failed)?;
         sync_folder(&root).map_err(failed)?;
         let reads = LocalFileSystem::new_with_prefix(&root)
             .map_err(|source| OpenStoreError::Store { path: root.clone(), source })?;
-        let durable_folders = Mutex::new(HashSet::from([root.clone()]));
-        let disk = Arc::new(Disk { root, staging, durable_folders, broken: OnceLock::new(), _lock: lock });
+        let held = Arc::new(File::open(&root).map_err(failed)?);
+        let folders = Folders { durable: HashMap::from([(root.clone(), held)]), owed: BTreeSet::new() };
+        let folders = Mutex::new(folders);
+        let disk = Arc::new(Disk { root, staging, folders, broken: OnceLock::new(), _lock: lock });
         Ok(Self { disk, reads })
     }
 
@@ -133,7 +147,8 @@ impl DurableLocalStore {
 }
 
 fn clear_staging(staging: &FilePath) -> io::Result<File> {
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(staging.join(STAGING_LOCK))?;
+    let mut options = OpenOptions::new();
+    let lock = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(staging.join(STAGING_LOCK))?;
     match lock.try_lock() {
         Ok(()) => {
             for entry in fs::read_dir(staging)? {
@@ -153,6 +168,11 @@ fn clear_staging(staging: &FilePath) -> io::Result<File> {
 
 fn in_staging(location: &Path) -> bool {
     location.parts().next().is_some_and(|part| part.as_ref() == STAGING)
+}
+
+/// Those that are missing.
+fn make_folders(folder: &FilePath) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
 fn sync_folder(folder: &FilePath) -> io::Result<()> {
@@ -202,9 +222,11 @@ impl Disk {
 
     fn stage(&self) -> Result<Staged> {
         self.check_whole()?;
+        self.pay_owed()?;
         let path = self.staging.join(Uuid::new_v4().simple().to_string());
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| failure(&path, error))?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(FILE_MODE).open(&path);
+        let file = file.map_err(|error| failure(&path, error))?;
         Ok(Staged { path, file })
     }
 
@@ -221,7 +243,7 @@ impl Disk {
         let mut outcome = put();
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             // Somebody removed the folder since it was made.
-            self.folders().retain(|folder| *folder == self.root);
+            self.folders().durable.retain(|folder, _| *folder == self.root);
             self.make_parents(target)?;
             outcome = put();
         }
@@ -229,32 +251,70 @@ impl Disk {
         self.sync_entry(target)
     }
 
+    /// Before [`LocalFileSystem`] puts an object in place.
+    async fn make_room_for(self: &Arc<Self>, target: &FilePath) -> Result<()> {
+        let (disk, target) = (Arc::clone(self), target.to_owned());
+        blocking(move || {
+            disk.check_whole()?;
+            disk.pay_owed()?;
+            disk.make_parents(&target)
+        })
+        .await
+    }
+
+    /// Fsyncs the folder of an entry that is new.
     fn sync_entry(&self, target: &FilePath) -> Result<()> {
-        let folder = target.parent().unwrap_or(&self.root);
-        self.synced(folder, sync_folder(folder))
+        self.sync_folder_of_entries(target.parent().unwrap_or(&self.root))
+    }
+
+    fn sync_folder_of_entries(&self, folder: &FilePath) -> Result<()> {
+        let known = self.folders().durable.get(folder).cloned();
+        let opened = match known {
+            Some(held) => Ok(held),
+            None => File::open(folder).map(Arc::new),
+        };
+        match opened {
+            Ok(held) => {
+                self.synced(folder, held.sync_all())?;
+                self.folders().owed.remove(folder);
+                Ok(())
+            }
+            Err(error) => {
+                self.folders().owed.insert(folder.to_owned());
+                Err(failure(folder, error))
+            }
+        }
+    }
+
+    /// Fsyncs what could not be fsynced when it was due. Who finds an own object in place after a failed write relies
+    /// on it: the object is durable once a later write has passed here.
+    fn pay_owed(&self) -> Result<()> {
+        let owed: Vec<PathBuf> = self.folders().owed.iter().cloned().collect();
+        owed.iter().try_for_each(|folder| self.sync_folder_of_entries(folder))
     }
 
     /// Creates missing folders above `target`. A folder counts as durable only once this process has fsynced the folder
     /// it lies in: another thread may have created it a moment ago.
     fn make_parents(&self, target: &FilePath) -> Result<()> {
         let Some(parent) = target.parent() else { return Ok(()) };
-        if self.folders().contains(parent) {
+        if self.folders().durable.contains_key(parent) {
             return Ok(());
         }
-        fs::create_dir_all(parent).map_err(|error| failure(parent, error))?;
-        for folder in parent.ancestors().take_while(|folder| *folder != self.root) {
-            if self.folders().contains(folder) {
-                break;
+        make_folders(parent).map_err(|error| failure(parent, error))?;
+        let above: Vec<&FilePath> = parent.ancestors().take_while(|folder| *folder != self.root).collect();
+        for folder in above.iter().rev() {
+            if self.folders().durable.contains_key(*folder) {
+                continue;
             }
+            let held = Arc::new(File::open(folder).map_err(|error| failure(folder, error))?);
             self.sync_entry(folder)?;
+            self.folders().durable.insert((*folder).to_owned(), held);
         }
-        let above = parent.ancestors().take_while(|folder| *folder != self.root).map(FilePath::to_owned);
-        self.folders().extend(above);
         Ok(())
     }
 
-    fn folders(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
-        self.durable_folders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn folders(&self) -> std::sync::MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -361,6 +421,7 @@ impl ObjectStore for DurableLocalStore {
             let disk = Arc::clone(&self.disk);
             return blocking(move || {
                 disk.check_whole()?;
+                disk.pay_owed()?;
                 fs::metadata(&source).map_err(|error| failure(&source, error))?;
                 disk.make_parents(&target)?;
                 fs::hard_link(&source, &target).map_err(|error| failure(&target, error))?;
@@ -368,26 +429,16 @@ impl ObjectStore for DurableLocalStore {
             })
             .await;
         }
-        self.disk.check_whole()?;
+        self.disk.make_room_for(&target).await?;
         self.reads.copy_opts(from, to, options).await?;
-        let disk = Arc::clone(&self.disk);
-        blocking(move || {
-            disk.make_parents(&target)?;
-            disk.sync_entry(&target)
-        })
-        .await
+        self.sync_parent_of(target).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let (source, target) = (self.file_path(from)?, self.file_path(to)?);
-        self.disk.check_whole()?;
+        self.disk.make_room_for(&target).await?;
         self.reads.rename_opts(from, to, options).await?;
-        let disk = Arc::clone(&self.disk);
-        blocking(move || {
-            disk.make_parents(&target)?;
-            disk.sync_entry(&target)
-        })
-        .await?;
+        self.sync_parent_of(target).await?;
         self.sync_parent_of(source).await
     }
 }
@@ -446,156 +497,4 @@ impl MultipartUpload for DurableUpload {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::TryStreamExt;
-    use object_store::ObjectStoreExt;
-
-    use super::*;
-
-    async fn names(store: &dyn ObjectStore, prefix: Option<&str>) -> Vec<String> {
-        let prefix = prefix.map(Path::from);
-        let mut names: Vec<String> =
-            store.list(prefix.as_ref()).map_ok(|object| object.location.to_string()).try_collect().await.unwrap();
-        names.sort();
-        names
-    }
-
-    /// What the write path relies on, of every store.
-    async fn conforms(store: &dyn ObjectStore) {
-        let path = Path::from("wal/00000000000000000001");
-        let create = || PutOptions::from(PutMode::Create);
-        assert!(matches!(store.get(&path).await, Err(Error::NotFound { .. })));
-        store.put_opts(&path, "one".into(), create()).await.unwrap();
-        let again = store.put_opts(&path, "two".into(), create()).await;
-        assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
-        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
-        store.put(&path, "three and more".into()).await.unwrap();
-        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "three and more");
-        assert_eq!(store.get_range(&path, 6..9).await.unwrap(), "and");
-        assert_eq!(store.get_ranges(&path, &[0..5, 10..14]).await.unwrap(), ["three", "more"]);
-        assert_eq!(store.head(&path).await.unwrap().size, 14);
-
-        let large = Path::from("deep/er/file.parquet");
-        let mut upload = store.put_multipart(&large).await.unwrap();
-        let parts = [upload.put_part("aaa".into()), upload.put_part("bb".into()), upload.put_part("c".into())];
-        assert!(matches!(store.head(&large).await, Err(Error::NotFound { .. })));
-        for part in parts.into_iter().rev() {
-            part.await.unwrap();
-        }
-        upload.complete().await.unwrap();
-        assert_eq!(store.get(&large).await.unwrap().bytes().await.unwrap(), "aaabbc");
-
-        let mut aborted = store.put_multipart(&Path::from("deep/aborted")).await.unwrap();
-        aborted.put_part("x".into()).await.unwrap();
-        aborted.abort().await.unwrap();
-
-        let copied = Path::from("other/copy");
-        store.copy_if_not_exists(&large, &copied).await.unwrap();
-        assert!(matches!(store.copy_if_not_exists(&large, &copied).await, Err(Error::AlreadyExists { .. })));
-        store.copy(&path, &copied).await.unwrap();
-        store.rename(&copied, &Path::from("other/moved")).await.unwrap();
-        assert_eq!(store.get(&Path::from("other/moved")).await.unwrap().bytes().await.unwrap(), "three and more");
-        // The copy is no alias of the object it was made from.
-        store.put(&path, "four".into()).await.unwrap();
-        assert_eq!(store.get(&Path::from("other/moved")).await.unwrap().bytes().await.unwrap(), "three and more");
-
-        let all = ["deep/er/file.parquet", "other/moved", "wal/00000000000000000001"];
-        assert_eq!(names(store, None).await, all);
-        assert_eq!(names(store, Some("wal")).await, all[2..]);
-        let top = store.list_with_delimiter(None).await.unwrap();
-        assert_eq!(top.common_prefixes, [Path::from("deep"), Path::from("other"), Path::from("wal")]);
-        let later = store.list_with_offset(Some(&Path::from("wal")), &path).try_collect::<Vec<_>>().await.unwrap();
-        assert!(later.is_empty());
-        store.delete(&path).await.unwrap();
-        assert_eq!(names(store, Some("wal")).await, Vec::<String>::new());
-    }
-
-    #[tokio::test]
-    async fn both_stores_conform() {
-        let folder = tempfile::tempdir().unwrap();
-        conforms(&DurableLocalStore::open(folder.path().join("a/b")).unwrap()).await;
-        conforms(&InMemory::new()).await;
-    }
-
-    #[tokio::test]
-    async fn of_many_creators_one_wins() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(DurableLocalStore::open(folder.path()).unwrap());
-        let tasks: Vec<_> = (0..16)
-            .map(|writer| {
-                let store = Arc::clone(&store);
-                let path = Path::from("new/folder/object");
-                tokio::spawn(async move {
-                    store.put_opts(&path, format!("{writer}").into(), PutMode::Create.into()).await.map(|_| writer)
-                })
-            })
-            .collect();
-        let mut winners = Vec::new();
-        for task in tasks {
-            match task.await.unwrap() {
-                Ok(writer) => winners.push(writer),
-                Err(error) => assert!(matches!(error, Error::AlreadyExists { .. }), "{error}"),
-            }
-        }
-        let stored = store.get(&Path::from("new/folder/object")).await.unwrap().bytes().await.unwrap();
-        assert_eq!(winners.iter().map(i32::to_string).collect::<Vec<_>>(), [String::from_utf8_lossy(&stored)]);
-    }
-
-    #[tokio::test]
-    async fn leftovers_go_unless_another_process_is_at_work() {
-        let folder = tempfile::tempdir().unwrap();
-        let leftover = folder.path().join(STAGING).join("leftover");
-        let store = DurableLocalStore::open(folder.path()).unwrap();
-        store.put(&Path::from("x"), "x".into()).await.unwrap();
-        fs::write(&leftover, "half").unwrap();
-        assert_eq!(names(&store, None).await, ["x"]);
-        assert!(store.put(&Path::from(".staging/y"), "y".into()).await.is_err());
-        let second = DurableLocalStore::open(folder.path()).unwrap();
-        assert!(leftover.exists());
-        drop((store, second));
-        DurableLocalStore::open(folder.path()).unwrap();
-        assert!(!leftover.exists());
-        assert_eq!(fs::read_dir(folder.path().join(STAGING)).unwrap().count(), 1, "only the lock file");
-    }
-
-    #[tokio::test]
-    async fn update_is_refused_and_a_removed_folder_comes_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = DurableLocalStore::open(folder.path()).unwrap();
-        let update = PutMode::Update(object_store::UpdateVersion { e_tag: None, version: None });
-        let refused = store.put_opts(&Path::from("a"), "a".into(), update.into()).await;
-        assert!(matches!(refused, Err(Error::NotImplemented { .. })));
-        store.put(&Path::from("f/a"), "a".into()).await.unwrap();
-        fs::remove_dir_all(folder.path().join("f")).unwrap();
-        store.put(&Path::from("f/b"), "b".into()).await.unwrap();
-        assert_eq!(names(&store, None).await, ["f/b"]);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_written_after_a_failed_fsync() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = DurableLocalStore::open(folder.path()).unwrap();
-        let failed = store.disk.synced(folder.path(), Err(io::Error::other("input/output error")));
-        assert!(failed.is_err());
-        let refused = store.put(&Path::from("a"), "a".into()).await.unwrap_err().to_string();
-        assert!(refused.contains("failed fsync") && refused.contains("input/output error"), "{refused}");
-    }
-
-    #[test]
-    fn urls() {
-        let folder = tempfile::tempdir().unwrap();
-        let plain = folder.path().join("plain dir");
-        let (_, path) = open_store(plain.to_str().unwrap()).unwrap();
-        assert_eq!(path.unwrap(), plain.canonicalize().unwrap());
-        let url = Url::from_file_path(folder.path().join("by url")).unwrap();
-        assert!(open_store(url.as_str()).unwrap().1.unwrap().ends_with("by url"));
-        assert!(open_store("memory://").unwrap().1.is_none());
-        for remote in ["s3://bucket/x", "gs://bucket", "az://container/x"] {
-            assert!(open_store(remote).unwrap_err().to_string().contains("needs a build with remote stores"));
-        }
-        assert!(matches!(open_store("ftp://x"), Err(OpenStoreError::Scheme { .. })));
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        assert!(matches!(open_store(file.to_str().unwrap()), Err(OpenStoreError::Folder { .. })));
-    }
-}
+mod tests;
