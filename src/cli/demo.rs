@@ -7,7 +7,8 @@ use std::time::Instant;
 use comfy_table::{ContentArrangement, Table, presets};
 use futures::TryStreamExt;
 
-use super::{CliError, sample, serve};
+use super::error::CliError;
+use super::{sample, serve};
 use crate::auth::keys::{KeyKind, KeyStore, NewKey};
 use crate::config::ServeArguments;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};

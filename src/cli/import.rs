@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::CliError;
+use super::error::{CliError, ImportError};
 use crate::config::ImportArguments;
 use crate::model::document::{self, Document};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
@@ -49,16 +49,6 @@ pub(crate) struct ImportDefaults {
     pub(crate) organization_id: OrganizationId,
     pub(crate) project_id: Option<ProjectId>,
     pub(crate) integration_id: Option<IntegrationId>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ImportError {
-    #[error("{path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    #[error(transparent)]
-    Store(#[from] crate::storage::error::StoreError),
-    #[error("a parsing thread stopped unexpectedly")]
-    Thread,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

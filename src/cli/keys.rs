@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 
-use super::CliError;
+use super::error::CliError;
 use crate::auth::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::model::ids::EpochMillis;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use self::error::CliError;
 use crate::config::{ImportArguments, ServeArguments};
 
 pub(crate) mod demo;
+mod error;
 pub(crate) mod import;
 mod keys;
 pub mod sample;
@@ -36,23 +38,6 @@ enum Command {
     /// Make, list, revoke and rotate API keys, also while a server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-}
-
-/// What ends a command; printed to stderr, with exit status 1.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    #[error(transparent)]
-    Store(#[from] crate::storage::store::StoreError),
-    #[error(transparent)]
-    Key(#[from] crate::auth::keys::KeyError),
-    #[error(transparent)]
-    Query(#[from] crate::query::error::QueryError),
-    #[error(transparent)]
-    Import(#[from] import::ImportError),
-    #[error("{0}")]
-    Argument(String),
-    #[error("{what}: {error}")]
-    Io { what: String, error: std::io::Error },
 }
 
 impl Cli {

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::CliError;
+use super::error::CliError;
 use crate::config::SampleArguments;
 use crate::model::ids::EpochMillis;
 use crate::model::time;

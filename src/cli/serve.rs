@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::CliError;
+use super::error::CliError;
 use crate::api::http::body::BodyLimits;
 use crate::api::http::cors::CorsOrigins;
 use crate::api::http::gate::Gate;
