@@ -1,16 +1,12 @@
 //! A stored conversation: resolved, that is, with every id, time and kept value in it (contract A2).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::annotation::{Changed, Stopped};
-use super::ids::{
-    ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
-};
+use super::annotations::Annotations;
+use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 use super::json::raw;
 use super::json::value::{self, Json, RawJson};
-use super::thread::ThreadAnnotations;
+use super::thread_annotations::ThreadAnnotations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,37 +75,6 @@ pub(crate) struct Conversation {
     /// What Part B sets; survives a re-log.
     #[serde(default, skip_serializing_if = "Annotations::is_default")]
     pub(crate) annotations: Annotations,
-}
-
-/// What Part B of the contract sets on a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Annotations {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) title: Option<String>,
-    /// `None` reads as `"no"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) assignee: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) categories: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) is_end: bool,
-    /// Not a column: files keep it, like `changed`, in the sidecar only ([`super::resolve::Previous`]).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stopped: Option<Stopped>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) changed: Option<Changed>,
-    /// Of threads (contract A4); in the sidecar as well.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) threads: BTreeMap<ThreadId, ThreadAnnotations>,
-}
-
-impl Annotations {
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

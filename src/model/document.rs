@@ -4,19 +4,14 @@
 //! normalised, so that nothing is stored that the official client would reject in an answer.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use super::conversation::{ConversationType, Visibility};
+use super::fields::{
+    self, DocumentError, Path, array, id_text, named, normalised_list, not_allowed, object, required, required_string,
+    shown, string, string_list, time, wrong_kind,
+};
 use super::ids::EpochMillis;
-use super::json::value::{self, Json, JsonErrorKind, RawJson, push_key, string_to_raw, to_raw, write_string};
-use super::time::parse_document_time;
-
-/// Nesting of `properties` and `userProperties`; the field itself is level 1.
-pub(crate) const MAX_PROPERTY_LEVELS: usize = 32;
-/// Longest id, in bytes.
-pub(crate) const MAX_ID_BYTES: usize = 512;
-/// Nesting of a whole body, unknown fields included: keeps the parser's stack small.
-const MAX_BODY_LEVELS: usize = 128;
+use super::json::value::{Json, RawJson, string_to_raw};
 
 /// A validated document: fields as given, ids and times still optional.
 #[derive(Clone, Debug)]
@@ -55,43 +50,9 @@ pub(crate) struct DocumentMessage {
     pub(crate) user_properties: Option<RawJson>,
 }
 
-/// Why a body is no valid document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DocumentError {
-    /// The body is not JSON at all (400); else it is invalid (422).
-    pub(crate) syntax: bool,
-    /// Like `messages[0].role`; empty for the body itself.
-    pub(crate) path: String,
-    pub(crate) message: String,
-}
-
-impl fmt::Display for DocumentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DocumentError {}
-
 /// Parses and validates a body.
 pub(crate) fn parse(body: &[u8]) -> Result<Document, DocumentError> {
-    from_json(parse_body(body)?)
-}
-
-/// The JSON of a body within the limits that all documents share.
-pub(crate) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
-    value::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
-        JsonErrorKind::Syntax(_) => DocumentError { syntax: true, path: String::new(), message: error.to_string() },
-        JsonErrorKind::TooDeep => DocumentError {
-            syntax: false,
-            path: error.path,
-            message: format!("nested too deeply; allowed: {MAX_PROPERTY_LEVELS} levels in properties"),
-        },
-        kind => DocumentError { syntax: false, path: error.path, message: kind.to_string() },
-    })
+    from_json(fields::parse_body(body)?)
 }
 
 /// Validates a parsed document.
@@ -112,7 +73,7 @@ pub(crate) fn from_json(value: Json) -> Result<Document, DocumentError> {
         tags,
         visibility,
         messages,
-    ] = fields(
+    ] = named(
         value,
         root,
         [
@@ -160,8 +121,8 @@ pub(crate) fn from_json(value: Json) -> Result<Document, DocumentError> {
         updated_at: time(updated_at, root.key("updatedAt"))?,
         project_id: id_text(project_id, root.key("projectId"), false)?,
         integration_id: id_text(integration_id, root.key("integrationId"), false)?,
-        properties: self::properties(properties, root.key("properties"))?,
-        user_properties: self::user_properties(user_properties, root.key("userProperties"))?,
+        properties: fields::properties(properties, root.key("properties"))?,
+        user_properties: fields::user_properties(user_properties, root.key("userProperties"))?,
         tags: string_list(tags, root.key("tags"))?,
         visibility,
         messages: self::messages(messages, conversation_type, root.key("messages"))?,
@@ -235,7 +196,7 @@ fn message(value: Json, conversation_type: ConversationType, path: Path<'_>) -> 
         properties,
         user_properties,
         tool_calls,
-    ] = fields(
+    ] = named(
         value,
         path,
         [
@@ -284,8 +245,8 @@ fn message(value: Json, conversation_type: ConversationType, path: Path<'_>) -> 
         content,
         links: self::links(links, path.key("links"))?,
         tool_calls,
-        properties: self::properties(properties, path.key("properties"))?,
-        user_properties: self::user_properties(user_properties, path.key("userProperties"))?,
+        properties: fields::properties(properties, path.key("properties"))?,
+        user_properties: fields::user_properties(user_properties, path.key("userProperties"))?,
     })
 }
 
@@ -301,7 +262,7 @@ fn openai_content(value: Option<Json>, calls_tools: bool, path: Path<'_>) -> Res
 }
 
 fn content_part(part: Json, path: Path<'_>) -> Result<Json, DocumentError> {
-    let [part_type, text, image_url] = fields(part, path, ["type", "text", "image_url"])?;
+    let [part_type, text, image_url] = named(part, path, ["type", "text", "image_url"])?;
     let type_path = path.key("type");
     let part_type = required_string(part_type, type_path)?;
     if !matches!(part_type.as_str(), "text" | "image_url") {
@@ -311,7 +272,7 @@ fn content_part(part: Json, path: Path<'_>) -> Result<Json, DocumentError> {
     let image_url = match image_url {
         None => None,
         Some(image) => {
-            let [url, detail] = fields(image, image_path, ["url", "detail"])?;
+            let [url, detail] = named(image, image_path, ["url", "detail"])?;
             let url = required_string(url, image_path.key("url"))?;
             let detail_path = image_path.key("detail");
             let detail = string(detail, detail_path)?;
@@ -332,7 +293,7 @@ fn tool_calls(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Do
     let Some(value) = value else { return Ok(None) };
     let calls = array(value, path, "an array")?;
     normalised_list(calls, path, |call, path| {
-        let [id, call_type, function] = fields(call, path, ["id", "type", "function"])?;
+        let [id, call_type, function] = named(call, path, ["id", "type", "function"])?;
         let id = required_string(id, path.key("id"))?;
         let type_path = path.key("type");
         let call_type = required_string(call_type, type_path)?;
@@ -341,7 +302,7 @@ fn tool_calls(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Do
         }
         let function_path = path.key("function");
         let [name, arguments] =
-            fields(required(function, function_path, "an object")?, function_path, ["name", "arguments"])?;
+            named(required(function, function_path, "an object")?, function_path, ["name", "arguments"])?;
         let function = object([
             ("name", Some(Json::String(required_string(name, function_path.key("name"))?))),
             ("arguments", Some(Json::String(required_string(arguments, function_path.key("arguments"))?))),
@@ -360,7 +321,7 @@ fn links(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Documen
     let links = array(value, path, "an array")?;
     normalised_list(links, path, |link, path| {
         let [label, url, title, description, link_type, breadcrumbs] =
-            fields(link, path, ["label", "url", "title", "description", "type", "breadcrumbs"])?;
+            named(link, path, ["label", "url", "title", "description", "type", "breadcrumbs"])?;
         let breadcrumbs = string_list(breadcrumbs, path.key("breadcrumbs"))?
             .map(|crumbs| Json::Array(crumbs.into_iter().map(Json::String).collect()));
         Ok(object([
@@ -373,193 +334,6 @@ fn links(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, Documen
         ]))
     })
     .map(Some)
-}
-
-pub(crate) fn properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
-    let Some(value) = value else { return Ok(None) };
-    if !matches!(value, Json::Object(_)) {
-        return Err(wrong_kind(path, &value, "an object"));
-    }
-    if exceeds_levels(&value, MAX_PROPERTY_LEVELS) {
-        return Err(path.error(format!("nested over {MAX_PROPERTY_LEVELS} levels; allowed: {MAX_PROPERTY_LEVELS}")));
-    }
-    Ok(Some(to_raw(&value)))
-}
-
-/// Properties whose well-known keys have fixed types.
-pub(crate) fn user_properties(value: Option<Json>, path: Path<'_>) -> Result<Option<RawJson>, DocumentError> {
-    if let Some(Json::Object(members)) = &value {
-        for (key, value) in members {
-            let needed = match (key.as_str(), value) {
-                ("id" | "userId", Json::String(_) | Json::Number(_) | Json::Null) => continue,
-                ("id" | "userId", _) => "a string, a number or null",
-                (
-                    "identificationType" | "supportAgentName" | "supportAgentEmail" | "userType",
-                    Json::String(_) | Json::Null,
-                ) => continue,
-                ("identificationType" | "supportAgentName" | "supportAgentEmail" | "userType", _) => "a string or null",
-                _ => continue,
-            };
-            return Err(wrong_kind(path.key(key), value, needed));
-        }
-    }
-    properties(value, path)
-}
-
-fn exceeds_levels(value: &Json, levels: usize) -> bool {
-    let below = |value: &Json| levels == 0 || exceeds_levels(value, levels - 1);
-    match value {
-        Json::Array(elements) => levels == 0 || elements.iter().any(below),
-        Json::Object(members) => levels == 0 || members.iter().any(|(_, value)| below(value)),
-        _ => false,
-    }
-}
-
-/// Where a value stands; made into text only for an error.
-#[derive(Clone, Copy)]
-pub(crate) enum Path<'a> {
-    Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
-}
-
-impl<'a> Path<'a> {
-    pub(crate) fn key(&'a self, key: &'a str) -> Path<'a> {
-        Path::Key(self, key)
-    }
-
-    fn index(&'a self, index: usize) -> Path<'a> {
-        Path::Index(self, index)
-    }
-
-    fn write(&self, out: &mut String) {
-        match self {
-            Path::Root => {}
-            Path::Key(parent, key) => {
-                parent.write(out);
-                push_key(out, key);
-            }
-            Path::Index(parent, index) => {
-                parent.write(out);
-                out.push_str(&format!("[{index}]"));
-            }
-        }
-    }
-
-    pub(crate) fn error(&self, message: String) -> DocumentError {
-        let mut path = String::new();
-        self.write(&mut path);
-        DocumentError { syntax: false, path, message }
-    }
-}
-
-pub(crate) fn wrong_kind(path: Path<'_>, given: &Json, needed: &str) -> DocumentError {
-    path.error(format!("{} given, {needed} is needed", given.kind_name()))
-}
-
-pub(crate) fn not_allowed(path: Path<'_>, given: &str, allowed: &str) -> DocumentError {
-    path.error(format!("{} given; allowed: {allowed}", shown(given)))
-}
-
-/// A given text in quotes, cut to a length that is good to read.
-fn shown(text: &str) -> String {
-    let mut out = String::new();
-    match text.char_indices().nth(64).and_then(|(at, _)| text.get(..at)) {
-        Some(start) => {
-            write_string(start, &mut out);
-            out.push('…');
-        }
-        None => write_string(text, &mut out),
-    }
-    out
-}
-
-/// The named members of an object, null as absent; others are dropped.
-pub(crate) fn fields<const N: usize>(
-    value: Json,
-    path: Path<'_>,
-    names: [&str; N],
-) -> Result<[Option<Json>; N], DocumentError> {
-    let Json::Object(members) = value else { return Err(wrong_kind(path, &value, "an object")) };
-    let mut found = [const { None }; N];
-    for (key, value) in members {
-        if let Some(slot) = names.iter().position(|name| *name == key).and_then(|at| found.get_mut(at))
-            && value != Json::Null
-        {
-            *slot = Some(value);
-        }
-    }
-    Ok(found)
-}
-
-/// An object of the members that are present.
-pub(crate) fn object<const N: usize>(members: [(&str, Option<Json>); N]) -> Json {
-    Json::Object(members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
-}
-
-pub(crate) fn required(value: Option<Json>, path: Path<'_>, needed: &str) -> Result<Json, DocumentError> {
-    value.ok_or_else(|| path.error(format!("null or missing, {needed} is needed")))
-}
-
-pub(crate) fn array(value: Json, path: Path<'_>, needed: &str) -> Result<Vec<Json>, DocumentError> {
-    match value {
-        Json::Array(elements) => Ok(elements),
-        other => Err(wrong_kind(path, &other, needed)),
-    }
-}
-
-pub(crate) fn normalised_list(
-    elements: Vec<Json>,
-    path: Path<'_>,
-    normalise: impl Fn(Json, Path<'_>) -> Result<Json, DocumentError>,
-) -> Result<RawJson, DocumentError> {
-    let normalised = elements
-        .into_iter()
-        .enumerate()
-        .map(|(index, element)| normalise(element, path.index(index)))
-        .collect::<Result<_, _>>()?;
-    Ok(to_raw(&Json::Array(normalised)))
-}
-
-pub(crate) fn string(value: Option<Json>, path: Path<'_>) -> Result<Option<String>, DocumentError> {
-    match value {
-        None => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong_kind(path, &other, "a string")),
-    }
-}
-
-pub(crate) fn required_string(value: Option<Json>, path: Path<'_>) -> Result<String, DocumentError> {
-    match required(value, path, "a string")? {
-        Json::String(text) => Ok(text),
-        other => Err(wrong_kind(path, &other, "a string")),
-    }
-}
-
-pub(crate) fn string_list(value: Option<Json>, path: Path<'_>) -> Result<Option<Vec<String>>, DocumentError> {
-    let Some(value) = value else { return Ok(None) };
-    let texts =
-        array(value, path, "an array of strings")?.into_iter().enumerate().map(|(index, element)| match element {
-            Json::String(text) => Ok(text),
-            other => Err(wrong_kind(path.index(index), &other, "a string")),
-        });
-    texts.collect::<Result<_, _>>().map(Some)
-}
-
-/// An id; one that stands in URLs (`in_paths`) can't be empty, `.` or `..`.
-pub(crate) fn id_text(value: Option<Json>, path: Path<'_>, in_paths: bool) -> Result<Option<String>, DocumentError> {
-    let Some(text) = string(value, path)? else { return Ok(None) };
-    if text.len() > MAX_ID_BYTES {
-        return Err(path.error(format!("{} bytes given; allowed: at most {MAX_ID_BYTES}", text.len())));
-    }
-    if in_paths && matches!(text.as_str(), "" | "." | "..") {
-        return Err(path.error(format!("{} given; allowed: any other text, or null for none", shown(&text))));
-    }
-    Ok(Some(text))
-}
-
-pub(crate) fn time(value: Option<Json>, path: Path<'_>) -> Result<Option<EpochMillis>, DocumentError> {
-    string(value, path)?.map(|text| parse_document_time(&text).map_err(|message| path.error(message))).transpose()
 }
 
 #[cfg(test)]

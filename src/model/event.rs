@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::document::{self, DocumentError, Path};
+use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, EventId, EventKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::RawJson;
 use super::output::{write_field, write_raw, write_time};
@@ -95,8 +95,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
         integration_id,
         properties,
         user_properties,
-    ] = document::fields(
-        document::parse_body(body)?,
+    ] = fields::named(
+        fields::parse_body(body)?,
         root,
         [
             "id",
@@ -112,20 +112,20 @@ pub(crate) fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
             "userProperties",
         ],
     )?;
-    let event_type = document::required_string(event_type, root.key("type"))?;
+    let event_type = fields::required_string(event_type, root.key("type"))?;
     let entity_path = root.key("entityType");
-    let named = document::required_string(entity_type, entity_path)?;
+    let named = fields::required_string(entity_type, entity_path)?;
     let entity_type = EntityType::ALL.into_iter().find(|entity| entity.as_str() == named);
     let entity_type =
-        entity_type.ok_or_else(|| document::not_allowed(entity_path, &named, "message, conversation, search"))?;
+        entity_type.ok_or_else(|| fields::not_allowed(entity_path, &named, "message, conversation, search"))?;
     let mut entity = None;
     for (kind, value) in EntityType::ALL.into_iter().zip([message_id, conversation_id, search_query]) {
         if kind == entity_type {
             let path = root.key(kind.field());
-            let value = Some(document::required(value, path, "a string")?);
+            let value = Some(fields::required(value, path, "a string")?);
             entity = match kind {
-                EntityType::Search => document::string(value, path)?,
-                EntityType::Message | EntityType::Conversation => document::id_text(value, path, true)?,
+                EntityType::Search => fields::string(value, path)?,
+                EntityType::Message | EntityType::Conversation => fields::id_text(value, path, true)?,
             };
         } else if value.is_some() {
             return Err(root
@@ -134,15 +134,15 @@ pub(crate) fn parse(body: &[u8]) -> Result<EventDocument, DocumentError> {
         }
     }
     Ok(EventDocument {
-        id: document::id_text(id, root.key("id"), true)?,
+        id: fields::id_text(id, root.key("id"), true)?,
         event_type,
         entity_type,
         entity: entity.ok_or_else(|| root.key(entity_type.field()).error("missing, a string is needed".to_owned()))?,
-        created_at: document::time(created_at, root.key("createdAt"))?,
-        project_id: document::id_text(project_id, root.key("projectId"), false)?,
-        integration_id: document::id_text(integration_id, root.key("integrationId"), false)?,
-        properties: document::properties(properties, root.key("properties"))?,
-        user_properties: document::user_properties(user_properties, root.key("userProperties"))?,
+        created_at: fields::time(created_at, root.key("createdAt"))?,
+        project_id: fields::id_text(project_id, root.key("projectId"), false)?,
+        integration_id: fields::id_text(integration_id, root.key("integrationId"), false)?,
+        properties: fields::properties(properties, root.key("properties"))?,
+        user_properties: fields::user_properties(user_properties, root.key("userProperties"))?,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::annotation::Actor;
-use super::document::{self, DocumentError, Path};
+use super::actor::Actor;
+use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::{Json, RawJson};
 use super::output::{write_field, write_raw, write_time};
@@ -104,8 +104,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
         properties,
         user_properties,
         sources,
-    ] = document::fields(
-        document::parse_body(body)?,
+    ] = fields::named(
+        fields::parse_body(body)?,
         root,
         [
             "id",
@@ -122,26 +122,26 @@ pub(crate) fn parse(body: &[u8]) -> Result<FeedbackDocument, DocumentError> {
         ],
     )?;
     let type_path = root.key("type");
-    let feedback_type = match document::required_string(feedback_type, type_path)?.as_str() {
+    let feedback_type = match fields::required_string(feedback_type, type_path)?.as_str() {
         "positive" => FeedbackType::Positive,
         "negative" => FeedbackType::Negative,
-        other => return Err(document::not_allowed(type_path, other, "positive, negative")),
+        other => return Err(fields::not_allowed(type_path, other, "positive, negative")),
     };
     let message_path = root.key("messageId");
-    let message_id = Some(document::required(message_id, message_path, "a string")?);
-    let message_id = document::id_text(message_id, message_path, true)?
+    let message_id = Some(fields::required(message_id, message_path, "a string")?);
+    let message_id = fields::id_text(message_id, message_path, true)?
         .ok_or_else(|| message_path.error("missing, a string is needed".to_owned()))?;
     Ok(FeedbackDocument {
-        id: document::id_text(id, root.key("id"), true)?,
+        id: fields::id_text(id, root.key("id"), true)?,
         feedback_type,
         message_id,
-        created_at: document::time(created_at, root.key("createdAt"))?,
-        updated_at: document::time(updated_at, root.key("updatedAt"))?,
-        project_id: document::id_text(project_id, root.key("projectId"), false)?,
+        created_at: fields::time(created_at, root.key("createdAt"))?,
+        updated_at: fields::time(updated_at, root.key("updatedAt"))?,
+        project_id: fields::id_text(project_id, root.key("projectId"), false)?,
         reasons: objects(reasons, root.key("reasons"), reason)?,
-        details: document::string(details, root.key("details"))?,
-        properties: document::properties(properties, root.key("properties"))?,
-        user_properties: document::user_properties(user_properties, root.key("userProperties"))?,
+        details: fields::string(details, root.key("details"))?,
+        properties: fields::properties(properties, root.key("properties"))?,
+        user_properties: fields::user_properties(user_properties, root.key("userProperties"))?,
         sources: objects(sources, root.key("sources"), source)?,
         rating: None,
     })
@@ -153,29 +153,29 @@ fn objects(
     normalise: impl Fn(Json, Path<'_>) -> Result<Json, DocumentError>,
 ) -> Result<Option<RawJson>, DocumentError> {
     let Some(value) = value else { return Ok(None) };
-    let elements = document::array(value, path, "an array")?;
-    document::normalised_list(elements, path, normalise).map(Some)
+    let elements = fields::array(value, path, "an array")?;
+    fields::normalised_list(elements, path, normalise).map(Some)
 }
 
 fn reason(value: Json, path: Path<'_>) -> Result<Json, DocumentError> {
-    let [label, details] = document::fields(value, path, ["label", "details"])?;
-    let label = document::required_string(label, path.key("label"))?;
-    let details = document::required_string(details, path.key("details"))?;
-    Ok(document::object([("label", Some(Json::String(label))), ("details", Some(Json::String(details)))]))
+    let [label, details] = fields::named(value, path, ["label", "details"])?;
+    let label = fields::required_string(label, path.key("label"))?;
+    let details = fields::required_string(details, path.key("details"))?;
+    Ok(fields::object([("label", Some(Json::String(label))), ("details", Some(Json::String(details)))]))
 }
 
 /// `type` is stored also as null, as every answer must show it; `title` and `url` are left out when not given.
 fn source(value: Json, path: Path<'_>) -> Result<Json, DocumentError> {
-    let [source_type, title, url] = document::fields(value, path, ["type", "title", "url"])?;
+    let [source_type, title, url] = fields::named(value, path, ["type", "title", "url"])?;
     let type_path = path.key("type");
-    let source_type = document::string(source_type, type_path)?;
+    let source_type = fields::string(source_type, type_path)?;
     if let Some(other) = source_type.as_deref().filter(|one| !matches!(*one, "positive" | "negative" | "new")) {
-        return Err(document::not_allowed(type_path, other, "positive, negative, new, null"));
+        return Err(fields::not_allowed(type_path, other, "positive, negative, new, null"));
     }
-    Ok(document::object([
+    Ok(fields::object([
         ("type", Some(source_type.map_or(Json::Null, Json::String))),
-        ("title", document::string(title, path.key("title"))?.map(Json::String)),
-        ("url", document::string(url, path.key("url"))?.map(Json::String)),
+        ("title", fields::string(title, path.key("title"))?.map(Json::String)),
+        ("url", fields::string(url, path.key("url"))?.map(Json::String)),
     ]))
 }
 

@@ -1,10 +1,13 @@
 //! Conversations, events and feedback, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
 
-pub(crate) mod annotation;
+pub(crate) mod actor;
+pub(crate) mod annotation_change;
+pub(crate) mod annotations;
 pub(crate) mod conversation;
 pub(crate) mod document;
 pub(crate) mod event;
 pub(crate) mod feedback;
+pub(crate) mod fields;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod language;
@@ -13,4 +16,5 @@ pub(crate) mod rating;
 pub(crate) mod resolve;
 pub(crate) mod search_text;
 pub(crate) mod thread;
+pub(crate) mod thread_annotations;
 pub(crate) mod time;

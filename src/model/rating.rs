@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::annotation::Actor;
+use super::actor::Actor;
 use super::feedback::{Feedback, FeedbackType};
 use super::ids::EpochMillis;
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::conversation::{Annotations, Conversation, Message};
+use super::annotations::Annotations;
+use super::conversation::{Conversation, Message};
 use super::document::{Document, DocumentMessage};
 use super::ids::{
     ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,

@@ -3,7 +3,7 @@
 
 use memchr::memmem::Finder;
 
-use super::annotation::user_id_text;
+use super::actor::user_id_text;
 use super::conversation::Conversation;
 use super::json::raw;
 use super::json::value::RawJson;

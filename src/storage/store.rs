@@ -20,7 +20,8 @@ use super::write::committer::{
     Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
 };
 use super::write::recovery;
-use crate::model::annotation::{Actor, AnnotationChange};
+use crate::model::actor::Actor;
+use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};

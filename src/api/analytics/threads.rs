@@ -10,17 +10,19 @@ use crate::api::Services;
 use crate::api::http::access::Reach;
 use crate::api::http::gate::{Call, json as json_answer};
 use crate::api::http::problem::Problem;
-use crate::model::annotation::{Actor, AnnotationChange};
+use crate::model::actor::Actor;
+use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
 use crate::model::ids::ThreadId;
-use crate::model::thread::{self, MAX_ANNOTATION_BYTES, SemanticThread};
+use crate::model::thread::SemanticThread;
+use crate::model::thread_annotations::{self, MAX_ANNOTATION_BYTES};
 use crate::query::check::check;
 use crate::query::view;
 
 /// `PATCH /semantic-threads/{id}`: answers with the thread's row.
 pub(crate) async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let body = call.read_json().await?;
-    let update = body.parse(thread::parse_update).await??;
+    let update = body.parse(thread_annotations::parse_update).await??;
     let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
         return Err(unknown());
     };

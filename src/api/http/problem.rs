@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
-use crate::model::document::DocumentError;
+use crate::model::fields::DocumentError;
 use crate::query::error::QueryError;
 use crate::storage::store::StoreError;
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::operation::reference;
-use crate::model::thread::ANNOTATIONS;
+use crate::model::thread_annotations::ANNOTATIONS;
 use crate::query::check::{Vocabulary, vocabulary};
 use crate::query::view::{self, FieldKind, View};
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use crate::api::http::access::Reach;
 use crate::api::http::gate::Call;
 use crate::api::http::problem::Problem;
-use crate::model::annotation::Actor;
+use crate::model::actor::Actor;
 use crate::model::ids::{OrganizationId, ProjectId};
 use crate::query::engine::Scope;
 use crate::storage::categories::CategoryOwner;

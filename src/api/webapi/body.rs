@@ -1,6 +1,6 @@
 //! Reading the bodies of this API: 400 for what is not JSON, 422 naming the place for what is not allowed.
 
-use crate::model::document::DocumentError;
+use crate::model::fields::DocumentError;
 use crate::model::json::value::{self, Json, JsonErrorKind};
 
 const MAX_BODY_LEVELS: usize = 128;

@@ -1,7 +1,7 @@
 //! Conditions of this API as filters of the query language, so that nothing is looked for in two ways.
 
 use crate::api::http::problem::Problem;
-use crate::model::annotation::{Actor, is_number};
+use crate::model::actor::{Actor, is_number};
 use crate::model::ids::EpochMillis;
 use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};

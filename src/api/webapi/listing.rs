@@ -20,7 +20,7 @@ use crate::api::analytics::conversations::stream_list;
 use crate::api::http::gate::{Call, json};
 use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
-use crate::model::annotation::Actor;
+use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
 use crate::model::rating::Ratings;

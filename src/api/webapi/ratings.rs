@@ -12,7 +12,7 @@ use crate::api::Services;
 use crate::api::analytics::conversations::the_one;
 use crate::api::http::gate::Call;
 use crate::api::http::problem::Problem;
-use crate::model::annotation::Actor;
+use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
 use crate::model::ids::{EpochMillis, FeedbackKey};

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
-use crate::model::annotation::{UNSET_STATE, user_id_text};
+use crate::model::actor::user_id_text;
+use crate::model::annotations::UNSET_STATE;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::IntegrationId;
 use crate::model::json::value::{self, Json, RawJson, to_raw};

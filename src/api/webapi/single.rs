@@ -11,7 +11,7 @@ use crate::api::analytics::conversations::{find, unknown};
 use crate::api::http::body::sized;
 use crate::api::http::gate::{Call, json};
 use crate::api::http::problem::Problem;
-use crate::model::annotation::Actor;
+use crate::model::actor::Actor;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::rating::Ratings;
 use crate::storage::store::Lookup;
@@ -88,7 +88,7 @@ pub(crate) async fn visible(
     actor: &Actor,
 ) -> Result<Vec<Arc<Conversation>>, Problem> {
     let mut found = find(services, call, Lookup::Id(call.id()?)).await?;
-    found.retain(|conversation| actor.sees(conversation));
+    found.retain(|conversation| actor.sees(conversation.user_properties.as_ref()));
     Ok(found)
 }
 

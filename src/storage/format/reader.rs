@@ -26,7 +26,8 @@ use serde_json::value::RawValue;
 use super::data_file::{DataFile, MessagesFile};
 use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
 use super::writer::FileError;
-use crate::model::conversation::{Annotations, Conversation, Message};
+use crate::model::annotations::Annotations;
+use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 use crate::model::json::value::{RawJson, write_string};
 

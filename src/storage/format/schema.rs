@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
 use super::table_row::FlatRow;
-use crate::model::thread::{ANNOTATIONS, AnnotationKind};
+use crate::model::thread_annotations::{ANNOTATIONS, AnnotationKind};
 
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
 pub(crate) const ROW_COLUMN: &str = "_row";

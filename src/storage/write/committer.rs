@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::flush::{self, FlushJob, Flushed, FlushedFile, TableJob};
 use super::links::{self, Links, RecordHit, Staged, Step, mark_all_deleted};
-use crate::model::annotation::{Actor, AnnotationChange};
+use crate::model::actor::Actor;
+use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
@@ -635,7 +636,7 @@ fn resolve_annotate(tail: &Tail, annotate: &Annotate) -> Decision {
             (Some(TailEntry::Deleted), _) | (None, None) => continue,
             (None, Some(stored)) => (&stored.conversation, Some((stored.source, stored.row))),
         };
-        if !annotate.actor.sees(conversation) {
+        if !annotate.actor.sees(conversation.user_properties.as_ref()) {
             continue;
         }
         match annotate.change.apply(conversation, &annotate.actor, now) {

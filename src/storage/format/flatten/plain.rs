@@ -10,10 +10,11 @@ use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::EpochMillis;
-use crate::model::thread::{ANNOTATIONS, AnnotationKind, SemanticThread};
+use crate::model::thread::SemanticThread;
+use crate::model::thread_annotations::{ANNOTATIONS, AnnotationKind};
 use crate::storage::format::schema::list_element;
 
-pub(crate) use crate::model::annotation::UNSET_STATE;
+pub(crate) use crate::model::annotations::UNSET_STATE;
 
 pub(crate) fn type_name(conversation_type: ConversationType) -> &'static str {
     match conversation_type {

@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::model::conversation::{Annotations, Conversation, ConversationType, Message, Visibility};
+use crate::model::annotations::Annotations;
+use crate::model::conversation::{Conversation, ConversationType, Message, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 use crate::model::json::value::RawJson;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};

@@ -1,0 +1,59 @@
+//! What is kept of a conversation beside its document; it survives a re-log (contract A4, Part B).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::actor::Actor;
+use super::ids::{EpochMillis, MessageId, ThreadId};
+use super::thread_annotations::ThreadAnnotations;
+
+/// What `state` reads as until it is set (contract A3, Part B).
+pub(crate) const UNSET_STATE: &str = "no";
+
+/// What Part B of the contract sets on a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Annotations {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<String>,
+    /// `None` reads as `"no"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) assignee: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) categories: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_end: bool,
+    /// Not a column: files keep it, like `changed`, in the sidecar only (`resolve::Previous`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped: Option<Stopped>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changed: Option<Changed>,
+    /// Of threads (contract A4); in the sidecar as well.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) threads: BTreeMap<ThreadId, ThreadAnnotations>,
+}
+
+impl Annotations {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The last change that was made through Part B.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Changed {
+    pub(crate) at: EpochMillis,
+    pub(crate) by: Actor,
+}
+
+/// A stop holds until a message comes after the one that was the last then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stopped {
+    pub(crate) at: EpochMillis,
+    pub(crate) last_message_id: MessageId,
+}
