@@ -378,7 +378,6 @@ impl GroupsAccumulator for DistinctGroupsAccumulator {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::time::Instant;
 
     use arrow::array::{ListBuilder, StringViewArray, StringViewBuilder};
     use arrow::datatypes::Int64Type;
@@ -497,30 +496,5 @@ mod tests {
             groups.merge_batch(&state, &[1, 0], 2).unwrap();
             assert_eq!(counts(&groups.evaluate(EmitTo::All).unwrap()), [0, expected], "{input}");
         }
-    }
-
-    /// A measurement, to be run by hand in an optimised build.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        let mut random = random();
-        let batches: Vec<(ArrayRef, Vec<usize>)> = (0..122)
-            .map(|_| {
-                let texts = (0..8_192).map(|_| format!("01924a7e-user-{:010}", random(200_000)));
-                let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
-                (column, (0..8_192).map(|_| random(24) as usize).collect())
-            })
-            .collect();
-        let start = Instant::now();
-        let mut groups = DistinctGroupsAccumulator::try_new(&DataType::Utf8View).unwrap();
-        for (column, indices) in &batches {
-            groups.update_batch(std::slice::from_ref(column), indices, None, 24).unwrap();
-        }
-        println!("update {:?}, {} bytes", start.elapsed(), groups.size());
-        let states = groups.state(EmitTo::All).unwrap();
-        println!("state {:?}", start.elapsed());
-        let indices: Vec<usize> = (0..24).collect();
-        groups.merge_batch(&states, &indices, 24).unwrap();
-        println!("merge {:?}", start.elapsed());
     }
 }

@@ -172,10 +172,13 @@ fn expected() -> Vec<Value> {
     (0..4 * ROWS).filter(|number| !deleted(*number)).map(row).collect()
 }
 
+/// Skips visibly without `CONVOLAKE_PYTHON`, a Python with both; `.ci/run` makes one.
 #[tokio::test]
-#[ignore = "needs CONVOLAKE_PYTHON, a Python with deltalake and polars"]
 async fn deltalake_and_polars_read_the_table() {
-    let python = std::env::var("CONVOLAKE_PYTHON").unwrap();
+    let Ok(python) = std::env::var("CONVOLAKE_PYTHON") else {
+        println!("SKIPPED: CONVOLAKE_PYTHON names no Python with deltalake and polars");
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(folder.path()).unwrap());
     let mut log = write_table(store).await;
