@@ -1,4 +1,5 @@
 //! The API contract, rule by rule (sections A1 to A4, Part B), against the real binary over HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! What is acknowledged survives: SIGKILL under concurrent writes, crashes between the commits of one flush, torn and
 //! damaged files, a second writer. And the tables are read by somebody else's reader.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
 
 #[path = "../support/mod.rs"]
 mod support;
