@@ -221,7 +221,7 @@ fn deep_compare(a: &Json, b: &Json) -> Ordering {
     }
 }
 
-/// Bytes whose order is [`compare`].
+/// Bytes whose order is that of jsonb values; tests hold it against `compare`.
 pub(crate) fn sort_key(value: &Json) -> Vec<u8> {
     let mut out = Vec::new();
     if is_empty_array(value) {

@@ -9,7 +9,7 @@ use super::{decimal, jsonb};
 /// Deeper than anything the server stores.
 const MAX_DEPTH: usize = 256;
 
-/// The text of the value at a path, as [`jsonb::at_path`] finds it.
+/// The text of the value at a path, as `#>` finds it; tests hold it against `jsonb::at_path`.
 pub(crate) fn at_path<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
     let bytes = text.as_bytes();
     let mut position = skip_space(bytes, 0);
@@ -45,7 +45,7 @@ pub(crate) fn string_value(raw: &str) -> Option<Cow<'_, str>> {
     if inner.as_bytes().contains(&b'\\') { unescape(inner).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
-/// [`jsonb::has_key`] of the whole value: an object's key, an array's string element, or an equal string.
+/// `?` of the whole value: an object's key, an array's string element, or an equal string.
 pub(crate) fn top_level_has_key(text: &str, key: &str) -> bool {
     let bytes = text.as_bytes();
     let start = skip_space(bytes, 0);

@@ -13,7 +13,7 @@ use super::scalar::{Arguments, Kernel, function, name, single};
 /// Up to this many values a list is searched for each; above, a set of its elements is made.
 const SEARCHED_VALUES: usize = 8;
 
-/// List<Utf8View> → Boolean: whether the list has every value.
+/// `List<Utf8View>` → Boolean: whether the list has every value.
 pub(crate) fn list_contains_all(values: Vec<String>) -> Arc<ScalarUDF> {
     function(ListContainsAll::new(values))
 }

@@ -98,7 +98,7 @@ impl Snapshot {
 /// Where a row lies in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RowAddress {
-    /// [`DataFile::number`] or [`Segment::number`].
+    /// The number of the data file or of the tail's segment.
     pub(crate) source: u32,
     pub(crate) row: u32,
 }

@@ -20,7 +20,7 @@ pub(crate) struct SegmentSnapshot<R = Conversation> {
 /// Rows in the order of their log, and, once a query needs them, the same as an Arrow batch with the columns
 /// and types of a Parquet file of the table.
 pub(crate) struct Segment<R = Conversation> {
-    /// Never the number of a [`DataFile`]; used again after 2^31 segments.
+    /// Never the number of a data file; used again after 2^31 segments.
     pub(crate) number: u32,
     pub(crate) rows: Vec<Arc<R>>,
     /// The rows' numbers in the process-wide order of operations, ascending; as long as `rows`.

@@ -110,7 +110,7 @@ impl TableLog {
         &self.root
     }
 
-    /// Where the data file of an [`Add`] or [`Remove`] lies in the store.
+    /// Where the data file of an [`Add`] or [`Remove`](actions::Remove) lies in the store.
     pub(crate) fn file_path(&self, relative: &str) -> Path {
         file_path(&self.root, relative)
     }
