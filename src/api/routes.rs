@@ -1,38 +1,22 @@
 //! Every route, once: the router is made from this table, and tests walk it.
 
 use axum::http::Method;
-use axum::response::Response;
-use futures::future::BoxFuture;
 
 use super::analytics::{conversations, events, exports, feedback, properties, queries, search_analytics, threads};
 use super::http::access::Access;
-use super::http::gate::Call;
-use super::http::problem::Problem;
+use super::http::route::{Handler, Route};
+use super::public;
+use super::services::Services;
 use super::webapi::{categories, changes, daily, listing, ratings, single};
-use super::{Services, docs, openapi};
-
-/// `S` is what handlers work on.
-pub(crate) type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;
-
-pub(crate) struct Route<S: 'static> {
-    pub(crate) method: Method,
-    /// Its parameters are percent-decoded after routing.
-    pub(crate) path: &'static str,
-    /// Also decides CORS: a path that a web key may call answers browsers.
-    pub(crate) access: Access,
-    pub(crate) handler: Handler<S>,
-}
 
 const fn route(method: Method, path: &'static str, access: Access, handler: Handler<Services>) -> Route<Services> {
     Route { method, path, access, handler }
 }
 
 pub(crate) static ROUTES: &[Route<Services>] = &[
-    route(Method::GET, "/health", Access::Public, |_, _| {
-        Box::pin(async { Ok(super::http::gate::json(r#"{"status":"ok"}"#)) })
-    }),
-    route(Method::GET, "/openapi.json", Access::Public, |_, _| Box::pin(openapi::openapi())),
-    route(Method::GET, "/docs", Access::Public, |_, _| Box::pin(docs::page())),
+    route(Method::GET, "/health", Access::Public, |services, call| Box::pin(public::health(services, call))),
+    route(Method::GET, "/openapi.json", Access::Public, |services, call| Box::pin(public::openapi(services, call))),
+    route(Method::GET, "/docs", Access::Public, |services, call| Box::pin(public::docs(services, call))),
     route(Method::POST, "/conversations", Access::Everyone, |services, call| {
         Box::pin(conversations::log(services, call))
     }),
@@ -156,3 +140,29 @@ pub(crate) static ROUTES: &[Route<Services>] = &[
         |services, call| Box::pin(categories::delete(services, call)),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{docs, openapi};
+
+    #[test]
+    fn every_route_is_described() {
+        let document = openapi::document(ROUTES);
+        let page = docs::page(&document);
+        for Route { method, path, .. } in ROUTES {
+            let place = format!("/paths/{}/{}", path.replace('/', "~1"), method.as_str().to_lowercase());
+            let id = document.pointer(&format!("{place}/operationId"));
+            let id = id.unwrap_or_else(|| panic!("add an entry in src/api/openapi/ for {method} {path}"));
+            let id = id.as_str().unwrap();
+            assert!(page.contains(&format!("id=\"{id}\"")) && page.contains(&format!("href=\"#{id}\"")), "{path}");
+        }
+        for loaded in ["src=", "@import", "url(", "//cdn", "fetch("] {
+            assert!(!page.contains(loaded), "{loaded}");
+        }
+        // Every link within the page leads somewhere.
+        for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(page.contains(&format!("id=\"{link}\"")), "#{link}");
+        }
+    }
+}

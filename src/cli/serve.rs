@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
+use crate::api;
 use crate::api::http::body::BodyLimits;
 use crate::api::http::cors::CorsOrigins;
 use crate::api::http::gate::Gate;
 use crate::api::http::listener::{self, ListenerLimits};
+use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
-use crate::api::{self, Services};
 use crate::auth::keys::{KeyRing, KeyStore};
 use crate::config::ServeArguments;
 use crate::query::engine::{QueryEngine, QueryOptions};
@@ -51,7 +52,7 @@ pub(crate) async fn open(arguments: &ServeArguments) -> Result<Services, CliErro
     let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
     let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
     let conversation_api = Arc::new(ConversationApi::open(Arc::clone(store.object_store())).await?);
-    Ok(Services { store, engine, conversation_api })
+    Ok(Services { store, engine, conversation_api, reference: api::reference() })
 }
 
 /// Serves until told to stop, then drains and flushes.

@@ -7,11 +7,11 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
-use crate::api::Services;
 use crate::api::http::access::Reach;
 use crate::api::http::body::sized;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::api::webapi::ratings::of_recent;
 use crate::model::conversation::Conversation;
 use crate::model::rating::Ratings;

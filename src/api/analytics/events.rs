@@ -2,9 +2,9 @@
 
 use axum::response::Response;
 
-use crate::api::Services;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::event;
 
 /// `POST /events`

@@ -6,9 +6,9 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::Response;
 use futures::TryStreamExt;
 
-use crate::api::Services;
-use crate::api::http::gate::Call;
+use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::query::check::check_export;
 use crate::query::view::{self, View};
 

@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
-use crate::api::Services;
 use crate::api::http::access::Reach;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::feedback::{self, Feedback, FeedbackType};
 use crate::model::output;

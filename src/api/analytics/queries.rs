@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::response::Response;
 use futures::TryStreamExt;
 
-use crate::api::Services;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::query::check::check;
 use crate::query::view::{self, View};
 

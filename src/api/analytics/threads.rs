@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::api::Services;
 use crate::api::http::access::Reach;
-use crate::api::http::gate::{Call, json as json_answer};
+use crate::api::http::call::{Call, json as json_answer};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;

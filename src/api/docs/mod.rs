@@ -1,22 +1,17 @@
-//! `GET /docs`: the API's description as one page. It is made from [`openapi::description`] and asks for nothing else,
-//! so that it works offline; without its script everything but search and theme still does.
+//! The API's description as one page. It is made from [`openapi::document`] and asks for nothing else, so that it works
+//! offline; without its script everything but search and theme still does.
 
+mod html;
 mod schema;
 
 use std::fmt::Write;
-use std::sync::LazyLock;
 
-use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::http::problem::Problem;
+use self::html::{elements, escape, inline, markdown, members, put, text};
 use super::openapi;
 
 const STYLE: &str = include_str!("style.css");
@@ -24,38 +19,19 @@ const SCRIPT: &str = include_str!("script.js");
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-static PAGE: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(render(openapi::description())));
 /// Only the page's own style and script run, and nothing is loaded.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
+pub(crate) fn policy() -> String {
     format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
         hash(STYLE),
         hash(SCRIPT)
     )
-});
-
-pub(crate) async fn page() -> Result<Response, Problem> {
-    let mut response = Response::new(Body::from(PAGE.clone()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    if let Ok(policy) = HeaderValue::try_from(POLICY.as_str()) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    Ok(response)
 }
 
 fn hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }
-
-/// Writing to a string does not fail.
-macro_rules! put {
-    ($out:expr, $($argument:tt)*) => {{
-        let _ = write!($out, $($argument)*);
-    }};
-}
-use put;
 
 struct Entry<'a> {
     id: &'a str,
@@ -64,65 +40,8 @@ struct Entry<'a> {
     operation: &'a Value,
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn members<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    value.get(key).and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
-}
-
-fn elements<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
-/// Escaped text in which `code` between backquotes is marked.
-fn inline(text: &str) -> String {
-    let mut html = String::new();
-    for (index, part) in text.split('`').enumerate() {
-        let part = escape(part);
-        if index % 2 == 1 {
-            put!(html, "<code>{part}</code>");
-        } else {
-            html.push_str(&part);
-        }
-    }
-    html
-}
-
-/// Paragraphs and lists.
-fn markdown(text: &str) -> String {
-    let mut html = String::new();
-    for block in text.split("\n\n") {
-        if block.trim_start().starts_with("- ") {
-            let items: Vec<String> = block
-                .lines()
-                .filter_map(|line| line.trim_start().strip_prefix("- "))
-                .map(|item| format!("<li>{}</li>", inline(item)))
-                .collect();
-            put!(html, "<ul>{}</ul>", items.concat());
-        } else if !block.trim().is_empty() {
-            put!(html, "<p>{}</p>", inline(block));
-        }
-    }
-    html
-}
-
-fn render(document: &Value) -> String {
+/// The page of a description.
+pub(crate) fn page(document: &Value) -> String {
     let mut entries = Vec::new();
     for (path, item) in members(document, "paths") {
         for method in METHODS {
@@ -282,36 +201,4 @@ fn curl(entry: &Entry<'_>, body: Option<&str>) -> String {
         put!(command, " \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'");
     }
     command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(inline("a <b> `c & \"d\"`"), "a &lt;b&gt; <code>c &amp; &quot;d&quot;</code>");
-        assert_eq!(
-            markdown("one\n\n- `a`\n- b\n\ntwo"),
-            "<p>one</p><ul><li><code>a</code></li><li>b</li></ul><p>two</p>"
-        );
-    }
-
-    #[test]
-    fn every_route_has_its_place_and_nothing_is_loaded() {
-        let page = render(openapi::description());
-        for (path, item) in members(openapi::description(), "paths") {
-            for operation in METHODS.iter().filter_map(|method| item.get(method)) {
-                let id = text(operation, "operationId");
-                assert!(page.contains(&format!("id=\"{id}\"")) && page.contains(&format!("href=\"#{id}\"")), "{path}");
-            }
-        }
-        for loaded in ["src=", "@import", "url(", "//cdn", "fetch("] {
-            assert!(!page.contains(loaded), "{loaded}");
-        }
-        // Every link within the page leads somewhere.
-        for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
-            assert!(page.contains(&format!("id=\"{link}\"")), "#{link}");
-        }
-    }
 }

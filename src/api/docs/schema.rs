@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::{elements, escape, inline, members, put, text};
+use super::html::{elements, escape, inline, members, put, text};
 use crate::api::openapi::schema_name;
 
 /// Inline objects within objects are shown this deep; named ones are links.

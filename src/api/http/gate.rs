@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
-use axum::http::header::{CONTENT_TYPE, EXPECT, ORIGIN};
+use axum::http::header::{EXPECT, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
@@ -18,11 +18,12 @@ use hyper::body::Body as _;
 use uuid::Uuid;
 
 use super::access::{Access, Caller};
-use super::body::{self, BodyLimits, Payload};
+use super::body::{self, BodyLimits};
+use super::call::Call;
 use super::cors::CorsOrigins;
 use super::parameters::Parameters;
 use super::problem::Problem;
-use crate::api::routes::Route;
+use super::route::Route;
 use crate::auth::keys::KeyRing;
 use crate::model::time;
 
@@ -33,56 +34,6 @@ pub(crate) struct Gate {
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) cors: CorsOrigins,
     pub(crate) bodies: BodyLimits,
-}
-
-/// One request, as a handler sees it.
-pub(crate) struct Call {
-    pub(crate) parameters: Parameters,
-    /// The path's parameters, percent-decoded.
-    ids: Vec<String>,
-    caller: Option<Caller>,
-    headers: HeaderMap,
-    /// A mutex only because a body is not `Sync`; it is never locked.
-    body: Mutex<Body>,
-    bodies: BodyLimits,
-}
-
-impl Call {
-    /// Who called; a route that needs it is not [`Access::Public`].
-    pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
-        self.caller.as_ref().ok_or_else(Problem::internal)
-    }
-
-    /// The first parameter of the path, percent-decoded.
-    pub(crate) fn id(&self) -> Result<&str, Problem> {
-        self.ids.first().map(String::as_str).ok_or_else(Problem::internal)
-    }
-
-    /// The second parameter of the path, percent-decoded.
-    pub(crate) fn second_id(&self) -> Result<&str, Problem> {
-        self.ids.get(1).map(String::as_str).ok_or_else(Problem::internal)
-    }
-
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// Whether the request has a body that is not known to be empty.
-    pub(crate) fn has_body(&mut self) -> bool {
-        !self.body.get_mut().unwrap_or_else(PoisonError::into_inner).is_end_stream()
-    }
-
-    pub(crate) async fn read_json(&mut self) -> Result<Payload, Problem> {
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.bodies.read_json(&self.headers, body).await
-    }
-}
-
-/// 200 with a JSON body.
-pub(crate) fn json(body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 /// The router of a table of routes; `S` is what their handlers work on.
@@ -152,11 +103,10 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
         Err(_) => return (body, key_id, Err(Problem::not_found("the path is not UTF-8"))),
     };
     let parameters = Parameters::parse(parts.uri.query());
-    let mut call =
-        Call { parameters, ids, caller, headers: parts.headers, body: Mutex::new(body), bodies: gate.bodies.clone() };
+    let mut call = Call::new(parameters, ids, caller, parts.headers, body, gate.bodies.clone());
     let handled = AssertUnwindSafe((route.handler)(services, &mut call)).catch_unwind().await;
     let result = handled.unwrap_or_else(|_| Err(Problem::internal()));
-    (call.body.into_inner().unwrap_or_else(PoisonError::into_inner), key_id, result)
+    (call.into_body(), key_id, result)
 }
 
 /// Gives the request its id, and the answer its headers, its problem document and its line in the log.

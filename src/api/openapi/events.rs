@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::conversations::PROJECT;
-use super::operation::{Answer, Content, Operation, Parameter, reference};
-use super::schemas::{list_of, nullable, nullable_text, optional, text, time, whole};
+use super::operation::{Answer, Content, Operation, Parameter};
+use super::schema::{list_of, nullable, nullable_text, optional, reference, text, time, whole};
 
 const EVENT: &str = r#"{
   "type": "link_clicked", "entityType": "message", "messageId": "m-2",

@@ -1,30 +1,28 @@
-//! The API's description in OpenAPI 3.1, made from [`ROUTES`] and the entries here: `GET /openapi.json`.
+//! The API's description in OpenAPI 3.1, made from the table of routes and the entries here.
 //!
 //! - [`operation`]: what is said about a route. Entries are found by method and path; a route without one fails a test,
 //!   and an entry whose route does not exist is left out.
 //! - [`conversations`], [`queries`], [`events`], [`webapi`], [`service`]: the entries, as the contract groups them.
-//! - [`schemas`]: the shapes of bodies. Only those that some route reaches are in the document.
+//! - [`schemas`], and beside the entries: the shapes of bodies, made of the pieces in [`schema`]. Only those that some
+//!   route reaches are in the document.
 
 mod conversations;
 mod events;
 mod operation;
 mod problems;
 mod queries;
+mod schema;
 mod schemas;
 mod service;
 mod webapi;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
-use axum::response::Response;
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::operation::{Answer, Operation};
-use super::http::gate;
-use super::http::problem::Problem;
-use super::routes::ROUTES;
+pub(crate) use self::schema::schema_name;
+use crate::api::http::route::Route;
 
 /// In the order in which readers meet them.
 static TAGS: [(&str, &str); 6] = [
@@ -36,19 +34,6 @@ static TAGS: [(&str, &str); 6] = [
     ("Service", "Health and this reference."),
 ];
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
-static TEXT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(DOCUMENT.to_string()));
-
-/// `GET /openapi.json`
-pub(crate) async fn openapi() -> Result<Response, Problem> {
-    Ok(gate::json(TEXT.clone()))
-}
-
-/// The description as JSON.
-pub(crate) fn description() -> &'static Value {
-    &DOCUMENT
-}
-
 /// Where a route stands among the entries: the order in which to read them.
 pub(crate) fn position(method: &str, path: &str) -> Option<usize> {
     operations().position(|operation| operation.method == method && operation.path == path)
@@ -56,7 +41,7 @@ pub(crate) fn position(method: &str, path: &str) -> Option<usize> {
 
 /// The examples of a route's body and JSON answer, as they are written in its entry.
 pub(crate) fn examples(method: &str, path: &str) -> (Option<&'static str>, Option<&'static str>) {
-    let Some(operation) = operation::find(method, path) else { return (None, None) };
+    let Some(operation) = entry(method, path) else { return (None, None) };
     let answer = match &operation.answer {
         Answer::Json(content) => Some(content.example),
         Answer::Csv { example } => Some(*example),
@@ -65,11 +50,12 @@ pub(crate) fn examples(method: &str, path: &str) -> (Option<&'static str>, Optio
     (operation.request.as_ref().map(|request| request.example), answer)
 }
 
-fn document() -> Value {
+/// The description of these routes.
+pub(crate) fn document<S>(routes: &[Route<S>]) -> Value {
     let mut paths = Map::new();
     let mut used_tags = BTreeSet::new();
-    for route in ROUTES {
-        let Some(operation) = operation::find(route.method.as_str(), route.path) else { continue };
+    for route in routes {
+        let Some(operation) = entry(route.method.as_str(), route.path) else { continue };
         used_tags.insert(operation.tag);
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
@@ -78,7 +64,9 @@ fn document() -> Value {
     }
     let tags = TAGS.iter().filter(|(name, _)| used_tags.contains(name));
     let tags: Vec<Value> = tags.map(|(name, about)| json!({"name": name, "description": about})).collect();
-    let mut schemas = schemas::all();
+    let mut schemas = schemas::schemas();
+    schemas.extend(events::schemas());
+    schemas.extend(webapi::schemas());
     let mut reached = BTreeSet::from(["Problem".to_owned()]);
     for item in paths.values() {
         reach(item, &schemas, &mut reached);
@@ -149,9 +137,8 @@ fn reach(part: &Value, schemas: &Map<String, Value>, reached: &mut BTreeSet<Stri
     }
 }
 
-/// The name in a reference to a schema of the document.
-pub(crate) fn schema_name(reference: &str) -> Option<&str> {
-    reference.strip_prefix("#/components/schemas/")
+fn entry(method: &str, path: &str) -> Option<&'static Operation> {
+    operations().find(|operation| operation.method == method && operation.path == path)
 }
 
 /// Every entry, also of routes that are not there.
@@ -164,14 +151,6 @@ fn operations() -> impl Iterator<Item = &'static Operation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_route_has_an_entry() {
-        for route in ROUTES {
-            let entry = operation::find(route.method.as_str(), route.path);
-            assert!(entry.is_some(), "add an entry in src/api/openapi/ for {} {}", route.method, route.path);
-        }
-    }
 
     #[test]
     fn entries_are_distinct() {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::problems;
+use super::schema::{parsed, reference};
 use crate::api::http::access::Access;
 
 pub(crate) struct Operation {
@@ -47,10 +48,6 @@ pub(crate) enum Answer {
     Empty,
 }
 
-pub(crate) fn find(method: &str, path: &str) -> Option<&'static Operation> {
-    super::operations().find(|operation| operation.method == method && operation.path == path)
-}
-
 /// Of every route of the conversation API.
 const HEADERS: [&str; 3] = ["AGENT-EMAIL", "USER-EMAIL", "OWN-USER-ID"];
 
@@ -67,15 +64,6 @@ pub(crate) fn header_parameters() -> Map<String, Value> {
         (name.to_owned(), parameter)
     };
     HEADERS.into_iter().zip(texts).map(parameter).collect()
-}
-
-/// JSON that a test has parsed before.
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
-}
-
-pub(crate) fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
 impl Content {

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schema;
+
 struct Kind {
     status: u16,
     /// Of the component.
@@ -114,6 +116,7 @@ static KINDS: [Kind; 11] = [
     ),
 ];
 
+/// A reference to the component of this status.
 pub(crate) fn reference(status: u16) -> Value {
     let name = KINDS.iter().find(|kind| kind.status == status).map_or("InternalServerError", |kind| kind.name);
     json!({ "$ref": format!("#/components/responses/{name}") })
@@ -137,7 +140,7 @@ fn response(kind: &Kind) -> Value {
         "code": kind.code,
         "error": {"code": kind.code, "message": kind.detail},
     });
-    let schema = super::operation::reference("Problem");
+    let schema = schema::reference("Problem");
     json!({
         "description": kind.when,
         "headers": headers,

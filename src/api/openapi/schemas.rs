@@ -1,9 +1,12 @@
-//! The shapes of bodies as JSON Schema (2020-12). Those of queries are made from the views and the words that the
-//! checker knows, so that they cannot lag behind.
+//! The shapes of conversations and queries. Those of queries are made from the views and the words that the checker
+//! knows, so that they cannot lag behind.
 
 use serde_json::{Map, Value, json};
 
-use super::operation::reference;
+use super::schema::{
+    closed, list_of, nullable, nullable_text, nullable_texts, nullable_time, object, optional, reference, text, time,
+    whole,
+};
 use crate::model::thread_annotations::ANNOTATIONS;
 use crate::query::check::{Vocabulary, vocabulary};
 use crate::query::view::{self, FieldKind, View};
@@ -16,7 +19,7 @@ static VIEWS: [(&str, &View); 4] = [
     ("SemanticThreads", &view::SEMANTIC_THREADS),
 ];
 
-pub(crate) fn all() -> Map<String, Value> {
+pub(crate) fn schemas() -> Map<String, Value> {
     let mut schemas = Map::new();
     let mut add = |name: &str, schema: Value| {
         schemas.insert(name.to_owned(), schema);
@@ -54,47 +57,7 @@ pub(crate) fn all() -> Map<String, Value> {
     add("PropertyKeysRequest", property_request(&words, false));
     add("PropertyValuesRequest", property_request(&words, true));
     add("PropertyResults", object(json!({"results": {"type": "array", "items": {"type": "string"}}}), &["results"]));
-    schemas.extend(super::events::schemas());
-    schemas.extend(super::webapi::schemas());
     schemas
-}
-
-pub(crate) fn object(properties: Value, required: &[&str]) -> Value {
-    json!({"type": "object", "properties": properties, "required": required})
-}
-
-/// An object of an answer: every property is always there.
-pub(crate) fn whole(properties: Value) -> Value {
-    let required: Vec<String> = properties.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-}
-
-pub(crate) fn text() -> Value {
-    json!({"type": "string"})
-}
-
-pub(crate) fn nullable_text() -> Value {
-    json!({"type": ["string", "null"]})
-}
-
-pub(crate) fn time() -> Value {
-    json!({"type": "string", "format": "date-time"})
-}
-
-fn nullable_time() -> Value {
-    json!({"type": ["string", "null"], "format": "date-time", "description": "ISO 8601 with a zone, or a date; kept to the millisecond."})
-}
-
-pub(crate) fn nullable(schema: &str) -> Value {
-    json!({"oneOf": [reference(schema), {"type": "null"}]})
-}
-
-pub(crate) fn list_of(schema: Value) -> Value {
-    json!({"type": "array", "items": schema})
-}
-
-fn nullable_texts() -> Value {
-    json!({"type": ["array", "null"], "items": {"type": "string"}})
 }
 
 fn problem() -> Value {
@@ -245,13 +208,6 @@ fn message() -> Value {
     message
 }
 
-/// A property that is left out where it does not apply.
-pub(crate) fn optional(schema: &mut Value, property: &str) {
-    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|name| name != property);
-    }
-}
-
 fn openai_message() -> Value {
     let mut message = whole(json!({
         "role": text(),
@@ -304,30 +260,6 @@ fn path() -> Value {
         "type": ["array", "null"], "items": {"type": "string"}, "maxItems": 32,
         "description": "Into a JSON field: keys, and positions of lists (negative from the end).",
     })
-}
-
-fn or_null(schema: &mut Value) {
-    let Some(members) = schema.as_object_mut() else { return };
-    if let Some(kind @ Value::String(_)) = members.get_mut("type") {
-        *kind = json!([kind.take(), "null"]);
-        if let Some(Value::Array(values)) = members.get_mut("enum") {
-            values.push(Value::Null);
-        }
-    } else if let Some(Value::Array(values)) = members.get_mut("enum") {
-        values.push(Value::Null);
-    } else if !members.contains_key("type") {
-        *schema = json!({"anyOf": [schema.take(), {"type": "null"}]});
-    }
-}
-
-/// Of a request: null for an optional key counts as absent (contract A3).
-fn closed(mut properties: Value, required: &[&str]) -> Value {
-    for (name, schema) in properties.as_object_mut().into_iter().flatten() {
-        if !required.contains(&name.as_str()) {
-            or_null(schema);
-        }
-    }
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
 fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::operation::{Answer, Content, Operation, Parameter, reference};
-use super::schemas::{list_of, nullable, nullable_text, object, text, whole};
+use super::operation::{Answer, Content, Operation, Parameter};
+use super::schema::{list_of, nullable, nullable_text, object, reference, text, whole};
 
 const TAG: &str = "Conversation API";
 

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::api::http::access::Reach;
-use crate::api::http::gate::Call;
+use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
 use crate::model::actor::Actor;
 use crate::model::ids::{OrganizationId, ProjectId};

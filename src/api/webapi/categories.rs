@@ -8,9 +8,9 @@ use serde_json::json as value;
 
 use super::changes::no_content;
 use super::{ConversationApi, actor, body, filters};
-use crate::api::Services;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
 use crate::query::engine::{QueryEngine, Scope};

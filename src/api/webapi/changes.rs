@@ -10,10 +10,10 @@ use axum::response::Response;
 
 use super::body::{self, BulkUpdate, ConversationInfo, invalid};
 use super::{actor, filters, shape, single};
-use crate::api::Services;
 use crate::api::analytics::conversations::{the_one, unknown};
-use crate::api::http::gate::Call;
+use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
 use crate::model::conversation::Conversation;

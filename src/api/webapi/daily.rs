@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::json as value;
 
 use super::{actor, filters};
-use crate::api::Services;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::ids::EpochMillis;
 use crate::query::check::check;
 use crate::query::dsl::{Comparison, Filter};

@@ -15,11 +15,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::cursor::{self, Place};
 use super::{actor, filters, shape};
-use crate::api::Services;
 use crate::api::analytics::conversations::stream_list;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;

@@ -8,10 +8,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::body::{self, ChatRating};
 use super::{actor, shape, single};
-use crate::api::Services;
 use crate::api::analytics::conversations::the_one;
-use crate::api::http::gate::Call;
+use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};

@@ -6,11 +6,11 @@ use axum::response::Response;
 
 use super::ratings::of_recent;
 use super::{actor, shape};
-use crate::api::Services;
 use crate::api::analytics::conversations::{find, unknown};
 use crate::api::http::body::sized;
-use crate::api::http::gate::{Call, json};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::rating::Ratings;

@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::api::http::call::json;
 use crate::auth::keys::{KeyKind, KeyScope, KeyStore, NewKey};
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
 

@@ -1,0 +1,36 @@
+//! What needs no key: the server's health and the reference of its API.
+
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::Response;
+
+use super::docs;
+use super::http::call::{Call, json};
+use super::http::problem::Problem;
+use super::services::Services;
+
+static DOCS_POLICY: LazyLock<String> = LazyLock::new(docs::policy);
+
+/// `GET /health`
+pub(crate) async fn health(_: &Services, _: &mut Call) -> Result<Response, Problem> {
+    Ok(json(r#"{"status":"ok"}"#))
+}
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi(services: &Services, _: &mut Call) -> Result<Response, Problem> {
+    Ok(json(services.reference.openapi.clone()))
+}
+
+/// `GET /docs`
+pub(crate) async fn docs(services: &Services, _: &mut Call) -> Result<Response, Problem> {
+    let mut response = Response::new(Body::from(services.reference.docs.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    if let Ok(policy) = HeaderValue::try_from(DOCS_POLICY.as_str()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(response)
+}
