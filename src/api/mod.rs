@@ -3,6 +3,7 @@
 //!
 //! - [`routes`]: the one table that the router is made from; [`services`]: what its handlers work on.
 //! - [`analytics`], [`webapi`]: the handlers of the two APIs; [`public`]: those that need no key.
+//! - [`lookup`], [`pages`]: what several handlers need.
 //! - [`openapi`]: what is said about each route, as JSON; [`docs`]: the same as a page.
 //! - [`http`]: what every request passes and how it is read, answered and refused, whatever its route.
 //!
@@ -17,7 +18,9 @@ use self::services::{Reference, Services};
 pub(crate) mod analytics;
 mod docs;
 pub(crate) mod http;
+mod lookup;
 pub(crate) mod openapi;
+mod pages;
 mod public;
 pub(crate) mod routes;
 pub(crate) mod services;

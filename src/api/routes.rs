@@ -3,11 +3,11 @@
 use axum::http::Method;
 
 use super::analytics::{conversations, events, exports, feedback, properties, queries, search_analytics, threads};
-use super::http::access::Access;
 use super::http::route::{Handler, Route};
 use super::public;
 use super::services::Services;
 use super::webapi::{categories, changes, daily, listing, ratings, single};
+use crate::auth::scopes::Access;
 
 const fn route(method: Method, path: &'static str, access: Access, handler: Handler<Services>) -> Route<Services> {
     Route { method, path, access, handler }

@@ -1,4 +1,5 @@
-//! Who may do what: keys ([`keys`]) and the secrets that this server keeps ([`secret`]).
+//! Who may do what: keys ([`keys`]), what they may do ([`scopes`]), and the secrets that this server keeps ([`secret`]).
 
 pub(crate) mod keys;
+pub(crate) mod scopes;
 pub(crate) mod secret;

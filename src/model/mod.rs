@@ -14,6 +14,7 @@ pub(crate) mod language;
 pub(crate) mod output;
 pub(crate) mod rating;
 pub(crate) mod resolve;
+pub(crate) mod scope;
 pub(crate) mod search_text;
 pub(crate) mod thread;
 pub(crate) mod thread_annotations;

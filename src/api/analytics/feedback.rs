@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
-use crate::api::http::access::Reach;
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
@@ -91,10 +90,11 @@ fn unknown() -> Problem {
 
 /// Newest first, of the projects that the caller reaches; feedback whose message is dropped is not found.
 async fn find(snapshot: &Snapshot, call: &Call) -> Result<Vec<Arc<Feedback>>, Problem> {
-    let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
+    let Some(scope) = call.caller()?.reach(call.parameters.text("projectId")) else {
         return Ok(Vec::new());
     };
-    let mut found = snapshot.feedback.find(&snapshot.store, &organization, project.as_ref(), call.id()?).await?;
+    let (organization, project) = (&scope.organization_id, scope.project_id.as_ref());
+    let mut found = snapshot.feedback.find(&snapshot.store, organization, project, call.id()?).await?;
     found.retain(|feedback| !feedback.detached);
     found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.project_id.cmp(&b.project_id)));
     Ok(found)

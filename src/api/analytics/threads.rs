@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::api::http::access::Reach;
 use crate::api::http::call::{Call, json as json_answer};
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
@@ -23,14 +22,12 @@ use crate::query::view;
 pub(crate) async fn annotate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let body = call.read_json().await?;
     let update = body.parse(thread_annotations::parse_update).await??;
-    let Reach::Projects(organization, project) = call.caller()?.reach(call.parameters.text("projectId")) else {
-        return Err(unknown());
-    };
-    let scope = call.caller()?.scope_in(project.as_ref().map(|project| project.as_str()))?;
+    let scope = call.caller()?.reach(call.parameters.text("projectId")).ok_or_else(unknown)?;
+    let (organization, project) = (&scope.organization_id, scope.project_id.as_ref());
     let id = call.id()?.to_owned();
     let change = AnnotationChange { thread: Some((ThreadId::new(id.as_str()), update)), ..AnnotationChange::default() };
     // One of them has it; the others stay as they are.
-    for key in services.store.snapshot().find_by_thread(&organization, project.as_ref(), &id).await? {
+    for key in services.store.snapshot().find_by_thread(organization, project, &id).await? {
         let Some(now) = services.store.annotate(&key, &change, &Actor::default()).await? else { continue };
         let mut threads = SemanticThread::text_hashes(&now);
         if threads.any(|(thread, _)| thread.as_str() == id) && !has(&now, &id, &change) {

@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use hyper::body::Body as _;
 
-use super::access::Caller;
 use super::body::{BodyLimits, Payload};
 use super::parameters::Parameters;
 use super::problem::Problem;
+use crate::auth::scopes::Caller;
 
 /// One request, as a handler sees it.
 pub(crate) struct Call {

@@ -17,7 +17,7 @@ use futures::FutureExt;
 use hyper::body::Body as _;
 use uuid::Uuid;
 
-use super::access::{Access, Caller};
+use super::access;
 use super::body::{self, BodyLimits};
 use super::call::Call;
 use super::cors::CorsOrigins;
@@ -25,6 +25,7 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use super::route::Route;
 use crate::auth::keys::KeyRing;
+use crate::auth::scopes::Access;
 use crate::model::time;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -89,8 +90,8 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
     let caller = match route.access {
         Access::Public => None,
         access => {
-            let caller = Caller::authenticate(&gate.keys, &parts.headers, access, time::now()).await;
-            match caller.and_then(|caller| caller.check(access).map(|()| caller)) {
+            let caller = access::authenticate(&gate.keys, &parts.headers, access, time::now()).await;
+            match caller.and_then(|caller| Ok(caller.check(access).map(|()| caller)?)) {
                 Ok(caller) => Some(caller),
                 Err(problem) => return (body, None, Err(problem)),
             }

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
+use crate::auth::scopes::Denied;
 use crate::model::fields::DocumentError;
 use crate::query::error::QueryError;
 use crate::storage::store::StoreError;
@@ -130,6 +131,15 @@ impl From<DocumentError> for Problem {
     fn from(error: DocumentError) -> Self {
         let detail = error.to_string();
         if error.syntax { Self::bad_request(detail) } else { Self::unprocessable(detail) }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Kind(_) | Denied::OtherProject(_) => Self::forbidden(denied.to_string()),
+            Denied::NoProject => Self::unprocessable(denied.to_string()),
+        }
     }
 }
 

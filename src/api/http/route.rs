@@ -4,9 +4,9 @@ use axum::http::Method;
 use axum::response::Response;
 use futures::future::BoxFuture;
 
-use super::access::Access;
 use super::call::Call;
 use super::problem::Problem;
+use crate::auth::scopes::Access;
 
 /// `S` is what handlers work on.
 pub(crate) type Handler<S> = for<'a> fn(&'a S, &'a mut Call) -> BoxFuture<'a, Result<Response, Problem>>;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::problems;
 use super::schema::{parsed, reference};
-use crate::api::http::access::Access;
+use crate::auth::scopes::Access;
 
 pub(crate) struct Operation {
     pub(crate) method: &'static str,

@@ -4,12 +4,11 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use crate::api::http::access::Reach;
 use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
 use crate::model::actor::Actor;
 use crate::model::ids::{OrganizationId, ProjectId};
-use crate::query::engine::Scope;
+use crate::model::scope::Scope;
 use crate::storage::categories::CategoryOwner;
 
 const MAX_HEADER_BYTES: usize = 512;
@@ -52,25 +51,18 @@ fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
 
 /// What a list sees; `None`: nothing.
 pub(crate) fn scope(call: &Call) -> Result<Option<Scope>, Problem> {
-    Ok(match reach(call)? {
-        Reach::Nothing => None,
-        Reach::Projects(organization_id, project_id) => Some(Scope { organization_id, project_id }),
-    })
-}
-
-fn reach(call: &Call) -> Result<Reach, Problem> {
     Ok(call.caller()?.reach(call.parameters.text("projectId")))
 }
 
 /// The project whose categories a call means; 400 where an organization's key names none, 404 where a key names
 /// another project than its own.
 pub(crate) fn category_owner(call: &Call) -> Result<CategoryOwner, Problem> {
-    match reach(call)? {
-        Reach::Projects(organization_id, Some(project_id)) => owner(organization_id, project_id),
-        Reach::Projects(_, None) => {
+    match scope(call)? {
+        Some(Scope { organization_id, project_id: Some(project_id) }) => owner(organization_id, project_id),
+        Some(Scope { project_id: None, .. }) => {
             Err(Problem::bad_request("projectId: with an organization's key the project of the categories is needed"))
         }
-        Reach::Nothing => Err(Problem::not_found("no such project")),
+        None => Err(Problem::not_found("no such project")),
     }
 }
 

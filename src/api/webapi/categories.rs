@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::response::Response;
 use serde_json::json as value;
 
-use super::changes::no_content;
+use super::answer::no_content;
 use super::{ConversationApi, actor, body, filters};
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
-use crate::query::engine::{QueryEngine, Scope};
+use crate::model::scope::Scope;
+use crate::query::engine::QueryEngine;
 use crate::storage::categories::{Category, CategoryError, CategoryOwner, Changing};
 use crate::storage::store::{BulkOutcome, Store, StoreError};
 

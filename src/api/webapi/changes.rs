@@ -5,20 +5,22 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::Response;
 
+use super::answer::{no_content, respond};
 use super::body::{self, BulkUpdate, ConversationInfo, invalid};
-use super::{actor, filters, shape, single};
-use crate::api::analytics::conversations::{the_one, unknown};
+use super::lookup::visible;
+use super::{actor, filters, shape};
 use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::lookup::{the_one, unknown};
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
 use crate::model::conversation::Conversation;
+use crate::model::scope::Scope;
 use crate::query::dsl::Filter;
-use crate::query::engine::{QueryEngine, Scope};
+use crate::query::engine::QueryEngine;
 use crate::storage::categories::{Assignable, CategoryOwner};
 use crate::storage::store::{BulkOutcome, Store};
 
@@ -30,7 +32,7 @@ pub(crate) async fn update(services: &Services, call: &mut Call) -> Result<Respo
     let info = call.read_json().await?.parse(body::conversation_info).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
-    single::respond(services, variables, conversation).await
+    respond(services, variables, conversation).await
 }
 
 /// `PUT`, `POST` or `PATCH /webapi/v2/conversations/{id}/title`
@@ -38,7 +40,7 @@ pub(crate) async fn set_title(services: &Services, call: &mut Call) -> Result<Re
     let info = call.read_json().await?.parse(body::title).await??;
     let variables = shape::variable_names(&call.parameters)?;
     let conversation = annotate(services, call, info).await?;
-    single::respond(services, variables, conversation).await
+    respond(services, variables, conversation).await
 }
 
 /// `POST /webapi/v2/conversations/{id}/stop`
@@ -54,7 +56,7 @@ pub(crate) async fn end(services: &Services, call: &mut Call) -> Result<Response
 /// `DELETE /webapi/v2/conversations/{id}`
 pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
-    let conversation = the_one(single::visible(services, call, &actor).await?)?;
+    let conversation = the_one(visible(services, call, &actor).await?)?;
     if !services.store.delete_conversation(&conversation.key()).await? {
         return Err(unknown());
     }
@@ -136,14 +138,14 @@ async fn change_all(
 
 async fn change_one(services: &Services, call: &Call, change: AnnotationChange) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
-    let conversation = the_one(single::visible(services, call, &actor).await?)?;
+    let conversation = the_one(visible(services, call, &actor).await?)?;
     let changed = services.store.annotate(&conversation.key(), &change, &actor).await?;
     changed.map(|_| no_content()).ok_or_else(unknown)
 }
 
 async fn annotate(services: &Services, call: &Call, info: ConversationInfo) -> Result<Arc<Conversation>, Problem> {
     let actor = actor::actor(call.headers())?;
-    let conversation = the_one(single::visible(services, call, &actor).await?)?;
+    let conversation = the_one(visible(services, call, &actor).await?)?;
     let owner = CategoryOwner {
         organization_id: conversation.organization_id.clone(),
         project_id: conversation.project_id.clone(),
@@ -184,9 +186,4 @@ async fn change_of(
     }
     change.categories = Some(CategoryChange::Replace(names));
     Ok((change, Some(assignable)))
-}
-
-/// "No content" is 200 with an empty body (contract Part B).
-pub(crate) fn no_content() -> Response {
-    Response::new(Body::empty())
 }

@@ -15,19 +15,20 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::cursor::{self, Place};
 use super::{actor, filters, shape};
-use crate::api::analytics::conversations::stream_list;
 use crate::api::http::call::{Call, json};
 use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
+use crate::api::pages::{Written, stream_list};
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
 use crate::model::rating::Ratings;
+use crate::model::scope::Scope;
 use crate::model::search_text::SearchTerm;
 use crate::model::time;
 use crate::query::dsl::{Comparison, Filter};
-use crate::query::engine::{FoundRows, Scope};
+use crate::query::engine::FoundRows;
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
 use crate::storage::read::text_search::ReadSize;
 use crate::storage::store::StoreError;
@@ -218,12 +219,21 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
         Some(place) => format!("\"{}\"", cursor::write(secret, place, &list, now)?),
         None => "null".to_owned(),
     };
-    let variables = request.variables;
-    let write = move |conversation: &Conversation, ratings: &Ratings, out: &mut Vec<u8>| {
-        shape::write_conversation(conversation, ratings, &variables, out);
-    };
-    let snapshot = Arc::clone(&rows.snapshot);
-    stream_list(services, snapshot, &page.rows, format!("],\"cursor\":{cursor}}}"), Some(Arc::new(write))).await
+    let (snapshot, tail) = (Arc::clone(&rows.snapshot), format!("],\"cursor\":{cursor}}}"));
+    stream_list(services, snapshot, &page.rows, tail, Arc::new(WithVariables(request.variables))).await
+}
+
+/// With the variables of these names.
+struct WithVariables(Vec<String>);
+
+impl Written for WithVariables {
+    fn rated<'a>(&self, conversation: &'a Conversation) -> Vec<&'a str> {
+        shape::recent_ids(conversation)
+    }
+
+    fn write(&self, conversation: &Conversation, ratings: &Ratings, out: &mut Vec<u8>) {
+        shape::write_conversation(conversation, ratings, &self.0, out);
+    }
 }
 
 struct Page {

@@ -3,8 +3,8 @@
 //! - [`actor`]: in whose name a call is made, and so what it sees; [`filters`]: the same and the parameters of lists as
 //!   filters of the query language.
 //! - [`listing`]: lists, their [`cursor`]s and the search; [`daily`]: counts by day.
-//! - [`single`]: one conversation and its chats; [`shape`]: how both look; [`changes`], [`categories`], [`ratings`]: what
-//!   this API sets; [`body`]: reading it.
+//! - [`single`]: one conversation and its chats, found by [`lookup`]; [`shape`]: how both look.
+//! - [`changes`], [`categories`], [`ratings`]: what this API sets; [`body`]: reading it; [`answer`]: what comes back.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::storage::categories::Categories;
 use crate::storage::store::StoreError;
 
 mod actor;
+mod answer;
 mod body;
 pub(crate) mod categories;
 pub(crate) mod changes;
@@ -23,6 +24,7 @@ mod cursor;
 pub(crate) mod daily;
 mod filters;
 pub(crate) mod listing;
+mod lookup;
 pub(crate) mod ratings;
 pub(crate) mod shape;
 pub(crate) mod single;

@@ -6,39 +6,34 @@ use axum::response::Response;
 use futures::{StreamExt, TryStreamExt, stream};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::actor;
+use super::answer::respond_chat;
 use super::body::{self, ChatRating};
-use super::{actor, shape, single};
-use crate::api::analytics::conversations::the_one;
+use super::lookup::{chat_of, unknown_chat, visible};
 use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::lookup::the_one;
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
 use crate::model::ids::{EpochMillis, FeedbackKey};
 use crate::model::json::value::{Json, to_raw};
-use crate::model::rating::{Rater, Ratings};
+use crate::model::rating::Rater;
 use crate::model::resolve::Identity;
 use crate::model::time;
 use crate::storage::format::table_row::Reference;
-use crate::storage::read::snapshot::Snapshot;
 use crate::storage::store::{Store, StoreError};
 
 const REMOVALS_AT_ONCE: usize = 16;
-
-/// The ratings of the chats that a conversation shows.
-pub(crate) async fn of_recent(snapshot: &Snapshot, conversation: &Conversation) -> Result<Ratings, StoreError> {
-    let ids: Vec<&str> = shape::recent_chats(conversation).into_iter().map(|message| message.id.as_str()).collect();
-    snapshot.ratings(conversation, &ids).await
-}
 
 /// `POST /webapi/v2/conversations/{id}/chats/{chatId}/feedback`
 pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let given = call.read_json().await?.parse(body::chat_rating).await??;
     let actor = actor::actor(call.headers())?;
-    let conversation = the_one(single::visible(services, call, &actor).await?)?;
+    let conversation = the_one(visible(services, call, &actor).await?)?;
     let id = call.second_id()?;
-    let message = single::chat_of(&conversation, id)?;
+    let message = chat_of(&conversation, id)?;
     // A task of its own, so that a client that goes away leaves no removal half done.
     let (store, of, message_id) = (Arc::clone(&services.store), Arc::clone(&conversation), id.to_owned());
     let task = tokio::spawn(async move {
@@ -49,7 +44,7 @@ pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Respons
     });
     task.await.map_err(|_| Problem::internal())??;
     let ratings = services.store.snapshot().ratings(&conversation, &[id]).await?;
-    Ok(single::respond_chat(&conversation, message, &ratings))
+    Ok(respond_chat(&conversation, message, &ratings))
 }
 
 async fn set(
@@ -91,7 +86,7 @@ async fn set(
     match store.log_feedback(identity, document).await {
         Ok(_) => Ok(()),
         // The conversation or the message went meanwhile.
-        Err(StoreError::Invalid(_)) => Err(single::unknown_chat()),
+        Err(StoreError::Invalid(_)) => Err(unknown_chat()),
         Err(error) => Err(error.into()),
     }
 }

@@ -113,8 +113,13 @@ fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables
     Variables(names.iter().filter_map(named).collect())
 }
 
+/// The ids of the chats that a conversation shows.
+pub(crate) fn recent_ids(conversation: &Conversation) -> Vec<&str> {
+    recent_chats(conversation).into_iter().map(|message| message.id.as_str()).collect()
+}
+
 /// The chats that a conversation shows.
-pub(crate) fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
+fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
     let mut messages = conversation.messages_by_time();
     let recent = messages.len().saturating_sub(SHOWN_CHATS);
     messages.split_off(recent)

@@ -1,20 +1,15 @@
 //! One conversation and its chats.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 
-use super::ratings::of_recent;
-use super::{actor, shape};
-use crate::api::analytics::conversations::{find, unknown};
+use super::answer::{respond, respond_chat};
+use super::lookup::{chat_of, newest};
+use super::shape;
 use crate::api::http::body::sized;
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
-use crate::model::actor::Actor;
 use crate::model::conversation::{Conversation, Message};
-use crate::model::rating::Ratings;
-use crate::storage::store::Lookup;
 
 const CHATS_PER_PAGE: usize = 100;
 
@@ -56,21 +51,6 @@ pub(crate) async fn chat(services: &Services, call: &mut Call) -> Result<Respons
     Ok(respond_chat(&conversation, message, &ratings))
 }
 
-pub(crate) fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<&'a Message, Problem> {
-    let message = conversation.messages.iter().find(|message| message.id.as_str() == id);
-    message.ok_or_else(unknown_chat)
-}
-
-pub(crate) fn unknown_chat() -> Problem {
-    Problem::not_found("no such chat")
-}
-
-pub(crate) fn respond_chat(conversation: &Conversation, message: &Message, ratings: &Ratings) -> Response {
-    let mut body = Vec::new();
-    shape::write_chat(conversation, message, ratings, &mut body);
-    json(body)
-}
-
 fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = &Message> {
     conversation.messages_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE)
 }
@@ -79,35 +59,4 @@ fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = 
 pub(crate) async fn running(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = newest(services, call).await?;
     Ok(json(if conversation.is_running() { r#"{"isRunning":true}"# } else { r#"{"isRunning":false}"# }))
-}
-
-/// The conversations of the path's id that the caller sees, newest first.
-pub(crate) async fn visible(
-    services: &Services,
-    call: &Call,
-    actor: &Actor,
-) -> Result<Vec<Arc<Conversation>>, Problem> {
-    let mut found = find(services, call, Lookup::Id(call.id()?)).await?;
-    found.retain(|conversation| actor.sees(conversation.user_properties.as_ref()));
-    Ok(found)
-}
-
-async fn newest(services: &Services, call: &Call) -> Result<Arc<Conversation>, Problem> {
-    let actor = actor::actor(call.headers())?;
-    visible(services, call, &actor).await?.into_iter().next().ok_or_else(unknown)
-}
-
-/// The conversation, with the variables of these names.
-pub(crate) async fn respond(
-    services: &Services,
-    variables: Vec<String>,
-    conversation: Arc<Conversation>,
-) -> Result<Response, Problem> {
-    let ratings = of_recent(&services.store.snapshot(), &conversation).await?;
-    let body = sized(conversation.text_bytes(), move || {
-        let mut body = Vec::new();
-        shape::write_conversation(&conversation, &ratings, &variables, &mut body);
-        body
-    });
-    Ok(json(body.await?))
 }

@@ -42,21 +42,13 @@ use datafusion::scalar::ScalarValue;
 pub(crate) use column::{Form, ScanColumn};
 use resolve::Places;
 
-use crate::model::ids::{OrganizationId, ProjectId};
+pub(crate) use crate::model::scope::Scope;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::flatten::FlatBatch;
 use crate::storage::format::layout::Layout;
 use crate::storage::read::snapshot::{Snapshot, Table};
 use crate::storage::tail::segment::ScannedSegment;
-
-/// Whose rows a key may read. Only this module applies it, so that no query can forget it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scope {
-    pub(crate) organization_id: OrganizationId,
-    /// `None`: every project of the organization.
-    pub(crate) project_id: Option<ProjectId>,
-}
 
 /// How Parquet is read; chosen per query.
 #[derive(Clone, Copy, Debug)]

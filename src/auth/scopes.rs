@@ -1,0 +1,178 @@
+//! What keys may do (contract A1). Every scope of a read and every identity of a write is made here from the caller's
+//! key.
+
+use std::sync::Arc;
+
+use super::keys::{Key, KeyKind, KeyScope};
+use crate::model::ids::{IntegrationId, ProjectId};
+use crate::model::resolve::Identity;
+use crate::model::scope::Scope;
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// No key is needed.
+    Public,
+    /// Keys of every kind.
+    Everyone,
+    /// `api` and `org` keys, and `web` keys with the scope `query`.
+    Queriers,
+    /// `api` and `org` keys.
+    Readers,
+    /// `api` and `org` keys, which may also come in the header `API-KEY` (contract Part B).
+    ConversationApi,
+}
+
+impl Access {
+    pub(crate) fn allows(self, key: &Key) -> bool {
+        match (self, key.kind) {
+            (_, KeyKind::Api | KeyKind::Org) | (Access::Public | Access::Everyone, KeyKind::Web) => true,
+            (Access::Queriers, KeyKind::Web) => key.has(KeyScope::Query),
+            (Access::Readers | Access::ConversationApi, KeyKind::Web) => false,
+        }
+    }
+
+    /// Whether some web key may call it, so that browsers must be able to.
+    pub(crate) fn admits_web_keys(self) -> bool {
+        matches!(self, Access::Everyone | Access::Queriers)
+    }
+}
+
+/// What a key may not do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("a key of kind {} may not do this", .0.name())]
+    Kind(KeyKind),
+    /// Names the field.
+    #[error("{0}: another project than the key's is named")]
+    OtherProject(&'static str),
+    #[error("projectId: a project is needed with an organization's key")]
+    NoProject,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    key: Arc<Key>,
+}
+
+impl Caller {
+    pub(crate) fn new(key: Arc<Key>) -> Self {
+        Self { key }
+    }
+
+    pub(crate) fn check(&self, access: Access) -> Result<(), Denied> {
+        if access.allows(&self.key) { Ok(()) } else { Err(Denied::Kind(self.key.kind)) }
+    }
+
+    pub(crate) fn key_id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// What lists and queries see.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope { organization_id: self.key.organization_id.clone(), project_id: self.project().cloned() }
+    }
+
+    /// What a report sees whose parameter names a project.
+    pub(crate) fn scope_in(&self, named: Option<&str>) -> Result<Scope, Denied> {
+        self.reach(named).ok_or(Denied::OtherProject("project_id"))
+    }
+
+    /// What a look-up by id sees; `named` is the parameter `projectId`, which narrows an `org` key. `None`: a project
+    /// that the key does not reach, nothing is found in it.
+    pub(crate) fn reach(&self, named: Option<&str>) -> Option<Scope> {
+        let project_id = match (self.project(), named) {
+            (Some(own), Some(named)) if own.as_str() != named => return None,
+            (Some(own), _) => Some(own.clone()),
+            (None, named) => named.map(ProjectId::new),
+        };
+        Some(Scope { organization_id: self.key.organization_id.clone(), project_id })
+    }
+
+    /// Where a document goes that names `project` and `integration` (or not).
+    pub(crate) fn identity(&self, project: Option<&str>, integration: Option<&str>) -> Result<Identity, Denied> {
+        let project_id = match (self.project(), project) {
+            (Some(own), Some(named)) if own.as_str() != named => return Err(Denied::OtherProject("projectId")),
+            (Some(own), _) => own.clone(),
+            (None, Some(named)) if !named.is_empty() => ProjectId::new(named),
+            (None, _) => return Err(Denied::NoProject),
+        };
+        let integration_id = integration.map(IntegrationId::new).or_else(|| self.key.integration_id.clone());
+        Ok(Identity { organization_id: self.key.organization_id.clone(), project_id, integration_id })
+    }
+
+    /// `None` only for `org` keys. A key without a project that is of another kind is never loaded ([`super::keys`]).
+    fn project(&self) -> Option<&ProjectId> {
+        self.key.project_id.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::{EpochMillis, OrganizationId};
+
+    fn key(kind: KeyKind, scopes: &[KeyScope]) -> Arc<Key> {
+        Arc::new(Key {
+            id: "0123456789abcdef".to_owned(),
+            kind,
+            scopes: scopes.to_vec(),
+            organization_id: OrganizationId::new("acme"),
+            project_id: (kind != KeyKind::Org).then(|| ProjectId::new("docs")),
+            integration_id: (kind != KeyKind::Org).then(|| IntegrationId::new("bot")),
+            secret_sha256: String::new(),
+            created_at: EpochMillis(0),
+            expires_at: None,
+            revoked_at: None,
+        })
+    }
+
+    fn scope(project: Option<&str>) -> Option<Scope> {
+        Some(Scope { organization_id: OrganizationId::new("acme"), project_id: project.map(ProjectId::new) })
+    }
+
+    #[test]
+    fn kinds_of_keys_may_call_what_the_contract_says() {
+        let keys = [
+            key(KeyKind::Api, &[]),
+            key(KeyKind::Org, &[]),
+            key(KeyKind::Web, &[]),
+            key(KeyKind::Web, &[KeyScope::Query]),
+        ];
+        for (access, allowed) in [
+            (Access::Everyone, [true, true, true, true]),
+            (Access::Queriers, [true, true, false, true]),
+            (Access::Readers, [true, true, false, false]),
+            (Access::ConversationApi, [true, true, false, false]),
+        ] {
+            let found: Vec<bool> = keys.iter().map(|key| access.allows(key)).collect();
+            assert_eq!(found, allowed, "{access:?}");
+        }
+    }
+
+    #[test]
+    fn a_project_key_stays_in_its_project() {
+        let caller = Caller::new(key(KeyKind::Api, &[]));
+        assert_eq!(caller.reach(None), scope(Some("docs")));
+        assert_eq!(caller.reach(Some("docs")), scope(Some("docs")));
+        assert_eq!(caller.reach(Some("other")), None);
+        assert_eq!(caller.scope().project_id, Some(ProjectId::new("docs")));
+        assert_eq!(caller.identity(None, None).unwrap().project_id.as_str(), "docs");
+        assert_eq!(caller.identity(Some("docs"), None).unwrap().integration_id.unwrap().as_str(), "bot");
+        assert_eq!(caller.identity(None, Some("mine")).unwrap().integration_id.unwrap().as_str(), "mine");
+        assert_eq!(caller.identity(Some("other"), None), Err(Denied::OtherProject("projectId")));
+    }
+
+    #[test]
+    fn an_organization_key_names_its_project() {
+        let caller = Caller::new(key(KeyKind::Org, &[]));
+        assert_eq!(caller.reach(None), scope(None));
+        assert_eq!(caller.reach(Some("docs")), scope(Some("docs")));
+        assert_eq!(caller.scope().project_id, None);
+        assert_eq!(caller.identity(Some("docs"), None).unwrap().project_id.as_str(), "docs");
+        for project in [None, Some("")] {
+            assert_eq!(caller.identity(project, None), Err(Denied::NoProject));
+        }
+    }
+}
