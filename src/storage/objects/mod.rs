@@ -1,7 +1,9 @@
-//! The object store below: a local folder made durable ([`durable`]), places where a test stops the process
-//! ([`fail_point`]), and a store that breaks in tests.
+//! The object store below: opened by URL ([`open`]), a local folder made durable ([`durable`] on a [`disk`]), places
+//! where a test stops the process ([`fail_point`]), and a store that breaks in tests.
 
+pub(crate) mod disk;
 pub(crate) mod durable;
 pub(crate) mod fail_point;
 #[cfg(test)]
 pub(crate) mod faulty;
+pub(crate) mod open;

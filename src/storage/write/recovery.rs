@@ -8,16 +8,19 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::committer::{State, TableState};
-use super::links::{self, Staged, mark_all_deleted};
+use super::logged::{RowChange, changes};
+use super::state::{Staged, State};
 use crate::model::ids::WalPosition;
 use crate::model::time;
-use crate::storage::catalog::tables::{OpenedFiles, Tables};
+use crate::storage::catalog::tables::Tables;
 use crate::storage::error::StoreError;
+use crate::storage::format::table_row::TableRow;
+use crate::storage::format::tables::for_each_table;
 use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
-use crate::storage::objects::durable;
+use crate::storage::objects::open::open_store;
+use crate::storage::read::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::storage::tail::{Counters, Tail};
 
 const LOCK_FILE: &str = "LOCK";
@@ -46,7 +49,7 @@ pub(crate) struct Opened {
 
 /// The object store behind a folder or URL, without the write lock, and the folder of a local one.
 pub(crate) fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
-    durable::open_store(url).map_err(|error| StoreError::io(format!("the store {url} cannot be opened"), error))
+    open_store(url).map_err(|error| StoreError::io(format!("the store {url} cannot be opened"), error))
 }
 
 pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
@@ -60,15 +63,10 @@ pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
 pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened, StoreError> {
     let mut counters = Counters::new();
     let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
-    let OpenedFiles { conversations: files, events, feedback } = files;
-    let mut state = State {
-        flush_generation: 0,
-        tail: Tail::default(),
-        files,
-        columns: tables.layout(),
-        events: TableState { tail: Tail::default(), files: events, columns: tables.events_layout() },
-        feedback: TableState { tail: Tail::default(), files: feedback, columns: tables.feedback_layout() },
-    };
+    let mut state = State::default();
+    for_each_table!(table in state.tables.as_mut(), files in files, columns in tables.layouts() => {
+        (table.files, table.columns) = (files, columns);
+    });
     let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
     // The clock keeps the epochs rising also where old log objects are gone.
     let epoch = (epoch + 1).max(u64::try_from(time::now().0).unwrap_or(0));
@@ -134,15 +132,40 @@ async fn replay(
         let mut file_deletions = Vec::new();
         for text in &group.operations {
             let operation: Operation = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-            file_deletions.extend(links::replaced_rows(&snapshot, &staged, &operation).await?);
+            file_deletions.extend(replaced_row(&snapshot, &staged, &operation).await?);
             staged.stage(&operation, counters);
             bytes += text.len();
         }
         staged.finish(state, bytes, counters);
-        mark_all_deleted(state, &file_deletions);
+        state.mark_deleted(&file_deletions);
         last = position;
     }
     Ok((last, epoch))
+}
+
+/// The file row that an operation replaces, if the tail does not know its key.
+async fn replaced_row(
+    snapshot: &Snapshot,
+    staged: &Staged,
+    operation: &Operation,
+) -> Result<Option<RowAddress>, StoreError> {
+    async fn of<R: TableRow>(
+        store: &Arc<dyn ObjectStore>,
+        table: &TableSnapshot<R>,
+        tail: &Tail<R>,
+        change: Option<RowChange<'_, R>>,
+    ) -> Result<Option<RowAddress>, StoreError> {
+        let Some(RowChange { key, .. }) = change.filter(|change| tail.get(&change.key).is_none()) else {
+            return Ok(None);
+        };
+        Ok(table.find_key_in_files(store, &key).await?.map(|hit| hit.at))
+    }
+    let mut row = None;
+    for_each_table!(
+        table in snapshot.tables.as_ref(), group in staged.tables.as_ref(), change in changes(operation)
+            => row = row.or(of(&snapshot.store, table, group.tail(), change).await?)
+    );
+    Ok(row)
 }
 
 /// Data files that no table refers to were written by a flush that never committed.
