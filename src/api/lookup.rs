@@ -6,7 +6,7 @@ use super::http::call::Call;
 use super::http::problem::Problem;
 use super::services::Services;
 use crate::model::conversation::Conversation;
-use crate::storage::store::Lookup;
+use crate::storage::read::lookup::Lookup;
 
 /// Newest first, of the projects that the caller reaches.
 pub(crate) async fn find(

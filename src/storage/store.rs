@@ -10,25 +10,23 @@ use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::catalog::files::FileSnapshot;
 pub(crate) use super::error::StoreError;
-use super::format::reader;
+use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
 use super::maintain::text_indexer::Indexer;
+use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
-use super::write::committer::{
-    Annotate, Change, Command, Committer, FileHit, FlushPolicy, Outcome, Prefetched, Request, StoredRow, Target,
-};
-use super::write::recovery;
+use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
+use super::write::committer::{Command, Committer, FlushPolicy, Request};
+use super::write::{prefetch, recovery};
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId, lookup_hash};
-use crate::model::json::value::RawJson;
-use crate::model::resolve::{Identity, Previous};
+use crate::model::ids::{ConversationKey, FeedbackKey, OrganizationId, ProjectId};
+use crate::model::resolve::Identity;
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
 const WAITING_CHANGES: usize = 4_096;
@@ -36,8 +34,6 @@ const WAITING_CHANGES: usize = 4_096;
 /// What one atomic change of annotations may rewrite; the whole rows are in memory meanwhile.
 const MAX_ANNOTATED_BYTES: usize = 128 << 20;
 const READ_AT_ONCE: usize = 64;
-/// Rows of a file whose messages are looked up one by one; of more, all of the file's are read at once.
-const SINGLE_LOOKUPS: usize = 32;
 
 /// How a change of many conversations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +69,11 @@ impl Default for StoreOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Lookup<'a> {
-    Id(&'a str),
-    ExternalId(&'a str),
+/// What a change comes to, given a snapshot.
+enum Proposal<T> {
+    Change(Change, Prefetched),
+    /// Nothing is to be changed.
+    Answer(T),
 }
 
 pub(crate) struct Store {
@@ -170,37 +167,22 @@ impl Store {
         identity: Identity,
         document: Document,
     ) -> Result<Arc<Conversation>, StoreError> {
-        let bytes = document_bytes(&document);
-        let document = Arc::new(document);
-        loop {
-            let snapshot = self.snapshot();
+        let (identity, document) = (&identity, &Arc::new(document));
+        let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
-            let prefetched = snapshot.prefetch(&identity, &document).await?;
-            let change = Change::Log { identity: identity.clone(), document: document.clone(), bytes };
-            match self.submit(change, prefetched).await? {
-                Outcome::Logged(conversation) => return Ok(conversation),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
+            let prefetched = prefetch::of_document(&snapshot, identity, document).await?;
+            Ok(Proposal::Change(Change::log(identity, document), prefetched))
+        };
+        self.change(propose, Outcome::into_logged).await
     }
 
     /// Whether it was there. Its feedback and events go with it.
     pub(crate) async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
-        loop {
-            let snapshot = self.snapshot();
-            let links = snapshot.prefetch_owned(key).await?;
-            let mut prefetched =
-                Prefetched { flush_generation: snapshot.flush_generation, links, ..Prefetched::default() };
-            if snapshot.tail.get(key).is_none() {
-                prefetched.by_id = snapshot.find_in_files(key, Lookup::Id(key.id.as_str())).await?;
-            }
-            match self.submit(Change::Delete { key: key.clone() }, prefetched).await? {
-                Outcome::Deleted(found) => return Ok(found),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
+        let propose = |snapshot: Arc<Snapshot>| async move {
+            let prefetched = prefetch::of_deletion(&snapshot, key).await?;
+            Ok(Proposal::Change(Change::Delete { key: key.clone() }, prefetched))
+        };
+        self.change(propose, Outcome::into_deleted).await
     }
 
     /// Upserts by id (contract A4). Returns once the event is durable and visible.
@@ -209,20 +191,13 @@ impl Store {
         identity: Identity,
         document: EventDocument,
     ) -> Result<Arc<Event>, StoreError> {
-        let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
-        let bytes = 256 + length(&document.properties) + length(&document.user_properties) + document.entity.len();
-        let document = Arc::new(document);
-        loop {
-            let snapshot = self.snapshot();
+        let (identity, document) = (&identity, &Arc::new(document));
+        let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
-            let prefetched = snapshot.prefetch_event(&identity, &document).await?;
-            let change = Change::LogEvent { identity: identity.clone(), document: document.clone(), bytes };
-            match self.submit(change, prefetched).await? {
-                Outcome::Event(event) => return Ok(event),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
+            let prefetched = prefetch::of_event(&snapshot, identity, document).await?;
+            Ok(Proposal::Change(Change::log_event(identity, document), prefetched))
+        };
+        self.change(propose, Outcome::into_event).await
     }
 
     /// Upserts by id (contract A4). [`StoreError::Invalid`] where no conversation of the project has the message.
@@ -231,37 +206,22 @@ impl Store {
         identity: Identity,
         document: FeedbackDocument,
     ) -> Result<Arc<Feedback>, StoreError> {
-        let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
-        let lists = length(&document.reasons) + length(&document.sources);
-        let details = document.details.as_ref().map_or(0, String::len);
-        let bytes = 256 + lists + details + length(&document.properties) + length(&document.user_properties);
-        let document = Arc::new(document);
-        loop {
-            let snapshot = self.snapshot();
+        let (identity, document) = (&identity, &Arc::new(document));
+        let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
-            let prefetched = snapshot.prefetch_feedback(&identity, &document).await?;
-            let change = Change::LogFeedback { identity: identity.clone(), document: document.clone(), bytes };
-            match self.submit(change, prefetched).await? {
-                Outcome::Feedback(feedback) => return Ok(feedback),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
+            let prefetched = prefetch::of_feedback(&snapshot, identity, document).await?;
+            Ok(Proposal::Change(Change::log_feedback(identity, document), prefetched))
+        };
+        self.change(propose, Outcome::into_feedback).await
     }
 
     /// Whether it was there; feedback whose message is dropped counts as not there.
     pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
-        loop {
-            let snapshot = self.snapshot();
-            let feedback = snapshot.feedback.find_in_files(&snapshot.store, key).await?;
-            let prefetched =
-                Prefetched { flush_generation: snapshot.flush_generation, feedback, ..Prefetched::default() };
-            match self.submit(Change::DeleteFeedback { key: key.clone() }, prefetched).await? {
-                Outcome::Deleted(found) => return Ok(found),
-                Outcome::Stale => continue,
-                _ => return Err(other_answer()),
-            }
-        }
+        let propose = |snapshot: Arc<Snapshot>| async move {
+            let prefetched = prefetch::of_feedback_deletion(&snapshot, key).await?;
+            Ok(Proposal::Change(Change::DeleteFeedback { key: key.clone() }, prefetched))
+        };
+        self.change(propose, Outcome::into_deleted).await
     }
 
     /// Changes what is set on one conversation; `None` if the actor sees none of this key. Returns once the change
@@ -272,27 +232,23 @@ impl Store {
         change: &AnnotationChange,
         actor: &Actor,
     ) -> Result<Option<Arc<Conversation>>, StoreError> {
-        loop {
-            let snapshot = self.snapshot();
+        let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
+            let conversations = &snapshot.tables.conversations;
             let mut target = Target { key: key.clone(), stored: None };
-            let mut bytes = snapshot.tail.live(key).map_or(0, |row| row.value.text_bytes());
-            if snapshot.tail.get(key).is_none() {
-                let hits = snapshot
-                    .file_hits(&key.organization_id, Some(&key.project_id), Lookup::Id(key.id.as_str()))
-                    .await?;
-                let Some((entry, hit)) = hits.into_iter().next() else { return Ok(None) };
-                let (source, row) = (hit.source, hit.row);
-                let conversation = entry.read_whole(&self.object_store, hit).await?;
+            let mut bytes = conversations.tail.live(key).map_or(0, |row| row.value.text_bytes());
+            if conversations.tail.get(key).is_none() {
+                let Some(hit) = conversations.find_key_in_files(&snapshot.store, key).await? else {
+                    return Ok(Proposal::Answer(Vec::new()));
+                };
+                let conversation = snapshot.read_hit(&hit).await?;
                 bytes = conversation.text_bytes();
-                target.stored = Some(StoredRow { source, row, conversation });
+                target.stored = Some((hit.at, conversation));
             }
             let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone(), bytes };
-            match self.submit_annotate(annotate, snapshot.flush_generation).await? {
-                Some(found) => return Ok(found.into_iter().next()),
-                None => continue,
-            }
-        }
+            Ok(Proposal::Change(Change::Annotate(annotate), prefetch::of_annotations(&snapshot)))
+        };
+        Ok(self.change(propose, Outcome::into_annotated).await?.pop())
     }
 
     /// Changes what Part B sets on all conversations at these addresses of `snapshot` that the actor sees, as one atomic
@@ -311,36 +267,41 @@ impl Store {
             let conversations = snapshot.read_whole(part).await?;
             for (address, conversation) in part.iter().zip(conversations) {
                 bytes += conversation.text_bytes();
-                let stored = StoredRow { source: address.source, row: address.row, conversation };
-                targets.push(Target { key: stored.conversation.key(), stored: Some(stored) });
+                targets.push(Target { key: conversation.key(), stored: Some((*address, conversation)) });
             }
             if bytes > MAX_ANNOTATED_BYTES {
                 return Ok(BulkOutcome::TooLarge);
             }
         }
         let annotate = Annotate { targets, change: change.clone(), actor: actor.clone(), bytes };
-        Ok(match self.submit_annotate(annotate, snapshot.flush_generation).await? {
-            Some(found) => BulkOutcome::Changed(found.len()),
-            None => BulkOutcome::Stale,
+        Ok(match self.submit(Change::Annotate(annotate), prefetch::of_annotations(snapshot)).await? {
+            Outcome::Stale => BulkOutcome::Stale,
+            outcome => BulkOutcome::Changed(outcome.into_annotated().ok_or_else(other_answer)?.len()),
         })
     }
 
-    /// `None`: a flush came between.
-    async fn submit_annotate(
+    /// Looks up and submits, again and again as long as a flush comes between.
+    async fn change<T, F: Future<Output = Result<Proposal<T>, StoreError>>>(
         &self,
-        annotate: Annotate,
-        flush_generation: u64,
-    ) -> Result<Option<Vec<Arc<Conversation>>>, StoreError> {
-        let prefetched = Prefetched { flush_generation, ..Prefetched::default() };
-        match self.submit(Change::Annotate(annotate), prefetched).await? {
-            Outcome::Annotated(found) => Ok(Some(found)),
-            Outcome::Stale => Ok(None),
-            _ => Err(other_answer()),
+        propose: impl Fn(Arc<Snapshot>) -> F,
+        answer: impl Fn(Outcome) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let (change, prefetched) = match propose(self.snapshot()).await? {
+                Proposal::Change(change, prefetched) => (change, prefetched),
+                Proposal::Answer(answer) => return Ok(answer),
+            };
+            match self.submit(change, prefetched).await? {
+                Outcome::Stale => continue,
+                outcome => return answer(outcome).ok_or_else(other_answer),
+            }
         }
     }
 
     fn check_room(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        if snapshot.tail.bytes() >= self.tail_bytes {
+        let mut bytes = 0;
+        for_each_table!(table in snapshot.tables.as_ref() => bytes += table.tail.bytes());
+        if bytes >= self.tail_bytes {
             return Err(StoreError::Busy { retry_after_seconds: 1 });
         }
         Ok(())
@@ -397,217 +358,6 @@ impl Drop for Store {
 
 fn other_answer() -> StoreError {
     StoreError::Unavailable("the committer answered another change".into())
-}
-
-/// About what a document needs in the log.
-fn document_bytes(document: &Document) -> usize {
-    let length = |raw: &Option<RawJson>| raw.as_ref().map_or(0, |raw| raw.get().len());
-    let messages = document.messages.iter().map(|message| 128 + length(&message.content) + length(&message.properties));
-    256 + length(&document.properties) + length(&document.user_properties) + messages.sum::<usize>()
-}
-
-impl Snapshot {
-    /// What the files know of a document's id and externalId, as far as the tail does not know it better.
-    pub(crate) async fn prefetch(&self, identity: &Identity, document: &Document) -> Result<Prefetched, StoreError> {
-        let key_of = |id: &str| ConversationKey {
-            organization_id: identity.organization_id.clone(),
-            project_id: identity.project_id.clone(),
-            id: ConversationId::new(id),
-        };
-        let mut prefetched = Prefetched { flush_generation: self.flush_generation, ..Prefetched::default() };
-        if let Some(id) = &document.id
-            && self.tail.get(&key_of(id)).is_none()
-        {
-            prefetched.by_id = self.find_in_files(&key_of(id), Lookup::Id(id)).await?;
-        }
-        if let Some(external_id) = &document.external_id
-            && self.tail.get_by_external_id(&key_of(""), external_id).is_none()
-        {
-            prefetched.by_external_id = match &prefetched.by_id {
-                // An externalId has one holder in a project.
-                Some(hit) if hit.previous.external_id.as_ref() == Some(external_id) => Some(hit.clone()),
-                _ => self.find_in_files(&key_of(""), Lookup::ExternalId(external_id)).await?,
-            };
-        }
-        prefetched.links = self.prefetch_links(identity, document, &prefetched).await?;
-        Ok(prefetched)
-    }
-
-    /// The live file row of a project's conversation by id or externalId (`owner` names organization and project).
-    pub(crate) async fn find_in_files(
-        &self,
-        owner: &ConversationKey,
-        lookup: Lookup<'_>,
-    ) -> Result<Option<FileHit>, StoreError> {
-        let hits = self.file_hits(&owner.organization_id, Some(&owner.project_id), lookup).await?;
-        Ok(hits.into_iter().next().map(|(_, hit)| hit))
-    }
-
-    async fn file_hits(
-        &self,
-        organization_id: &OrganizationId,
-        project_id: Option<&ProjectId>,
-        lookup: Lookup<'_>,
-    ) -> Result<Vec<(&FileSnapshot, FileHit)>, StoreError> {
-        let mut hits = Vec::new();
-        let hash = lookup.hash(organization_id);
-        // Newest files first: that is where a row found by id usually lives.
-        for entry in self.files.iter().rev() {
-            let index = &entry.file.index;
-            let rows = match lookup {
-                Lookup::Id(_) => index.find_id(self.store.as_ref(), hash).await,
-                Lookup::ExternalId(_) => index.find_external_id(self.store.as_ref(), hash).await,
-            };
-            for row in rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))? {
-                if entry.deleted.contains(row) {
-                    continue;
-                }
-                let previous = entry.previous(&self.store, row).await?;
-                if previous.key.organization_id != *organization_id
-                    || project_id.is_some_and(|project| previous.key.project_id != *project)
-                {
-                    continue;
-                }
-                let same = match lookup {
-                    Lookup::Id(id) => previous.key.id.as_str() == id,
-                    Lookup::ExternalId(external_id) => previous.external_id.as_deref() == Some(external_id),
-                };
-                if same {
-                    hits.push((entry, FileHit { source: entry.file.number, row, previous }));
-                    if project_id.is_some() {
-                        return Ok(hits);
-                    }
-                }
-            }
-        }
-        Ok(hits)
-    }
-
-    pub(crate) async fn find(
-        &self,
-        organization_id: &OrganizationId,
-        project_id: Option<&ProjectId>,
-        lookup: Lookup<'_>,
-    ) -> Result<Vec<Arc<Conversation>>, StoreError> {
-        let mut found = match lookup {
-            Lookup::Id(id) => self.tail.find_id(organization_id, id),
-            Lookup::ExternalId(external_id) => self.tail.find_external_id(organization_id, external_id),
-        };
-        found.retain(|conversation| project_id.is_none_or(|project| conversation.project_id == *project));
-        if found.is_empty() || project_id.is_none() {
-            // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
-            let hits = self.file_hits(organization_id, project_id, lookup).await?;
-            for (entry, hit) in hits {
-                found.push(entry.read_whole(&self.store, hit).await?);
-            }
-        }
-        found.sort_by(|a, b| {
-            b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)).then_with(|| a.project_id.cmp(&b.project_id))
-        });
-        Ok(found)
-    }
-
-    /// Like [`Self::read_rows`], with the annotations that are no columns.
-    pub(crate) async fn read_whole(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
-        let mut conversations = self.read_rows(addresses).await?;
-        for (address, conversation) in addresses.iter().zip(&mut conversations) {
-            if let Some(entry) = self.files.iter().find(|entry| entry.file.number == address.source) {
-                let previous = entry.previous(&self.store, address.row).await?;
-                Arc::make_mut(conversation).annotations = previous.annotations;
-            }
-        }
-        Ok(conversations)
-    }
-
-    /// Of what is in files only the annotations that are columns are read.
-    pub(crate) async fn read_rows(&self, addresses: &[RowAddress]) -> Result<Vec<Arc<Conversation>>, StoreError> {
-        let missing = || StoreError::Corrupt("a row address is not of this snapshot".into());
-        let mut found: Vec<Option<Arc<Conversation>>> = vec![None; addresses.len()];
-        for entry in self.segments.iter() {
-            for (slot, address) in found.iter_mut().zip(addresses) {
-                if address.source == entry.segment.number {
-                    let row = entry.segment.rows.get(address.row as usize).ok_or_else(missing)?;
-                    *slot = Some(row.clone());
-                }
-            }
-        }
-        for entry in self.files.iter() {
-            let mut wanted: Vec<(u32, usize)> = addresses
-                .iter()
-                .enumerate()
-                .filter(|(_, address)| address.source == entry.file.number)
-                .map(|(slot, address)| (address.row, slot))
-                .collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            wanted.sort_unstable();
-            let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
-            let conversations = entry.conversations(&self.store, &rows).await?;
-            for ((_, slot), conversation) in wanted.into_iter().zip(conversations) {
-                if let Some(slot) = found.get_mut(slot) {
-                    *slot = Some(Arc::new(conversation));
-                }
-            }
-        }
-        found.into_iter().map(|conversation| conversation.ok_or_else(missing)).collect()
-    }
-}
-
-impl Lookup<'_> {
-    pub(crate) fn hash(&self, organization_id: &OrganizationId) -> u128 {
-        let (Lookup::Id(text) | Lookup::ExternalId(text)) = self;
-        lookup_hash(organization_id, text)
-    }
-}
-
-impl FileSnapshot {
-    /// What a re-log needs to know of a row.
-    pub(crate) async fn previous(&self, store: &Arc<dyn ObjectStore>, row: u32) -> Result<Previous, StoreError> {
-        let bytes = self.file.index.previous(store.as_ref(), row).await;
-        let bytes = bytes.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::Corrupt(format!("row {row} of the index of {}: {error}", self.file.path)))
-    }
-
-    /// A conversation with all of its annotations.
-    async fn read_whole(&self, store: &Arc<dyn ObjectStore>, hit: FileHit) -> Result<Arc<Conversation>, StoreError> {
-        let read = self.conversations(store, &[hit.row]).await?;
-        let mut conversation = read
-            .into_iter()
-            .next()
-            .ok_or_else(|| StoreError::Corrupt(format!("{} has no row {}", self.file.path, hit.row)))?;
-        conversation.annotations = hit.previous.annotations;
-        Ok(Arc::new(conversation))
-    }
-
-    /// Whole conversations, but for the annotations that are no columns; `rows` ascending.
-    pub(crate) async fn conversations(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-        rows: &[u32],
-    ) -> Result<Vec<Conversation>, StoreError> {
-        let failed = |error| StoreError::io("a sidecar index could not be read", error);
-        let index = &self.file.index;
-        let mut wanted = Vec::with_capacity(rows.len());
-        if rows.len() > SINGLE_LOOKUPS {
-            let offsets = index.message_offsets(store.as_ref()).await.map_err(failed)?;
-            for row in rows {
-                let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
-                let (start, end) = range
-                    .ok_or_else(|| StoreError::Corrupt(format!("the index of {} lacks row {row}", self.file.path)))?;
-                wanted.push((*row, *start..*end));
-            }
-        } else {
-            for row in rows {
-                wanted.push((*row, index.message_range(store.as_ref(), *row).await.map_err(failed)?));
-            }
-        }
-        let messages = self.file.messages.as_ref();
-        let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path)))?;
-        let read = reader::read_conversations(store, &self.file, messages, &wanted).await;
-        read.map_err(|error| StoreError::io("conversations could not be read", error))
-    }
 }
 
 #[cfg(test)]

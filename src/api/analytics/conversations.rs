@@ -13,7 +13,7 @@ use crate::api::services::Services;
 use crate::model::conversation::Conversation;
 use crate::model::rating::Ratings;
 use crate::model::{document, output};
-use crate::storage::store::Lookup;
+use crate::storage::read::lookup::Lookup;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;

@@ -13,8 +13,8 @@ use crate::api::services::Services;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::feedback::{self, Feedback, FeedbackType};
 use crate::model::output;
+use crate::storage::read::lookup::Lookup;
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
-use crate::storage::store::Lookup;
 
 const DEFAULT_LIMIT: usize = 10;
 const MAX_LIMIT: usize = 100;
@@ -94,7 +94,7 @@ async fn find(snapshot: &Snapshot, call: &Call) -> Result<Vec<Arc<Feedback>>, Pr
         return Ok(Vec::new());
     };
     let (organization, project) = (&scope.organization_id, scope.project_id.as_ref());
-    let mut found = snapshot.feedback.find(&snapshot.store, organization, project, call.id()?).await?;
+    let mut found = snapshot.tables.feedback.find(&snapshot.store, organization, project, call.id()?).await?;
     found.retain(|feedback| !feedback.detached);
     found.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.project_id.cmp(&b.project_id)));
     Ok(found)
@@ -143,7 +143,7 @@ impl Pages {
                 first = true;
                 if self.lists.is_empty() { break } else { continue }
             };
-            let rows = self.snapshot.feedback.read_rows(&self.snapshot.store, &[address]).await?;
+            let rows = self.snapshot.tables.feedback.read_rows(&self.snapshot.store, &[address]).await?;
             for feedback in &rows {
                 if !std::mem::take(&mut first) {
                     text.push(',');

@@ -9,7 +9,7 @@ use crate::api::lookup::{find, unknown};
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::conversation::{Conversation, Message};
-use crate::storage::store::Lookup;
+use crate::storage::read::lookup::Lookup;
 
 /// The conversations of the path's id that the caller sees, newest first.
 pub(crate) async fn visible(

@@ -20,9 +20,9 @@ use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::FileIndex;
+use crate::storage::format::tables::PerTable;
 use crate::storage::format::writer::RowsWriter;
-use crate::storage::read::snapshot::{Table, TableSnapshot};
-use crate::storage::tail::Tail;
+use crate::storage::read::snapshot::Table;
 use crate::storage::tail::segment::{Segment, SegmentSnapshot};
 
 type Rows = Vec<Arc<Conversation>>;
@@ -56,15 +56,7 @@ struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        let snapshot = Snapshot {
-            store: Arc::new(InMemory::new()),
-            files: Arc::default(),
-            segments: Arc::default(),
-            tail: Tail::default(),
-            events: TableSnapshot::default(),
-            feedback: TableSnapshot::default(),
-            flush_generation: 0,
-        };
+        let snapshot = Snapshot { store: Arc::new(InMemory::new()), tables: PerTable::default(), flush_generation: 0 };
         Builder { snapshot, number: 0 }
     }
 
@@ -101,7 +93,7 @@ impl Builder {
             text_index: OnceLock::new(),
         };
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
-        Arc::make_mut(&mut self.snapshot.files).push(file);
+        Arc::make_mut(&mut self.snapshot.tables.conversations.files).push(file);
     }
 
     fn segment(&mut self, rows: &[Arc<Conversation>], columns: &Layout, deleted: RoaringBitmap) {
@@ -115,7 +107,7 @@ impl Builder {
             columns: Arc::new(columns.clone()),
         };
         let segment = SegmentSnapshot { segment: Arc::new(segment), deleted: Arc::new(deleted) };
-        Arc::make_mut(&mut self.snapshot.segments).push(segment);
+        Arc::make_mut(&mut self.snapshot.tables.conversations.segments).push(segment);
     }
 }
 

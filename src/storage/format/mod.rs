@@ -11,5 +11,6 @@ pub(crate) mod row_index;
 pub(crate) mod schema;
 pub(crate) mod statistics;
 pub(crate) mod table_row;
+pub(crate) mod tables;
 pub(crate) mod text_index;
 pub(crate) mod writer;

@@ -13,6 +13,7 @@ use super::flatten::plain;
 use super::layout::JsonField;
 use super::row_index::Siblings;
 use super::schema;
+use super::tables::Table;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
@@ -41,6 +42,11 @@ pub(crate) trait FlatRow: Send + Sync + 'static {
 pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
     type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;
 
+    const TABLE: Table;
+
+    /// What the sidecar index keeps of a row: all that a later change needs to know of it.
+    type Entry: IndexEntry<Id = Self::Id>;
+
     fn key(&self) -> Key<Self::Id>;
 
     fn make_id(text: &str) -> Self::Id;
@@ -60,8 +66,7 @@ pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwne
         Siblings::default()
     }
 
-    /// What a later change needs to know of the row, kept in the sidecar index.
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>>;
+    fn entry(self: &Arc<Self>) -> Arc<Self::Entry>;
 }
 
 /// A key that is no id; several rows may have it.
@@ -80,6 +85,53 @@ impl Reference<'_> {
             Reference::Conversation(id) => format!("conversation:{id}"),
         };
         key_hash(organization_id, project_id, &text)
+    }
+}
+
+/// See [`TableRow::Entry`].
+pub(crate) trait IndexEntry: Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+    type Id: Borrow<str>;
+
+    fn row_key(&self) -> Key<Self::Id>;
+
+    fn has_external_id(&self, external_id: &str) -> bool;
+
+    fn has_reference(&self, reference: Reference<'_>) -> bool;
+}
+
+/// The whole row.
+impl<R: TableRow> IndexEntry for R {
+    type Id = R::Id;
+
+    fn row_key(&self) -> Key<R::Id> {
+        self.key()
+    }
+
+    fn has_external_id(&self, external_id: &str) -> bool {
+        self.external_id() == Some(external_id)
+    }
+
+    fn has_reference(&self, reference: Reference<'_>) -> bool {
+        self.references().contains(&reference)
+    }
+}
+
+impl IndexEntry for Previous {
+    type Id = ConversationId;
+
+    fn row_key(&self) -> Key<ConversationId> {
+        self.key.clone()
+    }
+
+    fn has_external_id(&self, external_id: &str) -> bool {
+        self.external_id.as_deref() == Some(external_id)
+    }
+
+    fn has_reference(&self, reference: Reference<'_>) -> bool {
+        match reference {
+            Reference::Message(id) => self.messages.iter().any(|message| message.id.as_str() == id),
+            Reference::Conversation(_) => false,
+        }
     }
 }
 
@@ -103,6 +155,9 @@ impl FlatRow for Conversation {
 
 impl TableRow for Conversation {
     type Id = ConversationId;
+    type Entry = Previous;
+
+    const TABLE: Table = Table::Conversations;
 
     fn key(&self) -> Key<ConversationId> {
         Conversation::key(self)
@@ -128,8 +183,8 @@ impl TableRow for Conversation {
         Siblings { messages: self.messages.len() as u32, threads: SemanticThread::count(self) as u32 }
     }
 
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Previous::of(self))
+    fn entry(self: &Arc<Self>) -> Arc<Previous> {
+        Arc::new(Previous::of(self))
     }
 }
 
@@ -153,6 +208,9 @@ impl FlatRow for Event {
 
 impl TableRow for Event {
     type Id = EventId;
+    type Entry = Self;
+
+    const TABLE: Table = Table::Events;
 
     fn key(&self) -> Key<EventId> {
         Event::key(self)
@@ -172,8 +230,8 @@ impl TableRow for Event {
     }
 
     /// The whole event: a change of its conversation stores it again.
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
+    fn entry(self: &Arc<Self>) -> Arc<Self> {
+        self.clone()
     }
 }
 
@@ -198,6 +256,9 @@ impl FlatRow for Feedback {
 
 impl TableRow for Feedback {
     type Id = FeedbackId;
+    type Entry = Self;
+
+    const TABLE: Table = Table::Feedback;
 
     fn key(&self) -> Key<FeedbackId> {
         Feedback::key(self)
@@ -216,8 +277,8 @@ impl TableRow for Feedback {
     }
 
     /// The whole feedback: point reads take it from here.
-    fn index_entry(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
+    fn entry(self: &Arc<Self>) -> Arc<Self> {
+        self.clone()
     }
 }
 

@@ -66,7 +66,7 @@ impl Indexer {
             tracing::warn!(%error, "old text indexes could not be removed");
         }
         // What is there already serves at once, before anything is made.
-        for entry in snapshot.files.iter() {
+        for entry in snapshot.tables.conversations.files.iter() {
             match open(&snapshot, entry).await {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "a text index is made again"),
@@ -82,7 +82,7 @@ impl Indexer {
                 let waits = failed.get(&entry.file.number).is_some_and(|at| at.elapsed() < RETRY_AFTER);
                 entry.file.text_index.get().is_none() && !waits
             };
-            let next = snapshot.files.iter().find(missing);
+            let next = snapshot.tables.conversations.files.iter().find(missing);
             let Some(entry) = next else {
                 drop(snapshot);
                 tokio::select! {
@@ -156,7 +156,8 @@ async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreErro
 
 /// Removes indexes of files that are no more.
 async fn remove_stale(snapshot: &Snapshot) -> Result<(), object_store::Error> {
-    let known: HashSet<Path> = snapshot.files.iter().map(|entry| index_path(&entry.file.path)).collect();
+    let known: HashSet<Path> =
+        snapshot.tables.conversations.files.iter().map(|entry| index_path(&entry.file.path)).collect();
     let listed: Vec<_> = snapshot.store.list(Some(&Path::from(FOLDER))).try_collect().await?;
     for object in listed.into_iter().filter(|object| !known.contains(&object.location)) {
         snapshot.store.delete(&object.location).await?;

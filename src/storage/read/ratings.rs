@@ -50,11 +50,11 @@ impl Snapshot {
                 visit(feedback);
             }
         };
-        for feedback in self.feedback.tail.find_reference(organization_id, project_id, reference) {
+        for feedback in self.tables.feedback.tail.find_reference(organization_id, project_id, reference) {
             offer(&feedback);
         }
         let hash = reference.hash(organization_id, project_id);
-        for entry in self.feedback.files.iter() {
+        for entry in self.tables.feedback.files.iter() {
             let rows = entry.file.index.find_reference(self.store.as_ref(), hash).await;
             let rows = rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
             // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.

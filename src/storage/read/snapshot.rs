@@ -4,34 +4,33 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-use crate::model::event::Event;
-use crate::model::feedback::Feedback;
+use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::table_row::TableRow;
+pub(crate) use crate::storage::format::tables::Table;
+use crate::storage::format::tables::{Family, PerTable, for_each_table};
 use crate::storage::tail::Tail;
 use crate::storage::tail::segment::{ScannedSegment, SegmentSnapshot, ThreadsOf};
 
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// Files of the `conversations` table; the other tables stand below.
-    pub(crate) files: Arc<Vec<FileSnapshot>>,
-    /// What is acknowledged but not in files yet.
-    pub(crate) segments: Arc<Vec<SegmentSnapshot>>,
-    /// The same rows by key.
-    pub(crate) tail: Tail,
+    pub(crate) tables: PerTable<TableSnapshot>,
     /// Counts the flushes that have moved rows from the tail to files.
     pub(crate) flush_generation: u64,
-    pub(crate) events: TableSnapshot<Event>,
-    pub(crate) feedback: TableSnapshot<Feedback>,
 }
 
-/// The same of a table beside the conversations.
 #[derive(Clone)]
-pub(crate) struct TableSnapshot<R: TableRow> {
+pub(crate) struct TableSnapshot<R: TableRow = Conversation> {
     pub(crate) files: Arc<Vec<FileSnapshot>>,
+    /// What is acknowledged but not in files yet.
     pub(crate) segments: Arc<Vec<SegmentSnapshot<R>>>,
+    /// The same rows by key.
     pub(crate) tail: Tail<R>,
+}
+
+impl Family for TableSnapshot {
+    type Of<R: TableRow> = TableSnapshot<R>;
 }
 
 impl<R: TableRow> Default for TableSnapshot<R> {
@@ -40,30 +39,41 @@ impl<R: TableRow> Default for TableSnapshot<R> {
     }
 }
 
-/// The tables that queries read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Table {
-    Conversations,
-    Events,
-    Feedback,
-    SemanticThreads,
+impl<R: TableRow> TableSnapshot<R> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.segments.is_empty()
+    }
+
+    /// The file of this number.
+    pub(crate) fn file(&self, source: u32) -> Option<&FileSnapshot> {
+        self.files.iter().find(|entry| entry.file.number == source)
+    }
+
+    /// Nothing of another table.
+    fn scanned(&self, table: Table, wanted: impl Fn(u32) -> bool) -> Vec<Box<dyn ScannedSegment + '_>> {
+        let segments = self.segments.iter().filter(|one| R::TABLE == table && wanted(one.segment.number));
+        segments.map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
+    }
+
+    fn files_of(&self, table: Table) -> Option<Arc<Vec<FileSnapshot>>> {
+        (R::TABLE == table).then(|| self.files.clone())
+    }
 }
 
 impl Snapshot {
     pub(crate) fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
-        match table {
-            Table::Conversations => self.files.clone(),
-            Table::Events => self.events.files.clone(),
-            Table::Feedback => self.feedback.files.clone(),
-            Table::SemanticThreads => {
-                let files = self.files.iter().filter_map(|entry| {
-                    let threads = entry.file.threads.as_ref()?;
-                    let deleted = Arc::new(threads.rows_of(&entry.deleted));
-                    Some(FileSnapshot { file: threads.file.clone(), deleted })
-                });
-                Arc::new(files.collect())
-            }
-        }
+        let mut files = None;
+        for_each_table!(one in self.tables.as_ref() => files = files.or(one.files_of(table)));
+        files.unwrap_or_else(|| Arc::new(self.files_of_threads()))
+    }
+
+    fn files_of_threads(&self) -> Vec<FileSnapshot> {
+        let files = self.tables.conversations.files.iter().filter_map(|entry| {
+            let threads = entry.file.threads.as_ref()?;
+            let deleted = Arc::new(threads.rows_of(&entry.deleted));
+            Some(FileSnapshot { file: threads.file.clone(), deleted })
+        });
+        files.collect()
     }
 
     pub(crate) fn segments_of(&self, table: Table) -> Vec<Box<dyn ScannedSegment + '_>> {
@@ -76,22 +86,15 @@ impl Snapshot {
     }
 
     fn segments_where(&self, table: Table, wanted: impl Fn(u32) -> bool) -> Vec<Box<dyn ScannedSegment + '_>> {
-        fn scanned<R: TableRow>(
-            segments: &[SegmentSnapshot<R>],
-            wanted: impl Fn(u32) -> bool,
-        ) -> Vec<Box<dyn ScannedSegment + '_>> {
-            let segments = segments.iter().filter(|one| wanted(one.segment.number));
-            segments.map(|segment| Box::new(segment.clone()) as Box<dyn ScannedSegment>).collect()
-        }
-        match table {
-            Table::Conversations => scanned(&self.segments, wanted),
-            Table::Events => scanned(&self.events.segments, wanted),
-            Table::Feedback => scanned(&self.feedback.segments, wanted),
-            Table::SemanticThreads => {
-                let segments = self.segments.iter().filter(|one| wanted(one.segment.number));
-                segments.map(|entry| Box::new(ThreadsOf::new(entry)) as Box<dyn ScannedSegment + '_>).collect()
+        let mut segments: Vec<Box<dyn ScannedSegment + '_>> = Vec::new();
+        for_each_table!(one in self.tables.as_ref() => segments.extend(one.scanned(table, &wanted)));
+        if table == Table::SemanticThreads {
+            let conversations = self.tables.conversations.segments.iter();
+            for entry in conversations.filter(|one| wanted(one.segment.number)) {
+                segments.push(Box::new(ThreadsOf::new(entry)));
             }
         }
+        segments
     }
 }
 

@@ -21,9 +21,11 @@ const FILES_AT_ONCE: usize = 8;
 impl Snapshot {
     /// The same state without rows that certainly do not have the term.
     pub(crate) async fn candidates(&self, term: &SearchTerm) -> Snapshot {
-        let files = stream::iter(self.files.to_vec()).map(|entry| self.candidates_in(entry, term));
+        let files = stream::iter(self.tables.conversations.files.to_vec()).map(|entry| self.candidates_in(entry, term));
         let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
-        Snapshot { files: Arc::new(files.into_iter().flatten().collect()), ..self.clone() }
+        let mut candidates = self.clone();
+        candidates.tables.conversations.files = Arc::new(files.into_iter().flatten().collect());
+        candidates
     }
 
     /// `None` without any.
@@ -50,7 +52,7 @@ impl Snapshot {
     pub(crate) async fn have_text(&self, rows: &[RowAddress], term: &SearchTerm) -> Result<Vec<bool>, StoreError> {
         let mut found = vec![false; rows.len()];
         let mut indexed = vec![false; rows.len()];
-        for entry in self.files.iter() {
+        for entry in self.tables.conversations.files.iter() {
             let Some(index) = entry.file.text_index.get() else { continue };
             let mut wanted: Vec<(u32, usize)> = Vec::new();
             for (slot, address) in rows.iter().enumerate().filter(|(_, row)| row.source == entry.file.number) {

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::model::ids::ConversationId;
 use crate::model::{document, time};
 use crate::storage::catalog::delta::TableLog;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
@@ -92,9 +93,14 @@ async fn log(store: &Store, id: &str, version: u64) -> Result<Arc<Conversation>,
 /// Every live row, by scanning; twice the same id fails.
 async fn scan(store: &Store) -> BTreeMap<String, (u64, Option<String>)> {
     let snapshot = store.snapshot();
-    let files = snapshot.files.iter().map(|entry| (entry.file.number, entry.file.rows, &entry.deleted));
-    let segments =
-        snapshot.segments.iter().map(|entry| (entry.segment.number, entry.segment.rows.len() as u32, &entry.deleted));
+    let files =
+        snapshot.tables.conversations.files.iter().map(|entry| (entry.file.number, entry.file.rows, &entry.deleted));
+    let segments = snapshot
+        .tables
+        .conversations
+        .segments
+        .iter()
+        .map(|entry| (entry.segment.number, entry.segment.rows.len() as u32, &entry.deleted));
     let mut addresses = Vec::new();
     for (source, rows, deleted) in files.chain(segments) {
         addresses.extend((0..rows).filter(|row| !deleted.contains(*row)).map(|row| RowAddress { source, row }));
@@ -134,7 +140,10 @@ async fn a_log_write_in_doubt_is_settled_and_applied() {
             assert_eq!(scan(store).await.len(), 1, "nothing that is in doubt is visible");
         }
         objects.fail(None);
-        until("the log object is settled", || store.snapshot().tail.live(&key("doubtful")).is_some()).await;
+        until("the log object is settled", || {
+            store.snapshot().tables.conversations.tail.live(&key("doubtful")).is_some()
+        })
+        .await;
         log(store, "after", 4).await.unwrap();
         let seen = scan(store).await;
         assert_eq!(seen.keys().collect::<Vec<_>>(), ["after", "before", "doubtful"]);
@@ -164,13 +173,13 @@ async fn a_flush_that_ends_while_a_log_write_is_in_doubt_doubles_nothing() {
     log(store, "c", 3).await.unwrap();
     // Taken in after the freeze.
     log(store, "d", 3).await.unwrap();
-    assert!(store.snapshot().tail.frozen().is_some());
+    assert!(store.snapshot().tables.conversations.tail.frozen().is_some());
     objects.fail(Some(("wal/", Fault::NotWritten)));
     log(store, "a", 4).await.unwrap_err();
     tokio::time::sleep(Duration::from_millis(300)).await;
     objects.fail(None);
-    until("the flush has ended", || !store.snapshot().files.is_empty()).await;
-    until("the change is visible", || store.snapshot().tail.live(&key("a")).is_some()).await;
+    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
+    until("the change is visible", || store.snapshot().tables.conversations.tail.live(&key("a")).is_some()).await;
     let seen = scan(store).await;
     assert_eq!(
         seen.iter().map(|(id, (version, _))| (id.as_str(), *version)).collect::<Vec<_>>(),
@@ -193,7 +202,7 @@ async fn rows_that_change_while_they_are_flushed_stay_changed() {
     }
     // Frozen by the next look of the committer at its policy.
     log(store, "new", 9).await.unwrap();
-    assert!(store.snapshot().tail.frozen().is_some());
+    assert!(store.snapshot().tables.conversations.tail.frozen().is_some());
     log(store, "replaced", 10).await.unwrap();
     assert!(store.delete_conversation(&key("deleted")).await.unwrap());
     assert!(store.delete_conversation(&key("back")).await.unwrap());
@@ -201,7 +210,7 @@ async fn rows_that_change_while_they_are_flushed_stay_changed() {
     let seen = scan(store).await;
     assert_eq!(seen.keys().collect::<Vec<_>>(), ["back", "kept", "new", "replaced"]);
     objects.fail(None);
-    until("the flush has ended", || !store.snapshot().files.is_empty()).await;
+    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
     assert_eq!(scan(store).await, seen);
     process.end();
     assert_eq!(scan(&Process::start(&disk, 100).await.store).await, seen, "after a replay over the file");
@@ -217,9 +226,9 @@ async fn a_flush_that_fails_leaves_no_files() {
     log(store, "b", 2).await.unwrap();
     // Some tries.
     tokio::time::sleep(Duration::from_millis(400)).await;
-    assert!(store.snapshot().files.is_empty());
+    assert!(store.snapshot().tables.conversations.files.is_empty());
     objects.fail(None);
-    until("the flush has ended", || store.snapshot().files.len() == 1).await;
+    until("the flush has ended", || store.snapshot().tables.conversations.files.len() == 1).await;
     for folder in crate::storage::write::recovery::DATA_FOLDERS {
         let written = !folder.starts_with("events") && !folder.starts_with("feedback");
         assert_eq!(names(&disk, folder).await.len(), usize::from(written), "{folder}");
@@ -232,7 +241,8 @@ async fn a_commit_of_another_program_hides_none_of_ours() {
     let disk = disk();
     let process = Process::start(&disk, 2).await;
     let store = &process.store;
-    let flushed = |count: usize| until("the flush has ended", move || store.snapshot().files.len() == count);
+    let flushed =
+        |count: usize| until("the flush has ended", move || store.snapshot().tables.conversations.files.len() == count);
     log(store, "a", 1).await.unwrap();
     log(store, "b", 2).await.unwrap();
     flushed(1).await;
@@ -398,11 +408,11 @@ async fn annotations_and_documents_do_not_overwrite_each_other() {
         loop {
             let snapshot = process.store.snapshot();
             let mut addresses = Vec::new();
-            for entry in snapshot.files.iter() {
+            for entry in snapshot.tables.conversations.files.iter() {
                 let live = (0..entry.file.rows).filter(|row| !entry.deleted.contains(*row));
                 addresses.extend(live.map(|row| RowAddress { source: entry.file.number, row }));
             }
-            for entry in snapshot.segments.iter() {
+            for entry in snapshot.tables.conversations.segments.iter() {
                 let rows = entry.segment.rows.len() as u32;
                 let live = (0..rows).filter(|row| !entry.deleted.contains(*row));
                 addresses.extend(live.map(|row| RowAddress { source: entry.segment.number, row }));

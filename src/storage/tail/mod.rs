@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 use self::segment::{Segment, SegmentSnapshot};
 use super::format::layout::Layout;
 use super::format::table_row::{Reference, TableRow};
-use super::log::operation::Operation;
+use super::format::tables::Family;
 use crate::model::conversation::Conversation;
 use crate::model::ids::{Key, OrganizationId, ProjectId};
 
@@ -141,6 +141,10 @@ impl<R: TableRow> Generation<R> {
 pub(crate) struct Tail<R: TableRow = Conversation> {
     active: Generation<R>,
     frozen: Option<Generation<R>>,
+}
+
+impl Family for Tail {
+    type Of<R: TableRow> = Tail<R>;
 }
 
 impl<R: TableRow> Default for Tail<R> {
@@ -368,6 +372,10 @@ pub(crate) struct TailGroup<R: TableRow = Conversation> {
     with_references: bool,
 }
 
+impl Family for TailGroup {
+    type Of<R: TableRow> = TailGroup<R>;
+}
+
 impl<R: TableRow> TailGroup<R> {
     pub(crate) fn begin(tail: &Tail<R>) -> TailGroup<R> {
         TailGroup {
@@ -442,20 +450,6 @@ impl<R: TableRow> TailGroup<R> {
             tail.merge_segments(columns, counters);
         }
         tail
-    }
-}
-
-impl TailGroup {
-    /// Takes in an operation if it is one on conversations.
-    pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
-        match operation {
-            Operation::Upsert(conversation) => self.stage_row(&conversation.key(), Some(conversation), counters),
-            Operation::Delete(key) => self.stage_row(key, None, counters),
-            Operation::UpsertEvent(_)
-            | Operation::DeleteEvent(_)
-            | Operation::UpsertFeedback(_)
-            | Operation::DeleteFeedback(_) => {}
-        }
     }
 }
 

@@ -68,18 +68,15 @@ impl World {
                     || other.id == key.id
             });
             let external_id = (free && random.random_bool(0.6)).then_some(external_id.as_str());
-            let operation = if random.random_bool(0.3) {
-                Operation::Delete(key.clone())
-            } else {
-                Operation::Upsert(conversation(&project, &id, external_id, *version))
-            };
+            let deleted = random.random_bool(0.3);
+            let value = (!deleted).then(|| conversation(&project, &id, external_id, *version));
             if group.tail().get(&key).is_none() {
                 file_rows.push(key.clone());
             }
-            group.stage(&operation, &mut self.counters);
-            match operation {
-                Operation::Upsert(conversation) => model.insert(key, conversation),
-                _ => model.remove(&key),
+            group.stage_row(&key, value.as_ref(), &mut self.counters);
+            match value {
+                Some(conversation) => model.insert(key, conversation),
+                None => model.remove(&key),
             };
         }
         if random.random_bool(0.1) {

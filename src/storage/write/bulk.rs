@@ -7,18 +7,20 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 
-use super::committer::{Change, Prefetched, Resolved, State, resolve_change};
-use super::links::{self, Staged, mark_all_deleted};
+use super::change::{Change, Prefetched};
 use super::recovery::{self, Opened};
+use super::resolve::{Resolved, resolve_change};
+use super::state::{Staged, State, TableState};
+use super::{links, prefetch};
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::{Committed, NewRows, Rows, Tables};
+use crate::storage::catalog::tables::{NewRows, Rows, Tables};
 use crate::storage::error::StoreError;
-use crate::storage::format::data_file::DataFile;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::tail::{Counters, Tail};
+use crate::storage::format::tables::{for_each_table, per_table};
+use crate::storage::tail::Counters;
 
 /// Index look-ups under way at once.
 const LOOKUPS_AT_ONCE: usize = 32;
@@ -67,7 +69,7 @@ impl BulkLoader {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.files.is_empty()
+        self.state.tables.conversations.files.is_empty()
     }
 
     /// Loads a batch as one file (as several, where documents of one conversation in it have feedback to be linked). It
@@ -91,22 +93,22 @@ impl BulkLoader {
         let snapshot = self.state.snapshot(&self.store);
         let snapshot = &snapshot;
         let prefetched: Vec<Prefetched> = stream::iter(&batch)
-            .map(|(_, (identity, document))| snapshot.prefetch(identity, document))
+            .map(|(_, (identity, document))| prefetch::of_document(snapshot, identity, document))
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
             .await?;
 
         let mut staged = Staged::begin(&self.state);
-        if snapshot.events.is_empty() && snapshot.feedback.is_empty() {
+        if !prefetch::may_have_dependents(snapshot) {
             // Nothing to link.
-            staged.conversations.without_references();
+            staged.tables.conversations.without_references();
         }
         let mut file_deletions = Vec::new();
         let mut documents = batch.into_iter().zip(prefetched);
         let mut rest = Vec::new();
         while let Some(((index, (identity, document)), prefetched)) = documents.next() {
-            let change = Change::Log { identity: identity.clone(), document: document.clone(), bytes: 0 };
-            match resolve_change(staged.conversations.tail(), &change, &prefetched) {
+            let change = Change::log(&identity, &document);
+            match resolve_change(staged.tables.conversations.tail(), &change, &prefetched) {
                 Err(StoreError::Conflict(reason)) => loaded.rejected.push((index, reason)),
                 Err(error) => return Err(error),
                 Ok(Resolved { unchanged: true, .. }) => loaded.counts.unchanged += 1,
@@ -132,7 +134,7 @@ impl BulkLoader {
             }
         }
         staged.finish(&mut self.state, 0, &mut self.counters);
-        mark_all_deleted(&mut self.state, &file_deletions);
+        self.state.mark_deleted(&file_deletions);
         if self.state.active().operations > 0 {
             self.commit_tail().await?;
         }
@@ -140,34 +142,29 @@ impl BulkLoader {
     }
 
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
-        let state = &mut self.state;
+        let (state, counters) = (&mut self.state, &mut self.counters);
         let rows = Rows {
             position: self.position,
-            conversations: take(&mut state.tail, &state.files, &mut self.counters),
-            events: take(&mut state.events.tail, &state.events.files, &mut self.counters),
-            feedback: take(&mut state.feedback.tail, &state.feedback.files, &mut self.counters),
-            threads_source: self.counters.file(),
+            tables: per_table!(table in state.tables.as_mut() => take(table, counters)),
+            threads_source: counters.file(),
         };
-        let Committed { conversations, events, feedback } = self.tables.commit(rows).await?;
-        let add = |file: Option<Arc<DataFile>>, files: &mut Vec<FileSnapshot>| {
-            files.extend(file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
-        };
-        add(conversations.file, &mut state.files);
-        add(events.file, &mut state.events.files);
-        add(feedback.file, &mut state.feedback.files);
-        state.columns = self.tables.layout();
-        state.events.columns = self.tables.events_layout();
-        state.feedback.columns = self.tables.feedback_layout();
+        let committed = self.tables.commit(rows).await?;
+        for_each_table!(
+            table in state.tables.as_mut(), committed in committed, columns in self.tables.layouts() => {
+                table.files.extend(committed.file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
+                table.columns = columns;
+            }
+        );
         Ok(())
     }
 }
 
-/// Empties a tail into rows to commit.
-fn take<R: TableRow>(tail: &mut Tail<R>, files: &[FileSnapshot], counters: &mut Counters) -> NewRows<R> {
+/// Empties the tail of a table into rows to commit.
+fn take<R: TableRow>(table: &mut TableState<R>, counters: &mut Counters) -> NewRows<R> {
     let mut live = Vec::new();
-    for entry in std::mem::take(tail).segments() {
+    for entry in std::mem::take(&mut table.tail).segments() {
         let rows = entry.segment.rows.iter().enumerate();
         live.extend(rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, value)| value.clone()));
     }
-    NewRows { rows: live, source: counters.file(), files: files.to_vec() }
+    NewRows { rows: live, source: counters.file(), files: table.files.clone() }
 }

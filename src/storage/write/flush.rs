@@ -5,100 +5,161 @@ use std::sync::Arc;
 
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::state::{State, TableState};
 use crate::model::conversation::Conversation;
-use crate::model::event::Event;
-use crate::model::feedback::Feedback;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::tables::{CommittedRows, NewRows, Rows, Tables};
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
+use crate::storage::format::table_row::TableRow;
+use crate::storage::format::tables::{Family, PerTable, for_each_table, per_table};
 use crate::storage::log::wal;
 use crate::storage::objects::fail_point;
+use crate::storage::tail::Counters;
 use crate::storage::tail::segment::SegmentSnapshot;
 
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]
 pub(crate) struct FlushJob {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) position: WalPosition,
-    pub(crate) conversations: TableJob<Conversation>,
-    pub(crate) events: TableJob<Event>,
-    pub(crate) feedback: TableJob<Feedback>,
+    store: Arc<dyn ObjectStore>,
+    position: WalPosition,
+    tables: PerTable<TableJob>,
     /// Number of the new file of threads.
-    pub(crate) threads_source: u32,
+    threads_source: u32,
 }
 
 #[derive(Clone)]
-pub(crate) struct TableJob<R> {
-    pub(crate) segments: Vec<SegmentSnapshot<R>>,
-    pub(crate) files: Vec<FileSnapshot>,
+struct TableJob<R = Conversation> {
+    segments: Vec<SegmentSnapshot<R>>,
+    files: Vec<FileSnapshot>,
     /// Number of the new file.
-    pub(crate) source: u32,
+    source: u32,
+}
+
+impl Family for TableJob {
+    type Of<R: TableRow> = TableJob<R>;
+}
+
+impl FlushJob {
+    /// Of the frozen generations.
+    pub(crate) fn new(
+        store: &Arc<dyn ObjectStore>,
+        position: WalPosition,
+        state: &State,
+        counters: &mut Counters,
+    ) -> FlushJob {
+        FlushJob {
+            store: store.clone(),
+            position,
+            tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
+            threads_source: counters.file(),
+        }
+    }
+}
+
+impl<R: TableRow> TableJob<R> {
+    fn new(table: &TableState<R>, counters: &mut Counters) -> TableJob<R> {
+        TableJob {
+            segments: table.tail.frozen().map(|frozen| frozen.segments().to_vec()).unwrap_or_default(),
+            files: table.files.clone(),
+            source: counters.file(),
+        }
+    }
+
+    /// The rows to write, and their numbers by allocation: the commit gives the same allocations back, in the file's
+    /// order.
+    fn live_rows(self) -> (NewRows<R>, Sequences) {
+        let mut rows = Vec::new();
+        let mut sequences = HashMap::new();
+        for entry in &self.segments {
+            for (row, (value, sequence)) in entry.segment.rows.iter().zip(&entry.segment.sequences).enumerate() {
+                if !entry.deleted.contains(row as u32) {
+                    sequences.insert(Arc::as_ptr(value) as usize, *sequence);
+                    rows.push(value.clone());
+                }
+            }
+        }
+        (NewRows { rows, source: self.source, files: self.files }, Sequences(sequences))
+    }
+}
+
+struct Sequences(HashMap<usize, u64>);
+
+impl Family for Sequences {
+    type Of<R: TableRow> = Sequences;
 }
 
 pub(crate) struct Flushed {
-    pub(crate) conversations: FlushedTable,
-    pub(crate) events: FlushedTable,
-    pub(crate) feedback: FlushedTable,
+    tables: PerTable<FlushedTable>,
 }
 
-pub(crate) struct FlushedTable {
-    pub(crate) file: Option<FlushedFile>,
+struct FlushedTable {
+    file: Option<FlushedFile>,
     /// The table's columns after the flush.
-    pub(crate) columns: Arc<Layout>,
+    columns: Arc<Layout>,
 }
 
-pub(crate) struct FlushedFile {
-    pub(crate) file: Arc<DataFile>,
+impl Family for FlushedTable {
+    type Of<R: TableRow> = FlushedTable;
+}
+
+struct FlushedFile {
+    file: Arc<DataFile>,
     /// Where each flushed row went.
-    pub(crate) rows_by_sequence: HashMap<u64, u32>,
+    rows_by_sequence: HashMap<u64, u32>,
+}
+
+impl Flushed {
+    /// Swaps the frozen rows for their files.
+    pub(crate) fn install(self, job: &FlushJob, state: &mut State) {
+        for_each_table!(table in state.tables.as_mut(), new in self.tables, job in job.tables.as_ref() => {
+            new.install(job, table);
+        });
+        state.flush_generation += 1;
+    }
+}
+
+impl FlushedTable {
+    fn new<R>(committed: CommittedRows<R>, sequences: &Sequences, columns: Arc<Layout>) -> FlushedTable {
+        let CommittedRows { file, rows } = committed;
+        let rows = rows.iter().enumerate();
+        let file = file.map(|file| FlushedFile {
+            file,
+            rows_by_sequence: rows
+                .filter_map(|(row, value)| Some((*sequences.0.get(&(Arc::as_ptr(value) as usize))?, row as u32)))
+                .collect(),
+        });
+        FlushedTable { file, columns }
+    }
+
+    fn install<R: TableRow>(self, job: &TableJob<R>, table: &mut TableState<R>) {
+        if let Some(frozen) = table.tail.drop_frozen()
+            && let Some(new) = self.file
+        {
+            let deleted = frozen.deleted_since(&job.segments, &new.rows_by_sequence);
+            table.files.push(FileSnapshot { file: new.file, deleted: Arc::new(deleted) });
+        }
+        table.columns = self.columns;
+    }
 }
 
 pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
     let mut tables = tables.lock().await;
-    let FlushJob { store, position, conversations, events, feedback, threads_source } = job;
-    let (conversations, conversation_sequences) = live_rows(conversations);
-    let (events, event_sequences) = live_rows(events);
-    let (feedback, feedback_sequences) = live_rows(feedback);
-    let committed = tables.commit(Rows { position, conversations, events, feedback, threads_source }).await?;
+    let FlushJob { store, position, tables: jobs, threads_source } = job;
+    let live: PerTable<(NewRows, Sequences)> = per_table!(job in jobs => job.live_rows());
+    let (new, sequences) = live.unzip();
+    let committed = tables.commit(Rows { position, tables: new, threads_source }).await?;
     let flushed = Flushed {
-        conversations: flushed(committed.conversations, &conversation_sequences, tables.layout()),
-        events: flushed(committed.events, &event_sequences, tables.events_layout()),
-        feedback: flushed(committed.feedback, &feedback_sequences, tables.feedback_layout()),
+        tables: per_table!(
+            committed in committed, sequences in sequences, columns in tables.layouts()
+                => FlushedTable::new(committed, &sequences, columns)
+        ),
     };
     fail_point::reached("flush:before-log-cleaning");
     clean_log(store.as_ref(), tables.position()).await;
     Ok(flushed)
-}
-
-/// The rows to write, and their numbers by address: the commit gives the same allocations back, in the file's order.
-fn live_rows<R>(job: TableJob<R>) -> (NewRows<R>, HashMap<usize, u64>) {
-    let mut rows = Vec::new();
-    let mut sequences: HashMap<usize, u64> = HashMap::new();
-    for entry in &job.segments {
-        for (row, (value, sequence)) in entry.segment.rows.iter().zip(&entry.segment.sequences).enumerate() {
-            if !entry.deleted.contains(row as u32) {
-                sequences.insert(Arc::as_ptr(value) as usize, *sequence);
-                rows.push(value.clone());
-            }
-        }
-    }
-    (NewRows { rows, source: job.source, files: job.files }, sequences)
-}
-
-fn flushed<R>(committed: CommittedRows<R>, sequences: &HashMap<usize, u64>, columns: Arc<Layout>) -> FlushedTable {
-    let CommittedRows { file, rows } = committed;
-    let file = file.map(|file| FlushedFile {
-        file,
-        rows_by_sequence: rows
-            .iter()
-            .enumerate()
-            .filter_map(|(row, value)| Some((*sequences.get(&(Arc::as_ptr(value) as usize))?, row as u32)))
-            .collect(),
-    });
-    FlushedTable { file, columns }
 }
 
 /// Deletes log objects that every table holds. What is left behind only costs space; the next flush tries again.

@@ -26,8 +26,6 @@ use self::opening::table_column;
 use self::writing::{choose_columns, sort_rows};
 use super::delta::{Action, TableColumn, TableLog, Txn, deletion_vector};
 use crate::model::conversation::Conversation;
-use crate::model::event::Event;
-use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::model::thread::SemanticThread;
 use crate::model::time;
@@ -38,6 +36,7 @@ use crate::storage::format::layout::Layout;
 use crate::storage::format::registry::ColumnRegistry;
 use crate::storage::format::schema::ROW_COLUMN;
 use crate::storage::format::table_row::{FlatRow, TableRow};
+use crate::storage::format::tables::{Family, PerTable};
 use crate::storage::objects::fail_point;
 
 const CONVERSATIONS: &str = "conversations";
@@ -80,15 +79,13 @@ struct RecordTable {
 /// What one commit brings.
 pub(crate) struct Rows {
     pub(crate) position: WalPosition,
-    pub(crate) conversations: NewRows<Conversation>,
-    pub(crate) events: NewRows<Event>,
-    pub(crate) feedback: NewRows<Feedback>,
+    pub(crate) tables: PerTable<NewRows>,
     /// [`DataFile::number`] of the new file of threads.
     pub(crate) threads_source: u32,
 }
 
 /// What it brings to one table.
-pub(crate) struct NewRows<R> {
+pub(crate) struct NewRows<R = Conversation> {
     /// New rows; any order.
     pub(crate) rows: Vec<Arc<R>>,
     /// [`DataFile::number`] of the new file.
@@ -97,26 +94,20 @@ pub(crate) struct NewRows<R> {
     pub(crate) files: Vec<FileSnapshot>,
 }
 
-/// What a commit made.
-#[derive(Clone)]
-pub(crate) struct Committed {
-    pub(crate) conversations: CommittedRows<Conversation>,
-    pub(crate) events: CommittedRows<Event>,
-    pub(crate) feedback: CommittedRows<Feedback>,
+impl Family for NewRows {
+    type Of<R: TableRow> = NewRows<R>;
 }
 
+/// What a commit made of a table.
 #[derive(Clone)]
-pub(crate) struct CommittedRows<R> {
+pub(crate) struct CommittedRows<R = Conversation> {
     pub(crate) file: Option<Arc<DataFile>>,
     /// The new file's rows, in order.
     pub(crate) rows: Arc<Vec<Arc<R>>>,
 }
 
-/// The files of a store that is opened.
-pub(crate) struct OpenedFiles {
-    pub(crate) conversations: Vec<FileSnapshot>,
-    pub(crate) events: Vec<FileSnapshot>,
-    pub(crate) feedback: Vec<FileSnapshot>,
+impl Family for CommittedRows {
+    type Of<R: TableRow> = CommittedRows<R>;
 }
 
 #[derive(Clone)]
@@ -127,7 +118,7 @@ struct Pending {
     columns: ColumnRegistry,
     events_columns: ColumnRegistry,
     feedback_columns: ColumnRegistry,
-    result: Committed,
+    result: PerTable<CommittedRows>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -153,17 +144,13 @@ impl Tables {
         self.logs().iter().map(|log| log.state().wal_position()).min().unwrap_or_default()
     }
 
-    /// The table's columns, as the layout that tail segments get.
-    pub(crate) fn layout(&self) -> Arc<Layout> {
-        Arc::new(self.columns.layout())
-    }
-
-    pub(crate) fn events_layout(&self) -> Arc<Layout> {
-        Arc::new(self.events.columns.layout())
-    }
-
-    pub(crate) fn feedback_layout(&self) -> Arc<Layout> {
-        Arc::new(self.feedback.columns.layout())
+    /// The tables' columns, as the layouts that tail segments get.
+    pub(crate) fn layouts(&self) -> PerTable<Arc<Layout>> {
+        PerTable {
+            conversations: Arc::new(self.columns.layout()),
+            events: Arc::new(self.events.columns.layout()),
+            feedback: Arc::new(self.feedback.columns.layout()),
+        }
     }
 
     /// Paths of everything that the tables refer to.
@@ -183,7 +170,7 @@ impl Tables {
 
     /// Writes the new rows to files and commits them with the deleted rows of all files. After an error the same call
     /// may be made again; rows are committed once.
-    pub(crate) async fn commit(&mut self, rows: Rows) -> Result<Committed, StoreError> {
+    pub(crate) async fn commit(&mut self, rows: Rows) -> Result<PerTable<CommittedRows>, StoreError> {
         if self.pending.is_none() {
             let mut written = Vec::new();
             match self.prepare(rows, &mut written).await {
@@ -210,7 +197,8 @@ impl Tables {
     /// Everything but the commits. `written` gets the paths of new files before they are written.
     async fn prepare(&self, rows: Rows, written: &mut Vec<Path>) -> Result<Pending, StoreError> {
         let now = time::now();
-        let Rows { position, conversations, events, feedback, threads_source } = rows;
+        let Rows { position, tables, threads_source } = rows;
+        let PerTable { conversations, events, feedback } = tables;
         let NewRows { rows: mut sorted, source, files } = conversations;
         sort_rows(&mut sorted);
         let sorted = Arc::new(sorted);
@@ -283,7 +271,7 @@ impl Tables {
             ],
         };
         let path = Path::from_iter([INTENTS, &format!("{:020}-{}.json", position.0, Uuid::new_v4())]);
-        let result = Committed { conversations: CommittedRows { file, rows: sorted }, events, feedback };
+        let result = PerTable { conversations: CommittedRows { file, rows: sorted }, events, feedback };
         Ok(Pending { path, intent, committed, columns, events_columns, feedback_columns, result })
     }
 
@@ -324,7 +312,7 @@ impl Tables {
         Ok((actions, CommittedRows { file, rows }, columns))
     }
 
-    async fn finish_pending(&mut self) -> Result<Committed, StoreError> {
+    async fn finish_pending(&mut self) -> Result<PerTable<CommittedRows>, StoreError> {
         let Some(pending) = self.pending.clone() else {
             return Err(StoreError::Unavailable("no commit is pending".into()));
         };

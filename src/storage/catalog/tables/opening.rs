@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     CONVERSATIONS, EVENTS, FEEDBACK, INDEX_SIZE_TAG, INDEX_TAG, LAYOUT_TAG, MESSAGES, MESSAGES_SIZE_TAG, MESSAGES_TAG,
-    OPENED_AT_ONCE, OpenedFiles, RecordTable, SEMANTIC_THREADS, THREADS_TAG, Tables, plain_columns,
+    OPENED_AT_ONCE, RecordTable, SEMANTIC_THREADS, THREADS_TAG, Tables, plain_columns,
 };
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
@@ -29,13 +29,14 @@ use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table_row::{FlatRow, TableRow};
+use crate::storage::format::tables::{PerTable, for_each_table};
 
 impl Tables {
     /// Opens the tables, or creates them, and finishes what an intent left. Numbers the files from `next_source`.
     pub(crate) async fn open(
         store: Arc<dyn ObjectStore>,
         mut next_source: impl FnMut() -> u32,
-    ) -> Result<(Tables, OpenedFiles), StoreError> {
+    ) -> Result<(Tables, PerTable<Vec<FileSnapshot>>), StoreError> {
         let conversations = open_or_create(&store, CONVERSATIONS, plain_columns::<Conversation>()).await?;
         let messages = open_or_create(&store, MESSAGES, messages_columns()).await?;
         let events = RecordTable::open::<Event>(&store, EVENTS).await?;
@@ -60,13 +61,14 @@ impl Tables {
         tables.events.columns = property_columns(&tables.events.log)?;
         tables.feedback.columns = property_columns(&tables.feedback.log)?;
 
-        let files = OpenedFiles {
+        let files = PerTable::<Vec<FileSnapshot>> {
             conversations: tables.open_conversations(&mut next_source).await?,
             events: tables.open_files::<Event>(&tables.events.log, &mut next_source).await?,
             feedback: tables.open_files::<Feedback>(&tables.feedback.log, &mut next_source).await?,
         };
-        let all = files.conversations.iter().chain(&files.events).chain(&files.feedback);
-        tables.committed = all.map(|entry| (entry.file.number, entry.deleted.clone())).collect();
+        for_each_table!(files in files.as_ref() => {
+            tables.committed.extend(files.iter().map(|entry| (entry.file.number, entry.deleted.clone())));
+        });
         Ok((tables, files))
     }
 

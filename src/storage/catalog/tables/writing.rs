@@ -208,7 +208,7 @@ pub(crate) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreEr
         let Key { organization_id, project_id, id } = row.key();
         let id = lookup_hash(&organization_id, id.borrow());
         let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
-        let entry = row.index_entry().map_err(|error| StoreError::io("an index row", error))?;
+        let entry = serde_json::to_vec(row.entry().as_ref()).map_err(|error| StoreError::io("an index row", error))?;
         builder.push(id, external_id, row.siblings(), &entry);
         for reference in row.references() {
             builder.push_reference(reference.hash(&organization_id, &project_id));

@@ -1,0 +1,226 @@
+//! Finding rows by id, by externalId, by reference and by thread: in the tail, and in files through their sidecar
+//! indexes.
+//!
+//! A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+use super::snapshot::{RowAddress, Snapshot, TableSnapshot};
+use crate::model::conversation::Conversation;
+use crate::model::ids::{ConversationKey, Key, OrganizationId, ProjectId, lookup_hash};
+use crate::model::thread;
+use crate::storage::error::StoreError;
+use crate::storage::format::table_row::{IndexEntry, Reference, TableRow};
+use crate::storage::format::tables::Family;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lookup<'a> {
+    Id(&'a str),
+    ExternalId(&'a str),
+}
+
+impl Lookup<'_> {
+    fn hash(&self, organization_id: &OrganizationId) -> u128 {
+        let (Lookup::Id(text) | Lookup::ExternalId(text)) = self;
+        lookup_hash(organization_id, text)
+    }
+
+    fn keys(&self) -> Keys {
+        match self {
+            Lookup::Id(_) => Keys::Ids,
+            Lookup::ExternalId(_) => Keys::ExternalIds,
+        }
+    }
+
+    fn is_of<E: IndexEntry>(&self, entry: &E) -> bool {
+        match self {
+            Lookup::Id(id) => entry.row_key().id.borrow() == *id,
+            Lookup::ExternalId(external_id) => entry.has_external_id(external_id),
+        }
+    }
+}
+
+/// A live row of a file, with what the file's index keeps of it.
+pub(crate) struct Hit<R: TableRow = Conversation> {
+    pub(crate) at: RowAddress,
+    pub(crate) entry: Arc<R::Entry>,
+}
+
+impl Family for Hit {
+    type Of<R: TableRow> = Hit<R>;
+}
+
+impl<R: TableRow> Clone for Hit<R> {
+    fn clone(&self) -> Self {
+        Hit { at: self.at, entry: self.entry.clone() }
+    }
+}
+
+/// Which keys of a sidecar index to look in.
+#[derive(Clone, Copy)]
+enum Keys {
+    Ids,
+    ExternalIds,
+    References,
+}
+
+impl<R: TableRow> TableSnapshot<R> {
+    /// At most `limit` rows of files under a hash, the newest file's first: that is where a row usually lives.
+    async fn hits(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        (keys, hash): (Keys, u128),
+        limit: usize,
+        is_it: impl Fn(&R::Entry) -> bool,
+    ) -> Result<Vec<Hit<R>>, StoreError> {
+        let mut found = Vec::new();
+        for file in self.files.iter().rev() {
+            let index = &file.file.index;
+            let rows = match keys {
+                Keys::Ids => index.find_id(store.as_ref(), hash).await,
+                Keys::ExternalIds => index.find_external_id(store.as_ref(), hash).await,
+                Keys::References => index.find_reference(store.as_ref(), hash).await,
+            };
+            let rows = rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
+            for row in rows.into_iter().filter(|row| !file.deleted.contains(*row)) {
+                let entry: R::Entry = file.index_entry(store, row).await?;
+                if is_it(&entry) {
+                    found.push(Hit { at: RowAddress { source: file.file.number, row }, entry: Arc::new(entry) });
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Rows of files with an id or externalId, in one project or in all of an organization.
+    async fn look_up(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        lookup: Lookup<'_>,
+    ) -> Result<Vec<Hit<R>>, StoreError> {
+        let is_it = |entry: &R::Entry| {
+            let key = entry.row_key();
+            key.organization_id == *organization_id
+                && project_id.is_none_or(|project| key.project_id == *project)
+                && lookup.is_of(entry)
+        };
+        // In a project there is one.
+        let limit = if project_id.is_some() { 1 } else { usize::MAX };
+        self.hits(store, (lookup.keys(), lookup.hash(organization_id)), limit, is_it).await
+    }
+
+    /// The file row of a project with an id or externalId.
+    pub(crate) async fn find_in_files(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        (organization_id, project_id): (&OrganizationId, &ProjectId),
+        lookup: Lookup<'_>,
+    ) -> Result<Option<Hit<R>>, StoreError> {
+        Ok(self.look_up(store, organization_id, Some(project_id), lookup).await?.pop())
+    }
+
+    /// The file row of a key.
+    pub(crate) async fn find_key_in_files(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        key: &Key<R::Id>,
+    ) -> Result<Option<Hit<R>>, StoreError> {
+        let project = (&key.organization_id, &key.project_id);
+        self.find_in_files(store, project, Lookup::Id(key.id.borrow())).await
+    }
+
+    /// File rows of a project with a reference.
+    pub(crate) async fn find_reference_in_files(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        (organization_id, project_id): (&OrganizationId, &ProjectId),
+        reference: Reference<'_>,
+    ) -> Result<Vec<Hit<R>>, StoreError> {
+        let is_it = |entry: &R::Entry| {
+            let key = entry.row_key();
+            key.organization_id == *organization_id && key.project_id == *project_id && entry.has_reference(reference)
+        };
+        let hash = reference.hash(organization_id, project_id);
+        self.hits(store, (Keys::References, hash), usize::MAX, is_it).await
+    }
+}
+
+impl<R: TableRow<Entry = R>> TableSnapshot<R> {
+    /// Rows of an organization with an id; of one project, if it is named.
+    pub(crate) async fn find(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        id: &str,
+    ) -> Result<Vec<Arc<R>>, StoreError> {
+        let mut found: Vec<Arc<R>> = self.tail.find_id(organization_id, id);
+        found.retain(|record| project_id.is_none_or(|project| record.key().project_id == *project));
+        if found.is_empty() || project_id.is_none() {
+            let hits = self.look_up(store, organization_id, project_id, Lookup::Id(id)).await?;
+            found.extend(hits.into_iter().map(|hit| hit.entry));
+        }
+        Ok(found)
+    }
+}
+
+impl Snapshot {
+    /// Conversations of an organization by id or externalId, newest first (createdAt, then project).
+    pub(crate) async fn find(
+        &self,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        lookup: Lookup<'_>,
+    ) -> Result<Vec<Arc<Conversation>>, StoreError> {
+        let conversations = &self.tables.conversations;
+        let mut found = match lookup {
+            Lookup::Id(id) => conversations.tail.find_id(organization_id, id),
+            Lookup::ExternalId(external_id) => conversations.tail.find_external_id(organization_id, external_id),
+        };
+        found.retain(|conversation| project_id.is_none_or(|project| conversation.project_id == *project));
+        if found.is_empty() || project_id.is_none() {
+            for hit in conversations.look_up(&self.store, organization_id, project_id, lookup).await? {
+                found.push(self.read_hit(&hit).await?);
+            }
+        }
+        found.sort_by(|a, b| {
+            b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)).then_with(|| a.project_id.cmp(&b.project_id))
+        });
+        Ok(found)
+    }
+
+    /// Conversations that may have a thread: several only where projects have one of the same id.
+    pub(crate) async fn find_by_thread(
+        &self,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        thread: &str,
+    ) -> Result<Vec<ConversationKey>, StoreError> {
+        let Some(hash) = thread::conversation_hash(thread) else { return Ok(Vec::new()) };
+        let is_reached = |key: &ConversationKey| {
+            key.organization_id == *organization_id && project_id.is_none_or(|project| key.project_id == *project)
+        };
+        let mut found = Vec::new();
+        for entry in self.tables.conversations.segments.iter() {
+            for (row, conversation) in entry.segment.rows.iter().enumerate() {
+                let same = lookup_hash(organization_id, conversation.id.as_str()) == hash;
+                if same && !entry.deleted.contains(row as u32) {
+                    found.push(conversation.key());
+                }
+            }
+        }
+        found.retain(is_reached);
+        let is_it = |previous: &<Conversation as TableRow>::Entry| is_reached(&previous.key);
+        let of_files = self.tables.conversations.hits(&self.store, (Keys::Ids, hash), usize::MAX, is_it).await?;
+        found.extend(of_files.into_iter().map(|hit| hit.entry.key.clone()));
+        Ok(found)
+    }
+}

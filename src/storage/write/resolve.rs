@@ -1,0 +1,251 @@
+//! Decides a change against the state it meets: the operations that it comes to, with every id and time in them.
+
+use std::sync::Arc;
+
+use super::change::{Annotate, Change, Outcome, Prefetched, Step};
+use super::links::{self, holders_of, key_of};
+use super::logged::Logged;
+use super::state::Staged;
+use crate::model::conversation::Conversation;
+use crate::model::document::Document;
+use crate::model::event::{Event, EventDocument};
+use crate::model::feedback::{Feedback, FeedbackDocument};
+use crate::model::ids::{ConversationId, ConversationKey, Key};
+use crate::model::resolve::{self, Identity};
+use crate::model::time;
+use crate::storage::error::StoreError;
+use crate::storage::format::table_row::{IndexEntry, TableRow};
+use crate::storage::log::operation::Operation;
+use crate::storage::read::lookup::Hit;
+use crate::storage::read::snapshot::RowAddress;
+use crate::storage::tail::{Tail, TailEntry};
+
+/// What a change comes to: its operations, in order, and what its sender is told.
+pub(crate) struct Decision {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<Decision, StoreError> {
+    match change {
+        Change::LogEvent { identity, document, .. } => {
+            let (step, outcome) = resolve_event(staged, identity, document, prefetched);
+            Ok(Decision { steps: vec![step], outcome })
+        }
+        Change::LogFeedback { identity, document, .. } => {
+            let (step, outcome) = resolve_feedback(staged, identity, document, prefetched)?;
+            Ok(Decision { steps: vec![step], outcome })
+        }
+        Change::DeleteFeedback { key } => {
+            let step = resolve_feedback_deletion(staged, key, prefetched);
+            let outcome = Outcome::Deleted(step.is_some());
+            Ok(Decision { steps: step.into_iter().collect(), outcome })
+        }
+        // No message changes, so no link does.
+        Change::Annotate(annotate) => Ok(resolve_annotate(staged.tables.conversations.tail(), annotate)),
+        Change::Log { .. } | Change::Delete { .. } => {
+            let resolved = resolve_change(staged.tables.conversations.tail(), change, prefetched)?;
+            let Some(operation) = resolved.operation else {
+                return Ok(Decision { steps: Vec::new(), outcome: resolved.outcome });
+            };
+            let Some(following) = links::follow(staged, change, &operation, prefetched) else {
+                return Ok(Decision { steps: Vec::new(), outcome: Outcome::Stale });
+            };
+            let mut steps = vec![Step { operation, replaces: resolved.replaces }];
+            steps.extend(following);
+            Ok(Decision { steps, outcome: resolved.outcome })
+        }
+    }
+}
+
+/// A change decided against one state.
+pub(crate) struct Resolved {
+    /// `None` where nothing is to be done.
+    pub(crate) operation: Option<Operation>,
+    pub(crate) outcome: Outcome,
+    /// The file row that goes with it.
+    pub(crate) replaces: Option<RowAddress>,
+    /// Whether there was a conversation under the key.
+    pub(crate) existed: bool,
+    /// Whether a log would change nothing but a defaulted `updatedAt`.
+    pub(crate) unchanged: bool,
+}
+
+/// What is stored under a key: from the tail, else from the prefetched file row.
+pub(crate) struct Stored<R: TableRow = Conversation> {
+    pub(crate) entry: Arc<R::Entry>,
+    /// Where it lies, if in a file.
+    at: Option<RowAddress>,
+}
+
+impl<R: TableRow> Stored<R> {
+    fn in_tail(row: &Arc<R>) -> Self {
+        Stored { entry: row.entry(), at: None }
+    }
+
+    fn in_file(hit: &Hit<R>) -> Self {
+        Stored { entry: hit.entry.clone(), at: Some(hit.at) }
+    }
+}
+
+fn stored<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&Hit<R>>) -> Option<Stored<R>> {
+    match tail.get(key) {
+        Some(TailEntry::Live(row)) => Some(Stored::in_tail(&row.value)),
+        Some(TailEntry::Deleted) => None,
+        None => hit.filter(|hit| hit.entry.row_key() == *key).map(Stored::in_file),
+    }
+}
+
+/// Of a change of a conversation.
+pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
+    match change {
+        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
+            Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
+        }
+        Change::Delete { key } => {
+            let existing = stored(tail, key, prefetched.by_id.conversations.as_ref());
+            let existed = existing.is_some();
+            Ok(Resolved {
+                operation: existed.then(|| Operation::Delete(key.clone())),
+                outcome: Outcome::Deleted(existed),
+                replaces: existing.and_then(|existing| existing.at),
+                existed,
+                unchanged: false,
+            })
+        }
+        Change::Log { identity, document, .. } => {
+            let existing = existing_for(tail, identity, document, prefetched)?;
+            let previous = existing.as_ref().map(|existing| existing.entry.as_ref());
+            let conversation = Arc::new(resolve::resolve(document, identity, previous, time::now()));
+            Ok(Resolved {
+                operation: Some(Operation::Upsert(conversation.clone())),
+                existed: existing.is_some(),
+                unchanged: previous.is_some_and(|previous| previous.is_unchanged_by(document, &conversation)),
+                outcome: Outcome::Logged(conversation),
+                replaces: existing.and_then(|existing| existing.at),
+            })
+        }
+    }
+}
+
+fn resolve_annotate(tail: &Tail, annotate: &Annotate) -> Decision {
+    let now = time::now();
+    let mut steps = Vec::new();
+    let mut found = Vec::new();
+    for target in &annotate.targets {
+        let (conversation, replaces) = match (tail.get(&target.key), &target.stored) {
+            (Some(TailEntry::Live(row)), _) => (&row.value, None),
+            (Some(TailEntry::Deleted), _) | (None, None) => continue,
+            (None, Some((at, conversation))) => (conversation, Some(*at)),
+        };
+        if !annotate.actor.sees(conversation.user_properties.as_ref()) {
+            continue;
+        }
+        match annotate.change.apply(conversation, &annotate.actor, now) {
+            None => found.push(conversation.clone()),
+            Some(changed) => {
+                let changed = Arc::new(changed);
+                found.push(changed.clone());
+                steps.push(Step { operation: Operation::Upsert(changed), replaces });
+            }
+        }
+    }
+    Decision { steps, outcome: Outcome::Annotated(found) }
+}
+
+/// The conversation that a document replaces, by the upsert rules of contract A2.
+pub(crate) fn existing_for(
+    tail: &Tail,
+    identity: &Identity,
+    document: &Document,
+    prefetched: &Prefetched,
+) -> Result<Option<Stored>, StoreError> {
+    let key_of = |id: &str| ConversationKey {
+        organization_id: identity.organization_id.clone(),
+        project_id: identity.project_id.clone(),
+        id: ConversationId::new(id),
+    };
+    let by_external_id = document.external_id.as_deref().and_then(|external_id| {
+        if let Some(row) = tail.get_by_external_id(&key_of(""), external_id) {
+            return Some(Stored::in_tail(&row.value));
+        }
+        let hit = prefetched.by_external_id.as_ref()?;
+        // An entry in the tail is newer than the file: it holds another externalId now, or is deleted.
+        let holds = tail.get(&hit.entry.key).is_none() && hit.entry.external_id.as_deref() == Some(external_id);
+        holds.then(|| Stored::in_file(hit))
+    });
+    let Some(id) = document.id.as_deref() else { return Ok(by_external_id) };
+    let by_id = stored(tail, &key_of(id), prefetched.by_id.conversations.as_ref());
+    match (&by_external_id, document.external_id.as_deref()) {
+        (Some(holder), Some(external_id)) if holder.entry.key.id.as_str() != id => Err(StoreError::Conflict(format!(
+            "externalId {external_id:?} belongs to the conversation {:?}, id names {id:?}",
+            holder.entry.key.id
+        ))),
+        _ => Ok(by_id),
+    }
+}
+
+fn resolve_event(
+    staged: &Staged,
+    identity: &Identity,
+    document: &EventDocument,
+    prefetched: &Prefetched,
+) -> (Step, Outcome) {
+    let stored = document.id.as_deref().and_then(|id| {
+        stored(staged.tables.events.tail(), &key_of(identity, Event::make_id(id)), prefetched.by_id.events.as_ref())
+    });
+    let previous = stored.as_ref().map(|stored| stored.entry.as_ref());
+    let event = Event::resolve(document, identity, previous, time::now());
+    let holder =
+        event.message_id().and_then(|message| holders_of(staged, identity, message, prefetched).into_iter().max());
+    let (owner_id, detached) = match holder {
+        Some(holder) => (Some(holder.id), false),
+        // It stays the event of the conversation that had the message.
+        None => {
+            let kept = previous.filter(|previous| previous.message_id() == event.message_id());
+            let kept = kept.and_then(|previous| previous.owner_id.clone());
+            (kept.clone(), kept.is_some())
+        }
+    };
+    let event = Arc::new(Event { owner_id, detached, ..event });
+    let replaces = stored.and_then(|stored| stored.at);
+    (Step { operation: Operation::UpsertEvent(event.clone()), replaces }, Outcome::Event(event))
+}
+
+/// # Errors
+/// [`StoreError::Invalid`] where no conversation of the project has the message, or not the one that a rating names.
+fn resolve_feedback(
+    staged: &Staged,
+    identity: &Identity,
+    document: &FeedbackDocument,
+    prefetched: &Prefetched,
+) -> Result<(Step, Outcome), StoreError> {
+    let stored = document.id.as_deref().and_then(|id| {
+        stored(
+            staged.tables.feedback.tail(),
+            &key_of(identity, Feedback::make_id(id)),
+            prefetched.by_id.feedback.as_ref(),
+        )
+    });
+    let previous = stored.as_ref().map(|stored| stored.entry.as_ref());
+    let holders = holders_of(staged, identity, &document.message_id, prefetched);
+    let rated_in = Feedback::rated_in(document, previous);
+    let rated_in = holders.iter().find(|holder| rated_in.is_some_and(|id| holder.id == id));
+    let newest = holders.iter().max().filter(|_| document.rating.is_none());
+    let holder = rated_in.or(newest).ok_or_else(|| {
+        StoreError::Invalid("messageId: no stored conversation of the project has this message".to_owned())
+    })?;
+    let feedback = Arc::new(Feedback::resolve(document, identity, &holder.id, previous, time::now()));
+    let replaces = stored.and_then(|stored| stored.at);
+    Ok((Step { operation: Operation::UpsertFeedback(feedback.clone()), replaces }, Outcome::Feedback(feedback)))
+}
+
+/// Feedback whose message is dropped is not found (contract A4).
+fn resolve_feedback_deletion(
+    staged: &Staged,
+    key: &Key<<Feedback as TableRow>::Id>,
+    prefetched: &Prefetched,
+) -> Option<Step> {
+    let stored = stored(staged.tables.feedback.tail(), key, prefetched.by_id.feedback.as_ref())?;
+    (!stored.entry.detached).then(|| Step { operation: Feedback::delete(stored.entry.key()), replaces: stored.at })
+}
