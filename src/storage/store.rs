@@ -71,9 +71,15 @@ impl Default for StoreOptions {
 
 /// What a change comes to, given a snapshot.
 enum Proposal<T> {
-    Change(Change, Prefetched),
+    Change(Box<(Change, Prefetched)>),
     /// Nothing is to be changed.
     Answer(T),
+}
+
+impl<T> Proposal<T> {
+    fn change(change: Change, prefetched: Prefetched) -> Proposal<T> {
+        Proposal::Change(Box::new((change, prefetched)))
+    }
 }
 
 pub(crate) struct Store {
@@ -171,7 +177,7 @@ impl Store {
         let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_document(&snapshot, identity, document).await?;
-            Ok(Proposal::Change(Change::log(identity, document), prefetched))
+            Ok(Proposal::change(Change::log(identity, document), prefetched))
         };
         self.change(propose, Outcome::into_logged).await
     }
@@ -180,7 +186,7 @@ impl Store {
     pub(crate) async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
         let propose = |snapshot: Arc<Snapshot>| async move {
             let prefetched = prefetch::of_deletion(&snapshot, key).await?;
-            Ok(Proposal::Change(Change::Delete { key: key.clone() }, prefetched))
+            Ok(Proposal::change(Change::Delete { key: key.clone() }, prefetched))
         };
         self.change(propose, Outcome::into_deleted).await
     }
@@ -195,7 +201,7 @@ impl Store {
         let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_event(&snapshot, identity, document).await?;
-            Ok(Proposal::Change(Change::log_event(identity, document), prefetched))
+            Ok(Proposal::change(Change::log_event(identity, document), prefetched))
         };
         self.change(propose, Outcome::into_event).await
     }
@@ -210,7 +216,7 @@ impl Store {
         let propose = |snapshot: Arc<Snapshot>| async move {
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_feedback(&snapshot, identity, document).await?;
-            Ok(Proposal::Change(Change::log_feedback(identity, document), prefetched))
+            Ok(Proposal::change(Change::log_feedback(identity, document), prefetched))
         };
         self.change(propose, Outcome::into_feedback).await
     }
@@ -219,7 +225,7 @@ impl Store {
     pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
         let propose = |snapshot: Arc<Snapshot>| async move {
             let prefetched = prefetch::of_feedback_deletion(&snapshot, key).await?;
-            Ok(Proposal::Change(Change::DeleteFeedback { key: key.clone() }, prefetched))
+            Ok(Proposal::change(Change::DeleteFeedback { key: key.clone() }, prefetched))
         };
         self.change(propose, Outcome::into_deleted).await
     }
@@ -246,7 +252,7 @@ impl Store {
                 target.stored = Some((hit.at, conversation));
             }
             let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone(), bytes };
-            Ok(Proposal::Change(Change::Annotate(annotate), prefetch::of_annotations(&snapshot)))
+            Ok(Proposal::change(Change::Annotate(annotate), prefetch::of_annotations(&snapshot)))
         };
         Ok(self.change(propose, Outcome::into_annotated).await?.pop())
     }
@@ -288,7 +294,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         loop {
             let (change, prefetched) = match propose(self.snapshot()).await? {
-                Proposal::Change(change, prefetched) => (change, prefetched),
+                Proposal::Change(change) => *change,
                 Proposal::Answer(answer) => return Ok(answer),
             };
             match self.submit(change, prefetched).await? {

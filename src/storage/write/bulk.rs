@@ -150,8 +150,8 @@ impl BulkLoader {
         };
         let committed = self.tables.commit(rows).await?;
         for_each_table!(
-            table in state.tables.as_mut(), committed in committed, columns in self.tables.layouts() => {
-                table.files.extend(committed.file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
+            table in state.tables.as_mut(), new in committed, columns in self.tables.layouts() => {
+                table.files.extend(new.file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
                 table.columns = columns;
             }
         );

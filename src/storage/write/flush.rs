@@ -153,8 +153,8 @@ pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) 
     let committed = tables.commit(Rows { position, tables: new, threads_source }).await?;
     let flushed = Flushed {
         tables: per_table!(
-            committed in committed, sequences in sequences, columns in tables.layouts()
-                => FlushedTable::new(committed, &sequences, columns)
+            rows in committed, numbers in sequences, columns in tables.layouts()
+                => FlushedTable::new(rows, &numbers, columns)
         ),
     };
     fail_point::reached("flush:before-log-cleaning");

@@ -64,8 +64,8 @@ pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened
     let mut counters = Counters::new();
     let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
     let mut state = State::default();
-    for_each_table!(table in state.tables.as_mut(), files in files, columns in tables.layouts() => {
-        (table.files, table.columns) = (files, columns);
+    for_each_table!(table in state.tables.as_mut(), of_table in files, columns in tables.layouts() => {
+        (table.files, table.columns) = (of_table, columns);
     });
     let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
     // The clock keeps the epochs rising also where old log objects are gone.

@@ -66,8 +66,8 @@ impl Tables {
             events: tables.open_files::<Event>(&tables.events.log, &mut next_source).await?,
             feedback: tables.open_files::<Feedback>(&tables.feedback.log, &mut next_source).await?,
         };
-        for_each_table!(files in files.as_ref() => {
-            tables.committed.extend(files.iter().map(|entry| (entry.file.number, entry.deleted.clone())));
+        for_each_table!(of_table in files.as_ref() => {
+            tables.committed.extend(of_table.iter().map(|entry| (entry.file.number, entry.deleted.clone())));
         });
         Ok((tables, files))
     }
