@@ -65,6 +65,13 @@ pub(crate) struct PropertyColumn {
     pub(crate) name: String,
 }
 
+impl PropertyColumn {
+    /// The text column beside a number column; its name differs from every other if the number column's does.
+    pub(crate) fn text_column(&self) -> PropertyColumn {
+        PropertyColumn { kind: ColumnKind::NumberText, name: format!("{}_text", self.name), ..self.clone() }
+    }
+}
+
 /// Which entries a file's remainder of one field holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,6 +3,7 @@
 //! text ([`text_index`]).
 
 pub(crate) mod data_file;
+pub(crate) mod error;
 pub(crate) mod flatten;
 pub(crate) mod layout;
 pub(crate) mod reader;

@@ -24,8 +24,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use serde_json::value::RawValue;
 
 use super::data_file::{DataFile, MessagesFile};
+use super::error::FileError;
 use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
-use super::writer::FileError;
 use crate::model::annotations::Annotations;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
@@ -657,7 +657,7 @@ mod tests {
                 Arc::new(conversation)
             })
             .collect();
-        let bytes: usize = stored.iter().map(|c| crate::storage::format::flatten::json_bytes(c.as_ref())).sum();
+        let bytes: usize = stored.iter().map(|c| crate::storage::format::table_row::json_bytes(c.as_ref())).sum();
         let registry = ColumnRegistry::default();
         let start = std::time::Instant::now();
         let mut counts = PathCounts::new(&registry);

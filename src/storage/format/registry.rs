@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::flatten::FlattenError;
+use super::error::FlattenError;
 use super::flatten::number::needs_text;
 use super::flatten::trie::{PathTrie, ROOT};
 use super::flatten::walk::{Token, Visitor, walk};

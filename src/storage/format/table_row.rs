@@ -38,6 +38,21 @@ pub(crate) trait FlatRow: Send + Sync + 'static {
     fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef>;
 }
 
+const JSON_FIELDS: [JsonField; 4] =
+    [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
+
+/// Bytes of the JSON fields and of what is as long.
+pub(crate) fn json_bytes<R: FlatRow>(row: &R) -> usize {
+    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
+    json.chain(row.text_bytes()).sum()
+}
+
+/// Bytes of the longest of these.
+pub(crate) fn longest_json<R: FlatRow>(row: &R) -> u64 {
+    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
+    json.chain(row.text_bytes()).max().unwrap_or(0) as u64
+}
+
 /// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
 pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
     type Id: Borrow<str> + Clone + Debug + Eq + Send + Sync + 'static;

@@ -16,19 +16,19 @@ use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+use super::error::{FileError, FlattenError};
 use super::flatten::messages::{message_bytes, messages_batch};
-use super::flatten::{FlattenError, Flattener, chunks, json_bytes};
+use super::flatten::{Flattener, chunks};
 use super::layout::Layout;
 use super::schema::messages_schema;
 use super::statistics::{ColumnStatistics, messages_statistics, rows_statistics};
-use super::table_row::FlatRow;
+use super::table_row::{FlatRow, json_bytes};
 use crate::model::conversation::Conversation;
 use crate::model::thread::SemanticThread;
 
@@ -65,22 +65,6 @@ const UNIQUE_COLUMNS: [&str; 14] = [
 
 /// Statistics of each page pay where rows are sorted by the column.
 const SORTED_COLUMNS: [&str; 4] = ["organizationId", "projectId", "firstMessageTime", "createdAt"];
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FileError {
-    #[error(transparent)]
-    Flatten(#[from] FlattenError),
-    #[error("parquet: {0}")]
-    Parquet(#[from] ParquetError),
-    #[error("object store: {0}")]
-    Store(#[from] object_store::Error),
-    #[error("writing {path}: {source}")]
-    Write { path: Path, source: io::Error },
-    #[error("{path} is damaged: {reason}")]
-    Damaged { path: Path, reason: String },
-    #[error("writing {path} was given up")]
-    Aborted { path: Path },
-}
 
 pub(crate) struct WrittenFile {
     pub(crate) size: u64,

@@ -7,7 +7,8 @@ use roaring::RoaringBitmap;
 use crate::model::conversation::Conversation;
 use crate::model::thread::SemanticThread;
 use crate::storage::format::data_file::rows_of;
-use crate::storage::format::flatten::{FlatBatch, FlattenError, flatten};
+use crate::storage::format::error::FlattenError;
+use crate::storage::format::flatten::{FlatBatch, flatten};
 use crate::storage::format::layout::Layout;
 use crate::storage::format::table_row::TableRow;
 

@@ -18,7 +18,7 @@ use crate::storage::catalog::delta::{Add, FileStatistics, TableLog};
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::data_file::MessagesFile;
-use crate::storage::format::flatten::FlattenError;
+use crate::storage::format::error::FlattenError;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::{FileIndex, IndexBuilder};

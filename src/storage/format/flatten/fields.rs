@@ -11,12 +11,13 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::DataType;
 
+use super::number;
 use super::trie::{PathTrie, ROOT};
 use super::walk::{Token, Visitor, unescape, walk};
-use super::{FlattenError, longest_json, number, text_column_of};
 use crate::model::json::jsonb;
+use crate::storage::format::error::FlattenError;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
-use crate::storage::format::table_row::FlatRow;
+use crate::storage::format::table_row::{FlatRow, longest_json};
 
 /// Paths of a remainder that a layout lists.
 const MAX_REMAINDER_PATHS: usize = 1_000;
@@ -58,7 +59,7 @@ impl PropertyFiller {
             if let Some(slots) = field.slots.get_mut(node as usize) {
                 slots[column.kind as usize] = filler.slots.len() as u32;
             }
-            let text = (any_text && column.kind == ColumnKind::Number).then(|| text_column_of(&column));
+            let text = (any_text && column.kind == ColumnKind::Number).then(|| column.text_column());
             filler.slots.push(Slot { column, text });
         }
         filler

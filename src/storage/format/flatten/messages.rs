@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, StringViewArray};
 use arrow::record_batch::RecordBatch;
 
-use super::FlattenError;
 use super::plain::{times, type_name};
 use super::walk::unescape;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::json::value::RawJson;
+use crate::storage::format::error::FlattenError;
 use crate::storage::format::schema::messages_schema;
 
 /// The rows of all messages, and which of them each conversation has.

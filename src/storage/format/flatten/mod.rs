@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int32Array};
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use self::fields::PropertyFiller;
-use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
+use super::error::FlattenError;
+use super::layout::{Layout, PropertyColumn};
 use super::schema::rows_schema;
 use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
@@ -31,16 +31,6 @@ use crate::model::conversation::Conversation;
 const MAX_BATCH_ROWS: usize = 4_096;
 /// JSON and content bytes of one batch of a file; a single conversation may be larger.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FlattenError {
-    #[error("stored JSON is damaged at byte {offset}")]
-    Json { offset: usize },
-    #[error("row {row} does not fit in 31 bits")]
-    TooManyRows { row: usize },
-    #[error("building a batch failed: {0}")]
-    Arrow(#[from] ArrowError),
-}
 
 #[derive(Clone)]
 pub(crate) struct FlatBatch {
@@ -144,26 +134,6 @@ pub(crate) fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl F
     chunks
 }
 
-/// Bytes of the JSON fields and of what is as long.
-pub(crate) fn json_bytes<R: FlatRow>(row: &R) -> usize {
-    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
-    json.chain(row.text_bytes()).sum()
-}
-
-const JSON_FIELDS: [JsonField; 4] =
-    [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
-
-/// Bytes of the longest of these.
-fn longest_json<R: FlatRow>(row: &R) -> u64 {
-    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
-    json.chain(row.text_bytes()).max().unwrap_or(0) as u64
-}
-
-/// The name of the text column beside a number column; differs from every other name if the number column's does.
-fn text_column_of(number: &PropertyColumn) -> PropertyColumn {
-    PropertyColumn { kind: ColumnKind::NumberText, name: format!("{}_text", number.name), ..number.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -173,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::storage::format::flatten::test_support::{column, conversation};
-    use crate::storage::format::layout::RemainderPaths;
+    use crate::storage::format::layout::{ColumnKind, RemainderPaths};
 
     fn layout(columns: &[(&[&str], ColumnKind)]) -> Layout {
         let columns = columns.iter().map(|(path, kind)| column(path, *kind)).collect();

@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::FlattenError;
 use super::walk::unescape;
+use crate::storage::format::error::FlattenError;
 
 /// The root's number: the JSON field itself.
 pub(crate) const ROOT: u32 = 0;

@@ -1,6 +1,6 @@
 //! One pass over the compact JSON text of an object, without building a tree.
 
-use super::FlattenError;
+use crate::storage::format::error::FlattenError;
 
 /// The stored JSON nests at most 32 levels (contract A2); this only guards the stack against a damaged file.
 const MAX_DEPTH: usize = 256;

@@ -1,0 +1,33 @@
+//! What can go wrong while rows become files and files rows.
+
+use std::io;
+
+use arrow::error::ArrowError;
+use object_store::path::Path;
+use parquet::errors::ParquetError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlattenError {
+    #[error("stored JSON is damaged at byte {offset}")]
+    Json { offset: usize },
+    #[error("row {row} does not fit in 31 bits")]
+    TooManyRows { row: usize },
+    #[error("building a batch failed: {0}")]
+    Arrow(#[from] ArrowError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error(transparent)]
+    Flatten(#[from] FlattenError),
+    #[error("parquet: {0}")]
+    Parquet(#[from] ParquetError),
+    #[error("object store: {0}")]
+    Store(#[from] object_store::Error),
+    #[error("writing {path}: {source}")]
+    Write { path: Path, source: io::Error },
+    #[error("{path} is damaged: {reason}")]
+    Damaged { path: Path, reason: String },
+    #[error("writing {path} was given up")]
+    Aborted { path: Path },
+}
