@@ -18,6 +18,7 @@ use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
+use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::tables::PerTable;
@@ -79,19 +80,9 @@ impl Builder {
         let path = Path::from(format!("conversations/data/{}.parquet", self.number));
         assert_eq!(bytes.len() as u64, written.file.size);
         self.snapshot.store.put(&path, bytes.into()).await.unwrap();
-        let file = DataFile {
-            number: self.number,
-            path,
-            size: written.file.size,
-            rows: written.file.rows,
-            layout: written.layout,
-            statistics: written.file.statistics,
-            metadata: OnceLock::new(),
-            messages: None,
-            index: FileIndex::empty(),
-            threads: None,
-            text_index: OnceLock::new(),
-        };
+        let parquet = ParquetFile::new(path, written.file.size);
+        let (layout, statistics) = (written.layout, written.file.statistics);
+        let file = DataFile::new(self.number, parquet, written.file.rows, layout, statistics, FileIndex::empty());
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
         Arc::make_mut(&mut self.snapshot.tables.conversations.files).push(file);
     }

@@ -1,10 +1,8 @@
-//! Data files as DataFusion scans them: footers read once, deleted rows left out, statistics for pruning.
+//! Data files as DataFusion scans them: deleted rows left out, statistics for pruning.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{ColumnStatistics, Statistics};
@@ -17,23 +15,17 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::scalar::ScalarValue;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector};
+use object_store::ObjectStore;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use roaring::RoaringBitmap;
 
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
-
-/// Enough for the footer of a file with few columns, so that most footers take one read.
-const FOOTER_BYTES: usize = 256 * 1024;
+use crate::storage::format::parquet_file::{FileReader, ParquetFile};
 
 /// Carried by every `PartitionedFile` of a scan; names the file that the reader opens.
-struct FileHandle(Arc<DataFile>);
+struct FileHandle(Arc<ParquetFile>);
 
 /// Opens data files through the snapshot's store. Needs no listing and no request for a size: both stand in the
 /// snapshot.
@@ -51,51 +43,12 @@ impl ParquetFileReaderFactory for DataFileReaders {
         _metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         match file.extension::<FileHandle>() {
-            Some(FileHandle(data_file)) => {
-                Ok(Box::new(DataFileReader { store: Arc::clone(&self.store), file: Arc::clone(data_file) }))
+            Some(FileHandle(file)) => {
+                Ok(Box::new(FileReader { store: Arc::clone(&self.store), file: Arc::clone(file) }))
             }
             None => datafusion::common::internal_err!("a scanned file carries no handle: {}", file.path()),
         }
     }
-}
-
-pub(crate) struct DataFileReader {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) file: Arc<DataFile>,
-}
-
-impl AsyncFileReader for DataFileReader {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move { self.store.get_range(&self.file.path, range).await.map_err(external) }.boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.file.path, &ranges).await.map_err(external) }.boxed()
-    }
-
-    /// Read once per file and kept, with the page index.
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            if let Some(metadata) = self.file.metadata.get() {
-                return Ok(Arc::clone(metadata));
-            }
-            let size = self.file.size;
-            let metadata = ParquetMetaDataReader::new()
-                .with_page_index_policy(PageIndexPolicy::Optional)
-                .with_prefetch_hint(Some(FOOTER_BYTES))
-                .load_and_finish(&mut *self, size)
-                .await?;
-            Ok(Arc::clone(self.file.metadata.get_or_init(|| Arc::new(metadata))))
-        }
-        .boxed()
-    }
-}
-
-fn external(error: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }
 
 /// The scanned form of a file: its live rows, and bounds of the columns of `schema` for pruning.
@@ -105,11 +58,11 @@ pub(crate) fn partitioned_file(
     partition_values: Vec<ScalarValue>,
 ) -> PartitionedFile {
     let data_file = &file.file;
-    let mut partitioned = PartitionedFile::new(data_file.path.as_ref(), data_file.size);
+    let mut partitioned = PartitionedFile::new(data_file.path().as_ref(), data_file.parquet.size);
     partitioned.partition_values = partition_values;
     partitioned = partitioned
         .with_statistics(Arc::new(file_statistics(data_file, schema)))
-        .with_extension(FileHandle(Arc::clone(data_file)));
+        .with_extension(FileHandle(Arc::clone(&data_file.parquet)));
     if !file.deleted.is_empty() {
         partitioned = partitioned.with_extension(ParquetRowSelection::new(live_rows(&file.deleted, data_file.rows)));
     }

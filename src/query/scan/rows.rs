@@ -1,23 +1,21 @@
 //! Reads stored columns of given rows, in the given order: the wide columns of a page.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{cast, concat_batches, interleave_record_batch, take_record_batch};
+use arrow::compute::{cast, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::error::{DataFusionError, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::arrow::arrow_reader::RowSelectionPolicy;
 
-use super::files::DataFileReader;
 use super::flat_batch;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
+use crate::storage::format::points::{PointRead, Points, within};
 use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
 
 /// Bytes that a chunk is planned to have.
@@ -36,8 +34,6 @@ pub(crate) struct RowReader {
     files: Arc<Vec<FileSnapshot>>,
     /// Rows of the next chunk; learned from the ones before.
     rows: Option<usize>,
-    /// By file number.
-    metadata: Mutex<HashMap<u32, ArrowReaderMetadata>>,
 }
 
 /// The chunk has become too large.
@@ -46,7 +42,7 @@ struct TooLarge;
 impl RowReader {
     pub(crate) fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Self {
         let files = snapshot.files_of(table);
-        Self { snapshot, table, columns, files, rows: None, metadata: Mutex::default() }
+        Self { snapshot, table, columns, files, rows: None }
     }
 
     /// Reads the first of the given rows, as many as fit in a chunk and at least one.
@@ -125,60 +121,18 @@ impl RowReader {
         Ok(batch.project(&indices)?)
     }
 
-    /// The file's footer for reading text as copies: views would keep whole pages of other rows alive.
-    async fn metadata(&self, file: &Arc<DataFile>) -> Result<ArrowReaderMetadata> {
-        let cached = || self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(metadata) = cached().get(&file.number) {
-            return Ok(metadata.clone());
-        }
-        let footer = self.reader(file).get_metadata(None).await?;
-        let known = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
-        let copied = Schema::new(known.schema().fields().iter().map(copied_field).collect::<Vec<_>>());
-        let options = ArrowReaderOptions::new().with_schema(Arc::new(copied));
-        let metadata = ArrowReaderMetadata::try_new(footer, options)?;
-        cached().insert(file.number, metadata.clone());
-        Ok(metadata)
-    }
-
-    fn reader(&self, file: &Arc<DataFile>) -> DataFileReader {
-        DataFileReader { store: Arc::clone(&self.snapshot.store), file: Arc::clone(file) }
-    }
-
     async fn read_file(&self, file: &Arc<DataFile>, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
-        let metadata = self.metadata(file).await?;
-        let roots = self.columns.iter().map(|name| metadata.schema().index_of(name)).collect::<Result<Vec<_>, _>>()?;
-        let mask = ProjectionMask::roots(metadata.metadata().file_metadata().schema_descr(), roots);
         let per_batch = (CHUNK_BYTES / file.layout.max_json_bytes.max(1)).clamp(16, MAX_CHUNK_ROWS as u64);
-        let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader(file), metadata)
-            .with_projection(mask)
-            .with_row_selection(selection(rows, file.rows))
-            .with_batch_size(usize::try_from(per_batch).unwrap_or(MAX_CHUNK_ROWS))
-            .build()?;
-        let schema = Arc::clone(stream.schema());
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.try_next().await? {
-            if !within(budget, batch.get_array_memory_size()) {
-                return Ok(None);
-            }
-            batches.push(batch);
-        }
-        let batch = concat_batches(&schema, &batches)?;
-        if batch.num_rows() != rows.len() {
-            return Err(DataFusionError::Internal(format!("{} rows asked, {} read", rows.len(), batch.num_rows())));
-        }
-        Ok(Some(normalized(self.project(&batch)?)?))
-    }
-}
-
-/// Takes bytes from the budget; false once they exceed it.
-fn within(budget: &AtomicUsize, bytes: usize) -> bool {
-    budget.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
-}
-
-fn copied_field(field: &Arc<Field>) -> Arc<Field> {
-    match field.data_type() {
-        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
-        _ => Arc::clone(field),
+        let how = PointRead {
+            columns: &self.columns,
+            batch_rows: usize::try_from(per_batch).unwrap_or(MAX_CHUNK_ROWS),
+            budget: Some(budget),
+            policy: RowSelectionPolicy::default(),
+        };
+        let wanted = rows.iter().map(|row| *row..row.saturating_add(1)).collect();
+        let read = Points::read(&self.snapshot.store, &file.parquet, wanted, &how).await;
+        let read = read.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        read.map(|read| normalized(self.project(&read.batch)?)).transpose()
     }
 }
 
@@ -200,21 +154,4 @@ fn normalized(batch: RecordBatch) -> Result<RecordBatch> {
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
-}
-
-/// Exactly the given rows of a file.
-fn selection(rows: &[u32], file_rows: u32) -> RowSelection {
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    let mut next = 0;
-    for &row in rows {
-        if row > next {
-            selectors.push(RowSelector::skip((row - next) as usize));
-        }
-        selectors.push(RowSelector::select(1));
-        next = row + 1;
-    }
-    if file_rows > next {
-        selectors.push(RowSelector::skip((file_rows - next) as usize));
-    }
-    RowSelection::from(selectors)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use object_store::path::Path;
-use parquet::file::metadata::ParquetMetaData;
 use roaring::RoaringBitmap;
 
 use super::layout::Layout;
+use super::parquet_file::ParquetFile;
 use super::row_index::FileIndex;
 use super::statistics::ColumnStatistics;
 use super::text_index::file::TextIndex;
@@ -16,16 +16,13 @@ use super::text_index::file::TextIndex;
 pub(crate) struct DataFile {
     /// Unique within this process and never reused; with the row number it is a row's address.
     pub(crate) number: u32,
-    pub(crate) path: Path,
-    pub(crate) size: u64,
+    pub(crate) parquet: Arc<ParquetFile>,
     pub(crate) rows: u32,
     pub(crate) layout: Layout,
     /// By column name: of the plain columns and of frequent property columns. Deleted rows are still counted in.
     pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
-    /// The footer, read once.
-    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
     /// The sibling file of the `messages` table; conversations have one.
-    pub(crate) messages: Option<MessagesFile>,
+    pub(crate) messages: Option<Arc<ParquetFile>>,
     /// The sibling file of the `semantic_threads` table; conversations have one, unless they have no threads.
     pub(crate) threads: Option<ThreadsFile>,
     /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
@@ -34,12 +31,24 @@ pub(crate) struct DataFile {
     pub(crate) text_index: OnceLock<TextIndex>,
 }
 
-/// The file of `messages` beside a [`DataFile`].
-pub(crate) struct MessagesFile {
-    pub(crate) path: Path,
-    pub(crate) size: u64,
-    /// The footer, read once.
-    pub(crate) metadata: OnceLock<Arc<ParquetMetaData>>,
+impl DataFile {
+    /// Without siblings and text index.
+    pub(crate) fn new(
+        number: u32,
+        parquet: ParquetFile,
+        rows: u32,
+        layout: Layout,
+        statistics: BTreeMap<String, ColumnStatistics>,
+        index: FileIndex,
+    ) -> Self {
+        let parquet = Arc::new(parquet);
+        let text_index = OnceLock::new();
+        Self { number, parquet, rows, layout, statistics, messages: None, threads: None, index, text_index }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.parquet.path
+    }
 }
 
 /// The threads of a file's conversations, in their order.

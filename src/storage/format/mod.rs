@@ -6,6 +6,8 @@ pub(crate) mod data_file;
 pub(crate) mod error;
 pub(crate) mod flatten;
 pub(crate) mod layout;
+pub(crate) mod parquet_file;
+pub(crate) mod points;
 pub(crate) mod reader;
 pub(crate) mod registry;
 pub(crate) mod row_index;

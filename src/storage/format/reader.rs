@@ -1,38 +1,25 @@
-//! Point reads: stored conversations back out of their pair of Parquet files.
+//! Stored conversations back out of their pair of Parquet files.
 //!
-//! Only the needed columns and pages are fetched. The typed property columns are not read: the raw JSON is exact.
+//! The typed property columns are not read: the raw JSON is exact.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
-};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Int32Type, Schema, TimestampMicrosecondType};
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelectionPolicy};
-use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, PrimitiveArray, StringArray};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use object_store::ObjectStore;
+use parquet::arrow::arrow_reader::RowSelectionPolicy;
 use serde_json::value::RawValue;
 
-use super::data_file::{DataFile, MessagesFile};
 use super::error::FileError;
 use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
+use super::parquet_file::ParquetFile;
+use super::points::{PointRead, Points};
 use crate::model::annotations::Annotations;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
 use crate::model::json::value::{RawJson, write_string};
-
-/// Read from a file's end at first, to get the footer and its index in one request.
-const FOOTER_BYTES: usize = 256 << 10;
 
 const CONVERSATION_COLUMNS: [&str; 19] = [
     "organizationId",
@@ -74,45 +61,23 @@ const MESSAGE_COLUMNS: [&str; 15] = [
     "updatedAt",
 ];
 
-/// The footer of a file with its page index.
-pub(crate) async fn load_metadata(
-    store: &Arc<dyn ObjectStore>,
-    path: &Path,
-    size: u64,
-    cached: &OnceLock<Arc<ParquetMetaData>>,
-) -> Result<Arc<ParquetMetaData>, FileError> {
-    if let Some(metadata) = cached.get() {
-        return Ok(metadata.clone());
-    }
-    let mut source = StoredFile { store: store.clone(), path: path.clone(), metadata: None };
-    let metadata = ParquetMetaDataReader::new()
-        .with_page_index_policy(PageIndexPolicy::Optional)
-        .with_prefetch_hint(Some(FOOTER_BYTES))
-        .load_and_finish(&mut source, size)
-        .await?;
-    Ok(cached.get_or_init(|| Arc::new(metadata)).clone())
-}
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 8_192;
 
 /// The conversations at `rows`, each with the rows of its messages, in the order given.
 pub(crate) async fn read_conversations(
     store: &Arc<dyn ObjectStore>,
-    file: &DataFile,
-    messages: &MessagesFile,
+    file: &Arc<ParquetFile>,
+    messages: &Arc<ParquetFile>,
     rows: &[(u32, Range<u32>)],
 ) -> Result<Vec<Conversation>, FileError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let main = async {
-        let metadata = load_metadata(store, &file.path, file.size, &file.metadata).await?;
-        let wanted = rows.iter().map(|(row, _)| *row..row.saturating_add(1)).collect();
-        Selected::read(store, &file.path, metadata, &CONVERSATION_COLUMNS, wanted).await
-    };
-    let texts = async {
-        let metadata = load_metadata(store, &messages.path, messages.size, &messages.metadata).await?;
-        let wanted = rows.iter().map(|(_, range)| range.clone()).collect();
-        Selected::read(store, &messages.path, metadata, &MESSAGE_COLUMNS, wanted).await
-    };
+    let wanted = rows.iter().map(|(row, _)| *row..row.saturating_add(1)).collect();
+    let main = read_whole_columns(store, file, &CONVERSATION_COLUMNS, wanted);
+    let wanted = rows.iter().map(|(_, range)| range.clone()).collect();
+    let texts = read_whole_columns(store, messages, &MESSAGE_COLUMNS, wanted);
     let (main, texts) = futures::try_join!(main, texts)?;
     let (columns, bodies) = (ConversationColumns::new(&main)?, MessageColumns::new(&texts)?);
     rows.iter()
@@ -127,155 +92,44 @@ pub(crate) async fn read_conversations(
         .collect()
 }
 
-/// Some rows of some columns of a file.
-struct Selected {
-    path: Path,
-    /// File rows, sorted and apart.
-    ranges: Vec<Range<u32>>,
-    /// The number of rows before each range.
-    starts: Vec<usize>,
-    batch: RecordBatch,
+async fn read_whole_columns(
+    store: &Arc<dyn ObjectStore>,
+    file: &Arc<ParquetFile>,
+    columns: &[&str],
+    wanted: Vec<Range<u32>>,
+) -> Result<Points, FileError> {
+    let policy = RowSelectionPolicy::Selectors;
+    let how = PointRead { columns, batch_rows: BATCH_ROWS, budget: None, policy };
+    let read = Points::read(store, file, wanted, &how).await?;
+    read.ok_or_else(|| FileError::Aborted { path: file.path.clone() })
 }
 
-impl Selected {
-    async fn read(
-        store: &Arc<dyn ObjectStore>,
-        path: &Path,
-        metadata: Arc<ParquetMetaData>,
-        columns: &[&str],
-        mut wanted: Vec<Range<u32>>,
-    ) -> Result<Self, FileError> {
-        wanted.retain(|range| !range.is_empty());
-        wanted.sort_by_key(|range| range.start);
-        let mut ranges: Vec<Range<u32>> = Vec::with_capacity(wanted.len());
-        for range in wanted {
-            match ranges.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => ranges.push(range),
-            }
-        }
-        let mut rows = 0;
-        let starts = ranges
-            .iter()
-            .map(|range| {
-                rows += range.len();
-                rows - range.len()
-            })
-            .collect();
-
-        let (row_groups, selection) = select(&metadata, &ranges);
-        let source = StoredFile { store: store.clone(), path: path.clone(), metadata: Some(metadata.clone()) };
-        let reader = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-        let schema = reader.schema().clone();
-        let fields = reader.parquet_schema().root_schema().get_fields();
-        let absent = |name: &str| row_groups.iter().all(|group| holds_nothing(reader.metadata(), *group, name));
-        let (absent, present): (Vec<&str>, Vec<&str>) = columns.iter().partition(|name| absent(name));
-        let roots = fields.iter().enumerate().filter(|(_, field)| present.contains(&field.name()));
-        let mask = ProjectionMask::roots(reader.parquet_schema(), roots.map(|(index, _)| index));
-        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(source, reader)
-            .with_projection(mask)
-            .with_row_groups(row_groups)
-            .with_row_selection(selection)
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_batch_size(rows.clamp(1, 8_192))
-            .build()?;
-        let read = stream.schema().clone();
-        let batches: Vec<RecordBatch> = stream.try_collect().await?;
-        let batch = concat_batches(&read, &batches).map_err(ParquetError::from)?;
-        let batch = with_absent(&batch, &schema, &absent)?;
-        if batch.num_rows() != rows {
-            let reason = format!("{} rows found, {rows} asked for", batch.num_rows());
-            return Err(FileError::Damaged { path: path.clone(), reason });
-        }
-        Ok(Self { path: path.clone(), ranges, starts, batch })
-    }
-
-    fn damaged(&self, reason: impl Into<String>) -> FileError {
-        FileError::Damaged { path: self.path.clone(), reason: reason.into() }
-    }
-
-    /// Where a row of the file is in the batch.
-    fn index(&self, row: u32) -> Result<usize, FileError> {
-        let after = self.ranges.partition_point(|range| range.start <= row);
-        let found = after.checked_sub(1).and_then(|at| self.ranges.get(at).zip(self.starts.get(at)));
-        match found {
-            Some((range, start)) if range.contains(&row) => Ok(start + (row - range.start) as usize),
-            _ => Err(self.damaged(format!("row {row} was not read"))),
-        }
-    }
-
-    fn column(&self, name: &str) -> Result<&ArrayRef, FileError> {
-        self.batch.column_by_name(name).ok_or_else(|| self.damaged(format!("no column {name}")))
-    }
-
-    fn wrong_type(&self, name: &str) -> FileError {
-        self.damaged(format!("column {name} is of another type"))
-    }
-
-    fn text(&self, name: &str) -> Result<Text<'_>, FileError> {
-        let array = self.column(name)?.as_string_opt().ok_or_else(|| self.wrong_type(name))?;
-        Ok(Text { array, file: self })
-    }
-
-    fn times(&self, name: &str) -> Result<Times<'_>, FileError> {
-        let array = self.column(name)?.as_primitive_opt().ok_or_else(|| self.wrong_type(name))?;
-        Ok(Times { array, file: self })
-    }
-
-    fn list(&self, name: &str) -> Result<&ListArray, FileError> {
-        self.column(name)?.as_list_opt().ok_or_else(|| self.wrong_type(name))
-    }
+fn column<'a>(file: &'a Points, name: &str) -> Result<&'a ArrayRef, FileError> {
+    file.batch.column_by_name(name).ok_or_else(|| file.damaged(format!("no column {name}")))
 }
 
-/// Whether a row group has nothing but nulls in a column, by its statistics. Not told of lists: an empty one and an
-/// absent one count alike.
-fn holds_nothing(metadata: &ParquetMetaData, row_group: usize, name: &str) -> bool {
-    let Some(group) = metadata.row_groups().get(row_group) else { return false };
-    let column = group.columns().iter().find(|column| column.column_path().parts() == [name]);
-    let nulls = column.and_then(|column| column.statistics()?.null_count_opt());
-    nulls.is_some_and(|nulls| u64::try_from(group.num_rows()).is_ok_and(|rows| rows == nulls))
+fn wrong_type(file: &Points, name: &str) -> FileError {
+    file.damaged(format!("column {name} is of another type"))
 }
 
-/// The batch and, as columns of nulls, what was not read of the file's `schema`.
-fn with_absent(batch: &RecordBatch, schema: &Schema, absent: &[&str]) -> Result<RecordBatch, ParquetError> {
-    let mut fields = batch.schema().fields().to_vec();
-    let mut columns = batch.columns().to_vec();
-    for field in schema.fields().iter().filter(|field| absent.contains(&field.name().as_str())) {
-        columns.push(new_null_array(field.data_type(), batch.num_rows()));
-        fields.push(field.clone());
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+fn text<'a>(file: &'a Points, name: &str) -> Result<Text<'a>, FileError> {
+    let array = column(file, name)?.as_string_opt().ok_or_else(|| wrong_type(file, name))?;
+    Ok(Text { array, file })
 }
 
-/// The row groups that hold `ranges`, and the selection within them.
-fn select(metadata: &ParquetMetaData, ranges: &[Range<u32>]) -> (Vec<usize>, RowSelection) {
-    let mut row_groups = Vec::new();
-    let mut selected = Vec::new();
-    let mut chosen_rows = 0usize;
-    let mut first = 0usize;
-    for (number, row_group) in metadata.row_groups().iter().enumerate() {
-        let end = first + row_group.num_rows() as usize;
-        let from = ranges.partition_point(|range| range.end as usize <= first);
-        let inside = ranges.iter().skip(from).take_while(|range| (range.start as usize) < end);
-        let before = selected.len();
-        for range in inside {
-            let (start, stop) = ((range.start as usize).max(first), (range.end as usize).min(end));
-            selected.push(start - first + chosen_rows..stop - first + chosen_rows);
-        }
-        if selected.len() > before {
-            row_groups.push(number);
-            chosen_rows += end - first;
-        }
-        first = end;
-    }
-    (row_groups, RowSelection::from_consecutive_ranges(selected.into_iter(), chosen_rows))
+fn times<'a>(file: &'a Points, name: &str) -> Result<Times<'a>, FileError> {
+    let array = column(file, name)?.as_primitive_opt().ok_or_else(|| wrong_type(file, name))?;
+    Ok(Times { array, file })
+}
+
+fn list<'a>(file: &'a Points, name: &str) -> Result<&'a ListArray, FileError> {
+    column(file, name)?.as_list_opt().ok_or_else(|| wrong_type(file, name))
 }
 
 #[derive(Clone, Copy)]
 struct Text<'a> {
     array: &'a StringArray,
-    file: &'a Selected,
+    file: &'a Points,
 }
 
 impl<'a> Text<'a> {
@@ -300,8 +154,8 @@ impl<'a> Text<'a> {
 
 #[derive(Clone, Copy)]
 struct Times<'a> {
-    array: &'a arrow::array::PrimitiveArray<TimestampMicrosecondType>,
-    file: &'a Selected,
+    array: &'a PrimitiveArray<TimestampMicrosecondType>,
+    file: &'a Points,
 }
 
 impl Times<'_> {
@@ -315,7 +169,7 @@ impl Times<'_> {
 }
 
 struct ConversationColumns<'a> {
-    file: &'a Selected,
+    file: &'a Points,
     organization_id: Text<'a>,
     project_id: Text<'a>,
     id: Text<'a>,
@@ -338,28 +192,28 @@ struct ConversationColumns<'a> {
 }
 
 impl<'a> ConversationColumns<'a> {
-    fn new(file: &'a Selected) -> Result<Self, FileError> {
+    fn new(file: &'a Points) -> Result<Self, FileError> {
         Ok(Self {
             file,
-            organization_id: file.text("organizationId")?,
-            project_id: file.text("projectId")?,
-            id: file.text("id")?,
-            conversation_type: file.text("type")?,
-            integration_id: file.text("integrationId")?,
-            external_id: file.text("externalId")?,
-            external_url: file.text("externalUrl")?,
-            support_ticket_conversation_id: file.text("supportTicketConversationId")?,
-            visibility: file.text("visibility")?,
-            title: file.text("title")?,
-            assignee: file.text("assignee")?,
-            state: file.text("state")?,
-            created_at: file.times("createdAt")?,
-            updated_at: file.times("updatedAt")?,
-            tags: file.list("tags")?,
-            categories: file.list("categories")?,
-            is_end: file.column("isEnd")?.as_boolean_opt().ok_or_else(|| file.wrong_type("isEnd"))?,
-            properties: file.text("properties")?,
-            user_properties: file.text("userProperties")?,
+            organization_id: text(file, "organizationId")?,
+            project_id: text(file, "projectId")?,
+            id: text(file, "id")?,
+            conversation_type: text(file, "type")?,
+            integration_id: text(file, "integrationId")?,
+            external_id: text(file, "externalId")?,
+            external_url: text(file, "externalUrl")?,
+            support_ticket_conversation_id: text(file, "supportTicketConversationId")?,
+            visibility: text(file, "visibility")?,
+            title: text(file, "title")?,
+            assignee: text(file, "assignee")?,
+            state: text(file, "state")?,
+            created_at: times(file, "createdAt")?,
+            updated_at: times(file, "updatedAt")?,
+            tags: list(file, "tags")?,
+            categories: list(file, "categories")?,
+            is_end: column(file, "isEnd")?.as_boolean_opt().ok_or_else(|| wrong_type(file, "isEnd"))?,
+            properties: text(file, "properties")?,
+            user_properties: text(file, "userProperties")?,
         })
     }
 
@@ -402,7 +256,7 @@ impl<'a> ConversationColumns<'a> {
     }
 }
 
-fn strings(file: &Selected, lists: &ListArray, row: usize) -> Result<Option<Vec<String>>, FileError> {
+fn strings(file: &Points, lists: &ListArray, row: usize) -> Result<Option<Vec<String>>, FileError> {
     if lists.is_null(row) {
         return Ok(None);
     }
@@ -412,11 +266,11 @@ fn strings(file: &Selected, lists: &ListArray, row: usize) -> Result<Option<Vec<
 }
 
 struct MessageColumns<'a> {
-    file: &'a Selected,
+    file: &'a Points,
     conversation_id: Text<'a>,
     id: Text<'a>,
     role: Text<'a>,
-    position: &'a arrow::array::PrimitiveArray<Int32Type>,
+    position: &'a PrimitiveArray<Int32Type>,
     external_id: Text<'a>,
     external_url: Text<'a>,
     name: Text<'a>,
@@ -431,25 +285,25 @@ struct MessageColumns<'a> {
 }
 
 impl<'a> MessageColumns<'a> {
-    fn new(file: &'a Selected) -> Result<Self, FileError> {
-        let position = file.column("position")?.as_primitive_opt().ok_or_else(|| file.wrong_type("position"))?;
+    fn new(file: &'a Points) -> Result<Self, FileError> {
+        let position = column(file, "position")?.as_primitive_opt().ok_or_else(|| wrong_type(file, "position"))?;
         Ok(Self {
             file,
-            conversation_id: file.text("conversationId")?,
-            id: file.text("id")?,
-            role: file.text("role")?,
+            conversation_id: text(file, "conversationId")?,
+            id: text(file, "id")?,
+            role: text(file, "role")?,
             position,
-            external_id: file.text("externalId")?,
-            external_url: file.text("externalUrl")?,
-            name: file.text("name")?,
-            content: file.text("content")?,
-            content_parts: file.text("contentParts")?,
-            links: file.text("links")?,
-            tool_calls: file.text("toolCalls")?,
-            properties: file.text("properties")?,
-            user_properties: file.text("userProperties")?,
-            created_at: file.times("createdAt")?,
-            updated_at: file.times("updatedAt")?,
+            external_id: text(file, "externalId")?,
+            external_url: text(file, "externalUrl")?,
+            name: text(file, "name")?,
+            content: text(file, "content")?,
+            content_parts: text(file, "contentParts")?,
+            links: text(file, "links")?,
+            tool_calls: text(file, "toolCalls")?,
+            properties: text(file, "properties")?,
+            user_properties: text(file, "userProperties")?,
+            created_at: times(file, "createdAt")?,
+            updated_at: times(file, "updatedAt")?,
         })
     }
 
@@ -487,38 +341,10 @@ fn json_string(text: &str) -> Result<RawJson, serde_json::Error> {
     RawValue::from_string(quoted)
 }
 
-/// A Parquet file in the object store whose footer may be known already.
-struct StoredFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    metadata: Option<Arc<ParquetMetaData>>,
-}
-
-fn store_error(error: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
-impl AsyncFileReader for StoredFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        async move { self.store.get_range(&self.path, range).await.map_err(store_error) }.boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(store_error) }.boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        let metadata = self.metadata.clone();
-        async move { metadata.ok_or_else(|| ParquetError::General("the footer is not read yet".to_owned())) }.boxed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::prelude::{ParquetReadOptions, SessionContext};
+    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -528,12 +354,14 @@ mod tests {
     use crate::storage::format::flatten::test_support::random_conversation;
     use crate::storage::format::registry::{ColumnRegistry, PathCounts};
     use crate::storage::format::schema::rows_schema;
-    use crate::storage::format::writer::{SiblingPaths, WrittenMessages, WrittenRows, WrittenSiblings, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, WrittenSiblings, write_siblings};
 
     struct Pair {
         store: Arc<dyn ObjectStore>,
         main: WrittenRows,
-        messages: WrittenMessages,
+        messages: WrittenFile,
+        /// The rows of each conversation's messages.
+        ranges: Vec<Range<u32>>,
     }
 
     async fn written(conversations: &[Arc<Conversation>]) -> Pair {
@@ -547,31 +375,22 @@ mod tests {
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
         let written = write_siblings(&store, paths, all, columns).await.unwrap();
         let WrittenSiblings { conversations: main, messages, .. } = written;
-        Pair { store, main, messages }
+        let mut rows = 0;
+        let ranges = conversations.iter().map(|conversation| {
+            rows += conversation.messages.len() as u32;
+            rows - conversation.messages.len() as u32..rows
+        });
+        Pair { store, main, messages, ranges: ranges.collect() }
     }
 
     impl Pair {
         /// With `fresh`, the footers are read from the store.
-        fn files(&self, fresh: bool) -> (DataFile, MessagesFile) {
-            let known = |metadata: &Arc<ParquetMetaData>| match fresh {
-                true => OnceLock::new(),
-                false => OnceLock::from(metadata.clone()),
+        fn files(&self, fresh: bool) -> [Arc<ParquetFile>; 2] {
+            let file = |path: &str, written: &WrittenFile| match fresh {
+                true => ParquetFile::new(path.into(), written.size),
+                false => ParquetFile::written(path.into(), written.size, written.metadata.clone()),
             };
-            let (main, messages) = (&self.main.file, &self.messages.file);
-            let file = DataFile {
-                number: 1,
-                path: "c".into(),
-                size: main.size,
-                rows: main.rows,
-                layout: self.main.layout.clone(),
-                statistics: main.statistics.clone(),
-                metadata: known(&main.metadata),
-                messages: None,
-                index: crate::storage::format::row_index::FileIndex::empty(),
-                threads: None,
-                text_index: OnceLock::new(),
-            };
-            (file, MessagesFile { path: "m".into(), size: messages.size, metadata: known(&messages.metadata) })
+            [Arc::new(file("c", &self.main.file)), Arc::new(file("m", &self.messages))]
         }
     }
 
@@ -586,22 +405,22 @@ mod tests {
         let pair = written(&stored).await;
         assert!(pair.main.file.metadata.offset_index().is_some());
         assert_eq!(pair.store.head(&"c".into()).await.unwrap().size, pair.main.file.size);
-        assert_eq!(pair.store.head(&"m".into()).await.unwrap().size, pair.messages.file.size);
+        assert_eq!(pair.store.head(&"m".into()).await.unwrap().size, pair.messages.size);
         for fresh in [false, true] {
-            let (file, messages) = pair.files(fresh);
+            let [file, messages] = pair.files(fresh);
             let mut wanted: Vec<u32> = (0..9_000).collect();
             wanted.shuffle(&mut rng);
             wanted.truncate(500);
             wanted.extend([0, 8_999, wanted[0]]);
-            let rows: Vec<_> = wanted.iter().map(|&row| (row, pair.messages.ranges[row as usize].clone())).collect();
+            let rows: Vec<_> = wanted.iter().map(|&row| (row, pair.ranges[row as usize].clone())).collect();
             let read = read_conversations(&pair.store, &file, &messages, &rows).await.unwrap();
             assert_eq!(read.len(), wanted.len());
             for (read, row) in read.iter().zip(wanted) {
                 assert_eq!(text(read), text(&stored[row as usize]));
             }
         }
-        let (file, messages) = pair.files(false);
-        let wrong = [(3, pair.messages.ranges[4].clone())];
+        let [file, messages] = pair.files(false);
+        let wrong = [(3, pair.ranges[4].clone())];
         assert!(read_conversations(&pair.store, &file, &messages, &wrong).await.is_err());
         let beyond = [(9_000, 0..1)];
         assert!(read_conversations(&pair.store, &file, &messages, &beyond).await.is_err());
@@ -614,9 +433,9 @@ mod tests {
         let stored: Vec<_> = (0..70_000).map(|n| few[n % 50].clone()).collect();
         let pair = written(&stored).await;
         assert_eq!(pair.main.file.metadata.num_row_groups(), 2);
-        let (file, messages) = pair.files(false);
+        let [file, messages] = pair.files(false);
         for wanted in [vec![65_535, 65_536], vec![69_999], vec![1], vec![65_536], (65_530..65_540).collect()] {
-            let rows: Vec<_> = wanted.iter().map(|&row| (row, pair.messages.ranges[row as usize].clone())).collect();
+            let rows: Vec<_> = wanted.iter().map(|&row| (row, pair.ranges[row as usize].clone())).collect();
             let read = read_conversations(&pair.store, &file, &messages, &rows).await.unwrap();
             for (read, row) in read.iter().zip(wanted) {
                 assert_eq!(text(read), text(&stored[row as usize]));
@@ -669,12 +488,7 @@ mod tests {
         println!("flatten: {:?}, {} columns", start.elapsed(), flat.layout.columns.len());
         let start = std::time::Instant::now();
         let pair = written(&stored).await;
-        println!(
-            "count and write both: {:?}, {} + {} bytes",
-            start.elapsed(),
-            pair.main.file.size,
-            pair.messages.file.size
-        );
+        println!("count and write both: {:?}, {} + {} bytes", start.elapsed(), pair.main.file.size, pair.messages.size);
         let folder = tempfile::tempdir().unwrap();
         let folder = std::env::var("CONVOLAKE_TEST_FILES").map_or(folder.path().to_owned(), Into::into);
         for name in ["c", "m"] {
@@ -683,9 +497,9 @@ mod tests {
         }
         let store: Arc<dyn ObjectStore> =
             Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap());
-        let (file, messages) = pair.files(true);
+        let [file, messages] = pair.files(true);
         for row in [1u32, 2, 30_000, 65_000, 12_345] {
-            let rows = [(row, pair.messages.ranges[row as usize].clone())];
+            let rows = [(row, pair.ranges[row as usize].clone())];
             let start = std::time::Instant::now();
             let read = read_conversations(&store, &file, &messages, &rows).await.unwrap();
             println!("row {row}: {:?}", start.elapsed());

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -79,12 +78,6 @@ pub(crate) struct WrittenRows {
     pub(crate) layout: Layout,
 }
 
-pub(crate) struct WrittenMessages {
-    pub(crate) file: WrittenFile,
-    /// The rows of each conversation, in the order in which they were written.
-    pub(crate) ranges: Vec<Range<u32>>,
-}
-
 /// Writes one file of a table, rows in the order given.
 pub(crate) struct RowsWriter<R, W: Write + Send> {
     flattener: Flattener<R>,
@@ -118,33 +111,30 @@ impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
 /// Writes one file of `messages`, in the order of the sibling file's conversations.
 pub(crate) struct MessagesWriter<W: Write + Send> {
     writer: ArrowWriter<W>,
-    rows: u32,
-    ranges: Vec<Range<u32>>,
+    rows: usize,
 }
 
 impl<W: Write + Send> MessagesWriter<W> {
     pub(crate) fn new(sink: W) -> Result<Self, FileError> {
-        Ok(Self { writer: arrow_writer(sink, messages_schema())?, rows: 0, ranges: Vec::new() })
+        Ok(Self { writer: arrow_writer(sink, messages_schema())?, rows: 0 })
     }
 
     pub(crate) fn write(&mut self, conversations: &[Arc<Conversation>]) -> Result<(), FileError> {
         for chunk in chunks(conversations, |c| c.messages.len(), message_bytes) {
-            let (batch, ranges) = messages_batch(conversations.get(chunk).unwrap_or_default())?;
-            let rows = self.rows as usize + batch.num_rows();
-            if rows > i32::MAX as usize {
-                return Err(FlattenError::TooManyRows { row: rows }.into());
+            let batch = messages_batch(conversations.get(chunk).unwrap_or_default())?;
+            self.rows += batch.num_rows();
+            if self.rows > i32::MAX as usize {
+                return Err(FlattenError::TooManyRows { row: self.rows }.into());
             }
-            self.ranges.extend(ranges.into_iter().map(|range| self.rows + range.start..self.rows + range.end));
-            self.rows = rows as u32;
             self.writer.write(&batch)?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<WrittenMessages, FileError> {
+    pub(crate) fn finish(mut self) -> Result<WrittenFile, FileError> {
         let metadata = self.writer.finish()?;
         let statistics = messages_statistics(&metadata);
-        Ok(WrittenMessages { file: written(&self.writer, metadata, statistics), ranges: self.ranges })
+        Ok(written(&self.writer, metadata, statistics))
     }
 }
 
@@ -167,7 +157,7 @@ pub(crate) struct SiblingPaths {
 /// What a flush of conversations has written.
 pub(crate) struct WrittenSiblings {
     pub(crate) conversations: WrittenRows,
-    pub(crate) messages: WrittenMessages,
+    pub(crate) messages: WrittenFile,
     /// `None` where they have no threads.
     pub(crate) threads: Option<WrittenRows>,
 }

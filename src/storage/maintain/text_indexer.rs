@@ -95,7 +95,7 @@ impl Indexer {
                 Ok(false) => return,
                 Err(error) => {
                     failed.insert(entry.file.number, Instant::now());
-                    tracing::warn!(%error, file = %entry.file.path, "a text index could not be made; searches read the file");
+                    tracing::warn!(%error, file = %entry.file.path(), "a text index could not be made; searches read the file");
                 }
             }
         }
@@ -125,20 +125,20 @@ impl Indexer {
             left = rest;
         }
         let object = builder.finish().map_err(failed)?;
-        let path = index_path(&entry.file.path);
+        let path = index_path(entry.file.path());
         let put = snapshot.store.put(&path, PutPayload::from(object.clone())).await;
         put.map_err(|error| StoreError::io("a text index could not be written", error))?;
         let index = TextIndex::from_bytes(path, &object).map_err(failed)?;
         let _ = entry.file.text_index.set(index);
         let (rows, bytes) = (entry.file.rows, object.len());
-        tracing::info!(file = %entry.file.path, rows, bytes, seconds = begun.elapsed().as_secs_f64(), "texts are indexed");
+        tracing::info!(file = %entry.file.path(), rows, bytes, seconds = begun.elapsed().as_secs_f64(), "texts are indexed");
         Ok(true)
     }
 }
 
 /// Takes the index of a file, if it has one.
 async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreError> {
-    let opened = TextIndex::open(snapshot.store.as_ref(), index_path(&entry.file.path)).await;
+    let opened = TextIndex::open(snapshot.store.as_ref(), index_path(entry.file.path())).await;
     match opened.map_err(|error| StoreError::io("a text index", error))? {
         Some(index) if index.rows() == entry.file.rows => {
             let _ = entry.file.text_index.set(index);
@@ -146,7 +146,7 @@ async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreErro
         }
         Some(index) => Err(StoreError::Corrupt(format!(
             "the text index of {} has {} rows, the file {}",
-            entry.file.path,
+            entry.file.path(),
             index.rows(),
             entry.file.rows
         ))),
@@ -157,7 +157,7 @@ async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreErro
 /// Removes indexes of files that are no more.
 async fn remove_stale(snapshot: &Snapshot) -> Result<(), object_store::Error> {
     let known: HashSet<Path> =
-        snapshot.tables.conversations.files.iter().map(|entry| index_path(&entry.file.path)).collect();
+        snapshot.tables.conversations.files.iter().map(|entry| index_path(entry.file.path())).collect();
     let listed: Vec<_> = snapshot.store.list(Some(&Path::from(FOLDER))).try_collect().await?;
     for object in listed.into_iter().filter(|object| !known.contains(&object.location)) {
         snapshot.store.delete(&object.location).await?;

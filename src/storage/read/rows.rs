@@ -63,7 +63,7 @@ impl Snapshot {
         let mut conversation = read
             .into_iter()
             .next()
-            .ok_or_else(|| StoreError::Corrupt(format!("{} has no row {}", file.file.path, hit.at.row)))?;
+            .ok_or_else(|| StoreError::Corrupt(format!("{} has no row {}", file.file.path(), hit.at.row)))?;
         conversation.annotations = hit.entry.annotations.clone();
         Ok(Arc::new(conversation))
     }
@@ -112,7 +112,7 @@ impl FileSnapshot {
         let bytes = self.file.index.previous(store.as_ref(), row).await;
         let bytes = bytes.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::Corrupt(format!("row {row} of the index of {}: {error}", self.file.path)))
+            .map_err(|error| StoreError::Corrupt(format!("row {row} of the index of {}: {error}", self.file.path())))
     }
 
     /// Whole conversations, but for the annotations that are no columns; `rows` ascending.
@@ -129,7 +129,7 @@ impl FileSnapshot {
             for row in rows {
                 let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
                 let (start, end) = range
-                    .ok_or_else(|| StoreError::Corrupt(format!("the index of {} lacks row {row}", self.file.path)))?;
+                    .ok_or_else(|| StoreError::Corrupt(format!("the index of {} lacks row {row}", self.file.path())))?;
                 wanted.push((*row, *start..*end));
             }
         } else {
@@ -138,8 +138,8 @@ impl FileSnapshot {
             }
         }
         let messages = self.file.messages.as_ref();
-        let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path)))?;
-        let read = reader::read_conversations(store, &self.file, messages, &wanted).await;
+        let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path())))?;
+        let read = reader::read_conversations(store, &self.file.parquet, messages, &wanted).await;
         read.map_err(|error| StoreError::io("conversations could not be read", error))
     }
 }

@@ -241,15 +241,15 @@ impl Tables {
             let message_rows = deleted_messages(&self.store, entry).await?;
             let messages = entry.file.messages.as_ref();
             let messages =
-                messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path)))?;
+                messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path())))?;
             let threads = entry.file.threads.as_ref();
-            let threads = threads.map(|threads| (&threads.file.path, threads.rows_of(&entry.deleted)));
+            let threads = threads.map(|threads| (threads.file.path(), threads.rows_of(&entry.deleted)));
             // A file may be replaced only by itself with another vector; what is deleted may have no threads.
             let before = committed.get(&number).zip(entry.file.threads.as_ref());
             let before = before.map(|(before, threads)| threads.rows_of(before)).unwrap_or_default();
             let threads = threads.filter(|(_, rows)| *rows != before);
             let replaced = [
-                Some((&self.conversations, &entry.file.path, &*entry.deleted, &mut of_conversations)),
+                Some((&self.conversations, entry.file.path(), &*entry.deleted, &mut of_conversations)),
                 Some((&self.messages, &messages.path, &message_rows, &mut of_messages)),
                 threads.as_ref().map(|(path, rows)| (&self.threads, *path, rows, &mut of_threads)),
             ]
@@ -304,7 +304,7 @@ impl Tables {
         for entry in &files {
             let number = entry.file.number;
             if committed.get(&number).is_none_or(|deleted| **deleted != *entry.deleted) {
-                let path = &entry.file.path;
+                let path = entry.file.path();
                 actions.extend(self.replace_deletions(&table.log, path, &entry.deleted, written, now).await?);
                 committed.insert(number, entry.deleted.clone());
             }

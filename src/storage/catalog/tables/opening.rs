@@ -1,7 +1,7 @@
 //! Opening the tables: their logs, their files, and what an intent left.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
@@ -21,9 +21,9 @@ use crate::model::time;
 use crate::storage::catalog::delta::{Action, Add, DeltaType, TableColumn, TableLog, Txn, deletion_vector};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
-use crate::storage::format::data_file::MessagesFile;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::layout::Layout;
+use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::ColumnRegistry;
 use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::schema;
@@ -92,7 +92,7 @@ impl Tables {
         let (conversations, threads) = (adds(&self.conversations), adds(&self.threads));
         let mut opened = self.open_files::<Conversation>(&self.conversations, next_source).await?;
         for entry in &mut opened {
-            let add = conversations.get(&entry.file.path);
+            let add = conversations.get(entry.file.path());
             let Some(path) = add.and_then(|add| add.tag(THREADS_TAG).map(Path::from)) else { continue };
             let missing = || StoreError::Corrupt(format!("{path} is not in the log of {}", self.threads.root()));
             let file = self.data_file::<SemanticThread>(
@@ -158,27 +158,17 @@ impl Tables {
         let schema = schema::rows_schema::<R>(&layout);
         let statistics = delta.read(schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())));
         let messages = match add.tag(MESSAGES_TAG).map(Path::from) {
-            Some(path) => Some(MessagesFile {
-                path,
-                size: size_tag(MESSAGES_SIZE_TAG).ok_or_else(|| damaged("its messages' size"))?,
-                metadata: OnceLock::new(),
-            }),
+            Some(path) => {
+                let size = size_tag(MESSAGES_SIZE_TAG).ok_or_else(|| damaged("its messages' size"))?;
+                Some(Arc::new(ParquetFile::new(path, size)))
+            }
             None => None,
         };
         let size = u64::try_from(add.size).map_err(|_| damaged("a possible size"))?;
-        Ok(DataFile {
-            number,
-            path: path.clone(),
-            size,
-            rows,
-            layout,
-            statistics,
-            metadata: OnceLock::new(),
-            messages,
-            threads: None,
-            index,
-            text_index: OnceLock::new(),
-        })
+        let parquet = ParquetFile::new(path.clone(), size);
+        let mut file = DataFile::new(number, parquet, rows, layout, statistics, index);
+        file.messages = messages;
+        Ok(file)
     }
 }
 
@@ -241,7 +231,7 @@ pub(crate) fn table_column(field: &arrow::datatypes::Field) -> TableColumn {
 pub(crate) fn threads_file(file: DataFile, offsets: Vec<u32>) -> Result<ThreadsFile, StoreError> {
     if offsets.last() != Some(&file.rows) {
         let (rows, counted) = (file.rows, offsets.last().copied().unwrap_or(0));
-        return Err(StoreError::Corrupt(format!("{} has {rows} threads, its index counts {counted}", file.path)));
+        return Err(StoreError::Corrupt(format!("{} has {rows} threads, its index counts {counted}", file.path())));
     }
     Ok(ThreadsFile { file: Arc::new(file), offsets })
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -17,9 +17,9 @@ use crate::model::time;
 use crate::storage::catalog::delta::{Add, FileStatistics, TableLog};
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
-use crate::storage::format::data_file::MessagesFile;
 use crate::storage::format::error::FlattenError;
 use crate::storage::format::layout::Layout;
+use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::{FileIndex, IndexBuilder};
 use crate::storage::format::statistics::ColumnStatistics;
@@ -59,7 +59,7 @@ impl Tables {
         let mut tags = BTreeMap::from([
             layout_tag(&main.layout)?,
             (MESSAGES_TAG.to_owned(), Some(messages_path.to_string())),
-            (MESSAGES_SIZE_TAG.to_owned(), Some(messages.file.size.to_string())),
+            (MESSAGES_SIZE_TAG.to_owned(), Some(messages.size.to_string())),
             (INDEX_TAG.to_owned(), Some(index_path.to_string())),
             (INDEX_SIZE_TAG.to_owned(), Some(index_bytes.len().to_string())),
         ]);
@@ -70,46 +70,24 @@ impl Tables {
                 tags.insert(THREADS_TAG.to_owned(), Some(threads_path.to_string()));
                 let (statistics, tags) = (log_statistics(file.rows, &file.statistics), [layout_tag(&layout)?].into());
                 add_of_threads = Some(Add::new(name.clone(), file.size, &statistics, tags, now));
-                let file = DataFile {
-                    number: threads_source,
-                    path: threads_path,
-                    size: file.size,
-                    rows: file.rows,
-                    layout,
-                    statistics: file.statistics,
-                    metadata: OnceLock::from(file.metadata),
-                    messages: None,
-                    threads: None,
-                    index: FileIndex::empty(),
-                    text_index: OnceLock::new(),
-                };
+                let parquet = ParquetFile::written(threads_path, file.size, file.metadata);
+                let (rows, statistics) = (file.rows, file.statistics);
+                let file = DataFile::new(threads_source, parquet, rows, layout, statistics, FileIndex::empty());
                 let offsets = index.thread_offsets(self.store.as_ref()).await;
                 let offsets = offsets.map_err(|error| StoreError::io("an index just written", error))?;
                 Some(threads_file(file, offsets)?)
             }
         };
         let main_statistics = log_statistics(main.file.rows, &main.file.statistics);
-        let messages_statistics = log_statistics(messages.file.rows, &messages.file.statistics);
-        let file = DataFile {
-            number: source,
-            path: main_path,
-            size: main.file.size,
-            rows: main.file.rows,
-            layout: main.layout,
-            statistics: main.file.statistics,
-            metadata: OnceLock::from(main.file.metadata),
-            messages: Some(MessagesFile {
-                path: messages_path,
-                size: messages.file.size,
-                metadata: OnceLock::from(messages.file.metadata),
-            }),
-            threads,
-            index,
-            text_index: OnceLock::new(),
-        };
+        let messages_statistics = log_statistics(messages.rows, &messages.statistics);
+        let (size, messages_size) = (main.file.size, messages.size);
+        let parquet = ParquetFile::written(main_path, size, main.file.metadata);
+        let mut file = DataFile::new(source, parquet, main.file.rows, main.layout, main.file.statistics, index);
+        file.messages = Some(Arc::new(ParquetFile::written(messages_path, messages_size, messages.metadata)));
+        file.threads = threads;
         Ok(NewFile {
-            conversations: Add::new(name.clone(), file.size, &main_statistics, tags, now),
-            messages: Add::new(name, messages.file.size, &messages_statistics, BTreeMap::new(), now),
+            conversations: Add::new(name.clone(), size, &main_statistics, tags, now),
+            messages: Add::new(name, messages_size, &messages_statistics, BTreeMap::new(), now),
             threads: add_of_threads,
             file,
         })
@@ -153,19 +131,8 @@ impl Tables {
             .map_err(|error| StoreError::io("an index just written", error))?;
         let statistics = log_statistics(data.file.rows, &data.file.statistics);
         let add = Add::new(name, data.file.size, &statistics, tags, time::now());
-        let file = DataFile {
-            number: source,
-            path,
-            size: data.file.size,
-            rows: data.file.rows,
-            layout: data.layout,
-            statistics: data.file.statistics,
-            metadata: OnceLock::from(data.file.metadata),
-            messages: None,
-            threads: None,
-            index,
-            text_index: OnceLock::new(),
-        };
+        let parquet = ParquetFile::written(path, data.file.size, data.file.metadata);
+        let file = DataFile::new(source, parquet, data.file.rows, data.layout, data.file.statistics, index);
         Ok((add, file))
     }
 }

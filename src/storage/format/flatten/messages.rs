@@ -1,7 +1,6 @@
 //! The messages of conversations, a row each.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, StringViewArray};
@@ -14,20 +13,8 @@ use crate::model::json::value::RawJson;
 use crate::storage::format::error::FlattenError;
 use crate::storage::format::schema::messages_schema;
 
-/// The rows of all messages, and which of them each conversation has.
-pub(crate) fn messages_batch(
-    conversations: &[Arc<Conversation>],
-) -> Result<(RecordBatch, Vec<Range<u32>>), FlattenError> {
-    let mut ranges = Vec::with_capacity(conversations.len());
-    let mut rows = 0usize;
-    for conversation in conversations {
-        let start = rows;
-        rows += conversation.messages.len();
-        if rows > i32::MAX as usize {
-            return Err(FlattenError::TooManyRows { row: rows });
-        }
-        ranges.push(start as u32..rows as u32);
-    }
+/// The rows of all messages.
+pub(crate) fn messages_batch(conversations: &[Arc<Conversation>]) -> Result<RecordBatch, FlattenError> {
     let all = || conversations.iter().flat_map(|c| c.messages.iter().map(move |message| (c.as_ref(), message)));
     let text = |value: for<'a> fn(&'a Conversation, &'a Message) -> Option<&'a str>| -> ArrayRef {
         Arc::new(all().map(|(c, m)| value(c, m)).collect::<StringViewArray>())
@@ -54,7 +41,7 @@ pub(crate) fn messages_batch(
         times(all().map(|(_, m)| m.created_at)),
         times(all().map(|(_, m)| m.updated_at)),
     ];
-    Ok((RecordBatch::try_new(messages_schema(), arrays)?, ranges))
+    Ok(RecordBatch::try_new(messages_schema(), arrays)?)
 }
 
 fn raw(value: &Option<RawJson>) -> Option<&str> {
