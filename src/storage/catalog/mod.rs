@@ -1,5 +1,21 @@
 //! What the store holds: the [`files`] of the [`tables`] and their commits, each with a log in Delta format ([`delta`]).
 
+#[cfg(test)]
+pub(crate) mod checkpoint;
+#[cfg(test)]
+pub(crate) mod commit;
 pub(crate) mod delta;
+#[cfg(test)]
+pub(crate) mod error;
 pub(crate) mod files;
+#[cfg(test)]
+mod frame;
+#[cfg(test)]
+pub(crate) mod hex;
+#[cfg(test)]
+pub(crate) mod line;
+#[cfg(test)]
+pub(crate) mod manifest;
+#[cfg(test)]
+pub(crate) mod marker;
 pub(crate) mod tables;

@@ -1,0 +1,116 @@
+//! What a commit tells of a data file.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::ids::EpochMillis;
+use crate::storage::catalog::hex::Checksum;
+
+/// Names a data file of a table for as long as the store lives: it is never used again. Files of tables whose rows
+/// hang together (a conversation's messages and threads) have the same id in each table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct FileId(pub(crate) Uuid);
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<FileId> for String {
+    fn from(id: FileId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for FileId {
+    type Error = String;
+
+    /// One spelling for each id: it is part of the file's name.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let id = Uuid::try_parse(&text).ok().map(FileId).filter(|id| id.to_string() == text);
+        id.ok_or_else(|| format!("{text:?} is not a file id, a UUID in lower case"))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FileEntry {
+    pub(crate) id: FileId,
+    /// From the store's root. It lies in the table's folder, and its name holds the id, so that no two files of a
+    /// table are one object.
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// Of the whole object.
+    pub(crate) checksum: Checksum,
+    /// In the file, deleted ones too.
+    pub(crate) rows: u32,
+    /// How many merges its rows have behind them.
+    pub(crate) level: u32,
+    /// Of the table's default time field; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) times: Option<Times>,
+}
+
+/// Both ends are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Times {
+    pub(crate) from: EpochMillis,
+    pub(crate) to: EpochMillis,
+}
+
+/// Rows of a file that a commit deletes. It names only those that are new, so that it costs what it changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletionEdit {
+    pub(crate) rows: RowSet,
+    /// Deleted rows of the file once the commit is there: tells that none is missing.
+    pub(crate) total: u64,
+}
+
+/// Row numbers: roaring's portable form in base 64.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct RowSet(pub(crate) RoaringBitmap);
+
+impl RowSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<RowSet> for String {
+    fn from(RowSet(rows): RowSet) -> Self {
+        let mut bytes = Vec::with_capacity(rows.serialized_size());
+        // Writing to memory does not fail.
+        let _ = rows.serialize_into(&mut bytes);
+        STANDARD_NO_PAD.encode(bytes)
+    }
+}
+
+impl TryFrom<String> for RowSet {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = STANDARD_NO_PAD.decode(text).map_err(|error| format!("a set of rows: {error}"))?;
+        let mut rest = bytes.as_slice();
+        match RoaringBitmap::deserialize_from(&mut rest) {
+            Ok(rows) if rest.is_empty() => Ok(RowSet(rows)),
+            Ok(_) => Err(format!("a set of rows ends {} bytes early", rest.len())),
+            Err(error) => Err(format!("a set of rows: {error}")),
+        }
+    }
+}
