@@ -25,12 +25,12 @@ impl Secret {
         match objects.put_opts(&path, PutPayload::from(made.to_vec()), options).await {
             Ok(_) => return Ok(Secret(made)),
             Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(StoreError::io(format!("{path} could not be written"), error)),
+            Err(error) => return Err(StoreError::caused(format!("{path} could not be written"), error)),
         }
-        let failed = |error| StoreError::io(format!("{path} could not be read"), error);
+        let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
         let stored = objects.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
         let stored: [u8; SECRET_BYTES] = stored.as_ref().try_into().map_err(|_| {
-            StoreError::Corrupt(format!("{path} has {} bytes, {SECRET_BYTES} are needed; delete it", stored.len()))
+            StoreError::Damaged(format!("{path} has {} bytes, {SECRET_BYTES} are needed; delete it", stored.len()))
         })?;
         Ok(Secret(stored))
     }

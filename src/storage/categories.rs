@@ -146,7 +146,7 @@ impl Categories {
 
     async fn load(&self, owner: &CategoryOwner) -> Result<Stored, StoreError> {
         let path = path_of(owner);
-        let failed = |error| StoreError::io(format!("{path} could not be read"), error);
+        let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
         let bytes = match self.objects.get(&path).await {
             Ok(found) => found.bytes().await.map_err(failed)?,
             Err(object_store::Error::NotFound { .. }) => {
@@ -160,9 +160,9 @@ impl Categories {
             Err(error) => return Err(failed(error)),
         };
         let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(format!("{path}: {error}")))?;
+            serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged(format!("{path}: {error}")))?;
         if stored.organization_id != owner.organization_id || stored.project_id != owner.project_id {
-            return Err(StoreError::Corrupt(format!("{path} is another project's")));
+            return Err(StoreError::Damaged(format!("{path} is another project's")));
         }
         Ok(stored)
     }
@@ -171,9 +171,9 @@ impl Categories {
         let owner =
             CategoryOwner { organization_id: stored.organization_id.clone(), project_id: stored.project_id.clone() };
         let path = path_of(&owner);
-        let body = serde_json::to_vec(stored).map_err(|error| StoreError::io("a list of categories", error))?;
+        let body = serde_json::to_vec(stored).map_err(|error| StoreError::unwritable("a list of categories", error))?;
         let put = self.objects.put(&path, PutPayload::from(body)).await;
-        put.map(|_| ()).map_err(|error| StoreError::io(format!("{path} could not be written"), error))
+        put.map(|_| ()).map_err(|error| StoreError::caused(format!("{path} could not be written"), error))
     }
 }
 

@@ -136,7 +136,7 @@ impl Store {
         std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || runtime.block_on(committer.run()))
-            .map_err(|error| StoreError::io("the committer thread could not start", error))?;
+            .map_err(|error| StoreError::caused("the committer thread could not start", error))?;
         Ok(Arc::new(Store {
             object_store,
             published,
@@ -151,7 +151,7 @@ impl Store {
     /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
     pub(crate) fn index_texts(&self) -> Result<(), StoreError> {
         let indexer = Indexer { published: self.published.clone(), stop: self.background.clone() };
-        indexer.start().map_err(|error| StoreError::io("the text indexer's thread could not start", error))
+        indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
     }
 
     pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
@@ -363,7 +363,7 @@ impl Drop for Store {
 }
 
 fn other_answer() -> StoreError {
-    StoreError::Unavailable("the committer answered another change".into())
+    StoreError::Bug("the committer answered another change".into())
 }
 
 #[cfg(test)]

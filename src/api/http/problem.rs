@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::auth::scopes::Denied;
 use crate::model::fields::DocumentError;
 use crate::query::error::QueryError;
-use crate::storage::store::StoreError;
+use crate::storage::error::{ErrorKind, StoreError};
 
 /// A refusal. `detail` may name what the caller sent, so it is answered, never logged.
 #[derive(Debug)]
@@ -170,12 +170,29 @@ impl From<StoreError> for Problem {
                 retry_after_seconds: Some(retry_after_seconds.max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "more is being logged than the store takes; try again later")
             },
-            StoreError::Unavailable(cause) => {
-                tracing::error!(cause, "store is unavailable");
+            error => Self::of_store(error.kind(), &error),
+        }
+    }
+}
+
+impl Problem {
+    /// What is wrong inside is logged, not told.
+    fn of_store(kind: ErrorKind, error: &StoreError) -> Self {
+        match kind {
+            ErrorKind::Retry | ErrorKind::Full => {
+                tracing::error!(%error, "store is unavailable");
                 Self::unavailable("the store is unavailable", 1)
             }
-            error => {
-                tracing::error!(%error, "store failed");
+            ErrorKind::Fenced => {
+                tracing::error!(%error, "another process writes the store");
+                Self::unavailable("this server takes no more changes: another one does", 1)
+            }
+            ErrorKind::Damaged => {
+                tracing::error!(%error, "store is damaged");
+                Self::internal()
+            }
+            ErrorKind::Request | ErrorKind::Bug => {
+                tracing::error!(%error, "store failed: this is a bug");
                 Self::internal()
             }
         }
@@ -184,6 +201,8 @@ impl From<StoreError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use http_body_util::BodyExt;
 
@@ -223,9 +242,33 @@ mod tests {
         }
     }
 
+    /// Contract A1: what the caller can do about it decides, not where it failed.
+    #[test]
+    fn a_failure_of_the_store_says_what_to_do() {
+        let broken = |kind: io::ErrorKind| StoreError::caused("/srv/data/store/wal/7", io::Error::from(kind));
+        let missing = object_store::Error::NotFound { path: "/srv/data/store/x".into(), source: "gone".into() };
+        for (error, status, retry) in [
+            (StoreError::Conflict("d".into()), 409, false),
+            (StoreError::Invalid("d".into()), 422, false),
+            (StoreError::Busy { retry_after_seconds: 2 }, 429, true),
+            (StoreError::Unavailable("d".into()), 503, true),
+            (broken(io::ErrorKind::PermissionDenied), 503, true),
+            (broken(io::ErrorKind::TimedOut), 503, true),
+            (StoreError::Fenced("d".into()), 503, true),
+            (StoreError::Damaged("/srv/data/store/wal/7".into()), 500, false),
+            (StoreError::caused("an index", missing), 500, false),
+            (StoreError::Bug("no commit is pending".into()), 500, false),
+        ] {
+            let text = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!((problem.status().as_u16(), problem.retry_after_seconds.is_some()), (status, retry), "{text}");
+            assert!(!problem.detail.contains("/srv") && !problem.detail.contains("pending"), "{}", problem.detail);
+        }
+    }
+
     #[test]
     fn failures_inside_are_not_told() {
-        let store = Problem::from(StoreError::Corrupt("/srv/data/store/wal/7".to_owned()));
+        let store = Problem::from(StoreError::Damaged("/srv/data/store/wal/7".to_owned()));
         let query = Problem::from(QueryError::Internal("column secret".to_owned()));
         for problem in [store, query] {
             assert_eq!(problem.status().as_u16(), 500);

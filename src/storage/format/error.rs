@@ -6,6 +6,8 @@ use arrow::error::ArrowError;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 
+use crate::storage::error::{Cause, ErrorKind};
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlattenError {
     #[error("stored JSON is damaged at byte {offset}")]
@@ -30,4 +32,28 @@ pub(crate) enum FileError {
     Damaged { path: Path, reason: String },
     #[error("writing {path} was given up")]
     Aborted { path: Path },
+}
+
+impl Cause for FlattenError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            FlattenError::Json { .. } => ErrorKind::Damaged,
+            FlattenError::TooManyRows { .. } | FlattenError::Arrow(_) => ErrorKind::Bug,
+        }
+    }
+}
+
+impl Cause for FileError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            FileError::Flatten(error) => error.kind(),
+            FileError::Parquet(ParquetError::External(source)) => {
+                source.downcast_ref::<object_store::Error>().map_or(ErrorKind::Damaged, Cause::kind)
+            }
+            FileError::Parquet(_) | FileError::Damaged { .. } => ErrorKind::Damaged,
+            FileError::Store(error) => error.kind(),
+            FileError::Write { .. } => ErrorKind::Retry,
+            FileError::Aborted { .. } => ErrorKind::Bug,
+        }
+    }
 }

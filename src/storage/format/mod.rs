@@ -13,6 +13,7 @@ pub(crate) mod registry;
 pub(crate) mod row_index;
 pub(crate) mod schema;
 pub(crate) mod statistics;
+pub(crate) mod table;
 pub(crate) mod table_row;
 pub(crate) mod tables;
 pub(crate) mod text_index;

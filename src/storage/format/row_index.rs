@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use crate::storage::error::{Cause, ErrorKind};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore};
@@ -36,6 +37,16 @@ pub(crate) enum IndexError {
     TooLarge { what: &'static str, count: u64 },
     #[error("the index {path} cannot be read: {source}")]
     Store { path: Path, source: Error },
+}
+
+impl Cause for IndexError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            IndexError::Corrupt { .. } => ErrorKind::Damaged,
+            IndexError::Row { .. } | IndexError::TooLarge { .. } => ErrorKind::Bug,
+            IndexError::Store { source, .. } => source.kind(),
+        }
+    }
 }
 
 /// How many rows a conversation has in the sibling files.

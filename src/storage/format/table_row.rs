@@ -13,7 +13,7 @@ use super::flatten::plain;
 use super::layout::JsonField;
 use super::row_index::Siblings;
 use super::schema;
-use super::tables::Table;
+use super::table::Table;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;

@@ -12,16 +12,6 @@ use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 
-/// What queries read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Table {
-    Conversations,
-    Events,
-    Feedback,
-    /// Theirs lie beside the files of their conversations, and are derived from the rows of the tail.
-    SemanticThreads,
-}
-
 /// A type for each type of row: what a [`PerTable`] holds. The type for one of them stands for all:
 /// `PerTable<Tail>` has a `Tail<Event>` for events.
 pub(crate) trait Family {

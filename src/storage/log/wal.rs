@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::ids::WalPosition;
+use crate::storage::error::{Cause, ErrorKind};
 
 const FOLDER: &str = "wal";
 const MAGIC: [u8; 8] = *b"CLWAL\x00\r\n";
@@ -51,6 +52,23 @@ pub(crate) enum WalError {
     Object { position: WalPosition, source: Box<WalError> },
     #[error("the log cannot be read: {0}")]
     Store(#[from] Error),
+}
+
+impl Cause for WalError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            WalError::Truncated { .. }
+            | WalError::TooLong { .. }
+            | WalError::Magic { .. }
+            | WalError::Checksum { .. }
+            | WalError::Format { .. }
+            | WalError::Malformed(_) => ErrorKind::Damaged,
+            WalError::Fenced { .. } => ErrorKind::Fenced,
+            WalError::Unknown { .. } => ErrorKind::Retry,
+            WalError::Object { source, .. } => source.kind(),
+            WalError::Store(error) => error.kind(),
+        }
+    }
 }
 
 /// Who wrote a group. The nonce tells the groups of one writer apart.

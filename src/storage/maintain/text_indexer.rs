@@ -104,7 +104,7 @@ impl Indexer {
     /// False if it was stopped.
     async fn make(&self, snapshot: &Snapshot, entry: &FileSnapshot) -> Result<bool, StoreError> {
         let begun = Instant::now();
-        let failed = |error: TextIndexError| StoreError::io("a text index", error);
+        let failed = |error: TextIndexError| StoreError::caused("a text index", error);
         let mut builder = TextIndexBuilder::new(entry.file.rows).map_err(failed)?;
         // Deleted ones too: an older snapshot that is still in use shows them.
         let rows: Vec<u32> = (0..entry.file.rows).collect();
@@ -127,7 +127,7 @@ impl Indexer {
         let object = builder.finish().map_err(failed)?;
         let path = index_path(entry.file.path());
         let put = snapshot.store.put(&path, PutPayload::from(object.clone())).await;
-        put.map_err(|error| StoreError::io("a text index could not be written", error))?;
+        put.map_err(|error| StoreError::caused("a text index could not be written", error))?;
         let index = TextIndex::from_bytes(path, &object).map_err(failed)?;
         let _ = entry.file.text_index.set(index);
         let (rows, bytes) = (entry.file.rows, object.len());
@@ -139,12 +139,12 @@ impl Indexer {
 /// Takes the index of a file, if it has one.
 async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreError> {
     let opened = TextIndex::open(snapshot.store.as_ref(), index_path(entry.file.path())).await;
-    match opened.map_err(|error| StoreError::io("a text index", error))? {
+    match opened.map_err(|error| StoreError::caused("a text index", error))? {
         Some(index) if index.rows() == entry.file.rows => {
             let _ = entry.file.text_index.set(index);
             Ok(())
         }
-        Some(index) => Err(StoreError::Corrupt(format!(
+        Some(index) => Err(StoreError::Damaged(format!(
             "the text index of {} has {} rows, the file {}",
             entry.file.path(),
             index.rows(),

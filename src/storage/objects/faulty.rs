@@ -35,6 +35,8 @@ pub(crate) struct FlakyStore {
     /// Of all puts whose path starts so.
     standing: Mutex<Option<(&'static str, Fault)>>,
     often: Mutex<Option<(StdRng, f64)>>,
+    /// Reads whose path starts so find no free descriptor.
+    unreadable: Mutex<Option<&'static str>>,
     dead: AtomicBool,
 }
 
@@ -49,12 +51,24 @@ fn reset() -> Error {
 impl FlakyStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, faults: &[Fault]) -> Self {
         let faults = Mutex::new(faults.iter().copied().collect());
-        Self { inner, faults, standing: Mutex::default(), often: Mutex::default(), dead: AtomicBool::new(false) }
+        Self {
+            inner,
+            faults,
+            standing: Mutex::default(),
+            often: Mutex::default(),
+            unreadable: Mutex::default(),
+            dead: AtomicBool::new(false),
+        }
     }
 
     /// Until the next call, every put under `prefix` fails so.
     pub(crate) fn fail(&self, standing: Option<(&'static str, Fault)>) {
         *locked(&self.standing) = standing;
+    }
+
+    /// Until the next call, no object under `prefix` can be opened for reading.
+    pub(crate) fn fail_reads(&self, prefix: Option<&'static str>) {
+        *locked(&self.unreadable) = prefix;
     }
 
     /// This share of puts fails, in one way or the other.
@@ -128,6 +142,10 @@ impl ObjectStore for FlakyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if locked(&self.unreadable).is_some_and(|prefix| location.as_ref().starts_with(prefix)) {
+            let source = std::io::Error::other("too many open files").into();
+            return Err(Error::Generic { store: "FlakyStore", source });
+        }
         self.inner.get_opts(location, options).await
     }
 

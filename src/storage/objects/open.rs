@@ -9,6 +9,7 @@ use url::Url;
 
 use super::disk::OpenFolderError;
 use super::durable::DurableLocalStore;
+use crate::storage::error::{Cause, ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenStoreError {
@@ -20,6 +21,17 @@ pub(crate) enum OpenStoreError {
     Url { url: String, reason: String },
     #[error(transparent)]
     Folder(#[from] OpenFolderError),
+}
+
+impl Cause for OpenStoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            OpenStoreError::Remote { .. } | OpenStoreError::Scheme { .. } | OpenStoreError::Url { .. } => {
+                ErrorKind::Request
+            }
+            OpenStoreError::Folder(_) => ErrorKind::Retry,
+        }
+    }
 }
 
 /// Opens a store by its URL, or by a local folder's path; the folder is created. Also gives the folder of a local one.

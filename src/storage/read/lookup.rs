@@ -84,7 +84,7 @@ impl<R: TableRow> TableSnapshot<R> {
                 Keys::ExternalIds => index.find_external_id(store.as_ref(), hash).await,
                 Keys::References => index.find_reference(store.as_ref(), hash).await,
             };
-            let rows = rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
+            let rows = rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
             for row in rows.into_iter().filter(|row| !file.deleted.contains(*row)) {
                 let entry: R::Entry = file.index_entry(store, row).await?;
                 if is_it(&entry) {

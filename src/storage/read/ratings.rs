@@ -56,7 +56,7 @@ impl Snapshot {
         let hash = reference.hash(organization_id, project_id);
         for entry in self.tables.feedback.files.iter() {
             let rows = entry.file.index.find_reference(self.store.as_ref(), hash).await;
-            let rows = rows.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
+            let rows = rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
             // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
             let live: Vec<u32> = rows.into_iter().filter(|row| !entry.deleted.contains(*row)).collect();
             let mut found =

@@ -18,7 +18,7 @@ use crate::storage::format::table_row::TableRow;
 const SINGLE_LOOKUPS: usize = 32;
 
 fn missing() -> StoreError {
-    StoreError::Corrupt("a row address is not of this snapshot".into())
+    StoreError::Bug("a row address is not of this snapshot".into())
 }
 
 impl<R: TableRow<Entry = R>> TableSnapshot<R> {
@@ -63,7 +63,7 @@ impl Snapshot {
         let mut conversation = read
             .into_iter()
             .next()
-            .ok_or_else(|| StoreError::Corrupt(format!("{} has no row {}", file.file.path(), hit.at.row)))?;
+            .ok_or_else(|| StoreError::Damaged(format!("{} has no row {}", file.file.path(), hit.at.row)))?;
         conversation.annotations = hit.entry.annotations.clone();
         Ok(Arc::new(conversation))
     }
@@ -110,9 +110,9 @@ impl FileSnapshot {
         row: u32,
     ) -> Result<E, StoreError> {
         let bytes = self.file.index.previous(store.as_ref(), row).await;
-        let bytes = bytes.map_err(|error| StoreError::io("a sidecar index could not be read", error))?;
+        let bytes = bytes.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::Corrupt(format!("row {row} of the index of {}: {error}", self.file.path())))
+            .map_err(|error| StoreError::Damaged(format!("row {row} of the index of {}: {error}", self.file.path())))
     }
 
     /// Whole conversations, but for the annotations that are no columns; `rows` ascending.
@@ -121,7 +121,7 @@ impl FileSnapshot {
         store: &Arc<dyn ObjectStore>,
         rows: &[u32],
     ) -> Result<Vec<Conversation>, StoreError> {
-        let failed = |error| StoreError::io("a sidecar index could not be read", error);
+        let failed = |error| StoreError::caused("a sidecar index could not be read", error);
         let index = &self.file.index;
         let mut wanted = Vec::with_capacity(rows.len());
         if rows.len() > SINGLE_LOOKUPS {
@@ -129,7 +129,7 @@ impl FileSnapshot {
             for row in rows {
                 let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
                 let (start, end) = range
-                    .ok_or_else(|| StoreError::Corrupt(format!("the index of {} lacks row {row}", self.file.path())))?;
+                    .ok_or_else(|| StoreError::Damaged(format!("the index of {} lacks row {row}", self.file.path())))?;
                 wanted.push((*row, *start..*end));
             }
         } else {
@@ -138,8 +138,8 @@ impl FileSnapshot {
             }
         }
         let messages = self.file.messages.as_ref();
-        let messages = messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", self.file.path())))?;
+        let messages = messages.ok_or_else(|| StoreError::Damaged(format!("{} has no messages", self.file.path())))?;
         let read = reader::read_conversations(store, &self.file.parquet, messages, &wanted).await;
-        read.map_err(|error| StoreError::io("conversations could not be read", error))
+        read.map_err(|error| StoreError::caused("conversations could not be read", error))
     }
 }

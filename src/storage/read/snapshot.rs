@@ -6,8 +6,8 @@ use object_store::ObjectStore;
 
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
+pub(crate) use crate::storage::format::table::Table;
 use crate::storage::format::table_row::TableRow;
-pub(crate) use crate::storage::format::tables::Table;
 use crate::storage::format::tables::{Family, PerTable, for_each_table};
 use crate::storage::tail::Tail;
 use crate::storage::tail::segment::{ScannedSegment, SegmentSnapshot, ThreadsOf};

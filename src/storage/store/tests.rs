@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use rand::rngs::StdRng;
@@ -10,6 +11,7 @@ use super::*;
 use crate::model::ids::ConversationId;
 use crate::model::{document, time};
 use crate::storage::catalog::delta::TableLog;
+use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
 fn identity() -> Identity {
@@ -235,6 +237,45 @@ async fn a_flush_that_fails_leaves_no_files() {
     }
 }
 
+/// Only what was read and is wrong is damaged; what could not be read may be well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_now_is_not_called_damaged() {
+    let disk = disk();
+    let process = Process::start(&disk, 2).await;
+    log(&process.store, "a", 1).await.unwrap();
+    log(&process.store, "b", 2).await.unwrap();
+    let store = &process.store;
+    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
+    log(store, "c", 3).await.unwrap();
+
+    process.objects.fail_reads(Some("conversations/"));
+    let organization = identity().organization_id;
+    let find = || store.find(&organization, None, Lookup::Id("a"));
+    assert_eq!(find().await.unwrap_err().kind(), ErrorKind::Retry);
+    assert_eq!(store.delete_conversation(&key("a")).await.unwrap_err().kind(), ErrorKind::Retry);
+    process.objects.fail_reads(None);
+    assert_eq!(find().await.unwrap().len(), 1);
+    process.end();
+
+    for prefix in ["wal/", "conversations/_delta_log/", "conversations/index/", "messages/_delta_log/"] {
+        let objects = FlakyStore::new(disk.clone(), &[]);
+        objects.fail_reads(Some(prefix));
+        let error = Store::open_on(Arc::new(objects), &options(100)).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Retry, "{prefix}: {error}");
+        assert!(!error.to_string().contains("damaged"), "{prefix}: {error}");
+    }
+    for folder in ["wal", "conversations/_delta_log", "conversations/index"] {
+        let path = Path::from(names(&disk, folder).await.into_iter().next_back().unwrap());
+        let bytes = disk.get(&path).await.unwrap().bytes().await.unwrap();
+        disk.put(&path, bytes.slice(..bytes.len() / 2).into()).await.unwrap();
+        let error = Store::open_on(disk.clone(), &options(100)).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{path}: {error}");
+        assert!(error.to_string().contains(path.as_ref()) || folder.ends_with("_delta_log"), "{path}: {error}");
+        disk.put(&path, bytes.into()).await.unwrap();
+    }
+    assert_eq!(scan(&Process::start(&disk, 100).await.store).await.len(), 3);
+}
+
 /// A VACUUM of another engine, say, puts its own commits into the table logs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_another_program_hides_none_of_ours() {
@@ -321,7 +362,7 @@ async fn a_broken_store_loses_and_doubles_nothing() {
                     process = loop {
                         match Process::try_start(&disk, 7, Some((random.random(), 0.08))).await {
                             Ok(process) => break process,
-                            Err(StoreError::Io { .. }) => {}
+                            Err(error) if error.kind() == ErrorKind::Retry => {}
                             Err(error) => panic!("seed {seed} step {step}: {error}"),
                         }
                     };

@@ -23,7 +23,7 @@ use super::resolve::decide;
 use super::state::{Staged, State};
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::tables::Tables;
-use crate::storage::error::StoreError;
+use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::log::wal::WalError;
 use crate::storage::log::writer::{LogObject, LogWriter};
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
@@ -79,7 +79,23 @@ pub(crate) struct Committer {
 enum End {
     Stopped,
     /// Nothing can be acknowledged any more.
-    Refusing(StoreError),
+    Refusing(Refusal),
+}
+
+/// What every change is told from now on.
+struct Refusal {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Refusal {
+    fn new(error: &WalError) -> Refusal {
+        Refusal { kind: error.kind(), message: error.to_string() }
+    }
+
+    fn error(&self) -> StoreError {
+        StoreError::refused(self.kind, self.message.clone())
+    }
 }
 
 /// A flush from freeze to swap. A second try runs the same job, so that it commits the same.
@@ -151,9 +167,9 @@ impl Committer {
                     match self.commit(group).await {
                         Ok(()) => {}
                         Err(End::Stopped) => return,
-                        Err(End::Refusing(error)) => {
-                            tracing::error!(%error, "the store takes no more changes");
-                            self.refuse_all(error).await;
+                        Err(End::Refusing(refusal)) => {
+                            tracing::error!(error = refusal.message, "the store takes no more changes");
+                            self.refuse_all(&refusal).await;
                             return;
                         }
                     }
@@ -220,8 +236,8 @@ impl Committer {
             let decided = decide(&staged, &request.change, &request.prefetched).and_then(|decision| {
                 let texts = decision.steps.iter().map(|step| serde_json::to_vec(&step.operation));
                 let texts: Result<Vec<_>, _> = texts.collect();
-                let texts =
-                    texts.map_err(|error| StoreError::io("an operation could not be written as JSON", error))?;
+                let texts = texts
+                    .map_err(|error| StoreError::unwritable("an operation could not be written as JSON", error))?;
                 Ok((decision, texts))
             });
             match decided {
@@ -245,15 +261,15 @@ impl Committer {
                 Ok(object) => object,
                 Err(error) => {
                     // Nothing was written: the next group may have the position.
-                    let message = format!("the change is not stored: {error}");
-                    refuse(replies, &message);
+                    refuse(replies, ErrorKind::Bug, &format!("the change is not stored: {error}"));
                     return Ok(());
                 }
             };
             if let Err(error) = object.put(self.store.as_ref(), self.patience).await {
-                refuse(std::mem::take(&mut replies), &format!("the change may or may not be stored: {error}"));
+                let doubt = format!("the change may or may not be stored: {error}");
+                refuse(std::mem::take(&mut replies), error.kind(), &doubt);
                 if !matches!(error, WalError::Unknown { .. }) {
-                    return Err(End::Refusing(StoreError::Unavailable(error.to_string())));
+                    return Err(End::Refusing(Refusal::new(&error)));
                 }
                 tracing::error!(%error, "no changes are taken until the log object is written");
                 self.settle(&object, &error.to_string()).await?;
@@ -282,7 +298,7 @@ impl Committer {
                 None => tokio::select! {
                     outcome = &mut put => {
                         self.deferred = held;
-                        return outcome.map_err(|error| End::Refusing(StoreError::Unavailable(error.to_string())));
+                        return outcome.map_err(|error| End::Refusing(Refusal::new(&error)));
                     }
                     command = self.commands.recv() => command,
                 },
@@ -324,16 +340,15 @@ impl Committer {
     }
 
     /// Once fenced: nothing later may be acknowledged.
-    async fn refuse_all(&mut self, error: StoreError) {
-        let message = error.to_string();
+    async fn refuse_all(&mut self, refusal: &Refusal) {
         while let Some(command) = self.next_command().await {
             match command {
                 Command::Change(request) => {
-                    let _ = request.reply.send(Err(StoreError::Unavailable(message.clone())));
+                    let _ = request.reply.send(Err(refusal.error()));
                 }
                 Command::Flushed(_) => {}
                 Command::Stop(reply) => {
-                    let _ = reply.send(Err(StoreError::Unavailable(message.clone())));
+                    let _ = reply.send(Err(refusal.error()));
                     return;
                 }
             }
@@ -341,8 +356,8 @@ impl Committer {
     }
 }
 
-fn refuse(replies: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Outcome)>, message: &str) {
+fn refuse(replies: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Outcome)>, kind: ErrorKind, message: &str) {
     for (reply, _) in replies {
-        let _ = reply.send(Err(StoreError::Unavailable(message.to_owned())));
+        let _ = reply.send(Err(StoreError::refused(kind, message)));
     }
 }

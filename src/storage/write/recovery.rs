@@ -13,7 +13,7 @@ use super::state::{Staged, State};
 use crate::model::ids::WalPosition;
 use crate::model::time;
 use crate::storage::catalog::tables::Tables;
-use crate::storage::error::StoreError;
+use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::for_each_table;
 use crate::storage::log::operation::Operation;
@@ -49,7 +49,7 @@ pub(crate) struct Opened {
 
 /// The object store behind a folder or URL, without the write lock, and the folder of a local one.
 pub(crate) fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
-    open_store(url).map_err(|error| StoreError::io(format!("the store {url} cannot be opened"), error))
+    open_store(url).map_err(|error| StoreError::caused(format!("the store {url} cannot be opened"), error))
 }
 
 pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
@@ -72,10 +72,10 @@ pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened
     let epoch = (epoch + 1).max(u64::try_from(time::now().0).unwrap_or(0));
     let mut writer = LogWriter::new(epoch);
     let position = WalPosition(last.0 + 1);
-    let fence = writer.object(position, &[]).map_err(|error| StoreError::io("a log object", error))?;
+    let fence = writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
     fence.put(object_store.as_ref(), PATIENCE).await.map_err(|error| match error {
-        WalError::Fenced { .. } => StoreError::Locked(format!("another process has opened the store: {error}")),
-        error => StoreError::io("the write-ahead log cannot be written", error),
+        WalError::Fenced { .. } => StoreError::Fenced(format!("another process has opened the store: {error}")),
+        error => StoreError::caused("the write-ahead log cannot be written", error),
     })?;
     remove_leftovers(object_store.as_ref(), &tables).await?;
     Ok(Opened { object_store, local_root: None, lock: None, state, tables, writer, position, counters })
@@ -84,12 +84,12 @@ pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened
 /// One writing process per local store; the operating system frees the lock when the process ends, however it ends.
 fn lock(root: &FilePath) -> Result<std::fs::File, StoreError> {
     let path = root.join(LOCK_FILE);
-    let failed = |error: std::io::Error| StoreError::io(path.display().to_string(), error);
+    let failed = |error: std::io::Error| StoreError::caused(path.display().to_string(), error);
     std::fs::create_dir_all(root).map_err(failed)?;
     let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked(format!(
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Fenced(format!(
             "another process has the store {} open for writing; stop it first",
             root.display()
         ))),
@@ -105,12 +105,12 @@ async fn replay(
     tables: WalPosition,
 ) -> Result<(WalPosition, u64), StoreError> {
     let listed = wal::list(store.as_ref()).await;
-    let listed = listed.map_err(|error| StoreError::io("the write-ahead log could not be listed", error))?;
+    let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
     let mut last = tables;
     let mut epoch = 0;
     for position in listed.into_iter().filter(|position| *position > tables) {
         if position.0 != last.0 + 1 {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::Damaged(format!(
                 "the write-ahead log object {} is missing; put it back, or move {} and all later ones out of the \
                  store to start without the changes in them",
                 wal::wal_path(WalPosition(last.0 + 1)),
@@ -119,12 +119,15 @@ async fn replay(
         }
         let damaged = |reason: String| {
             let path = wal::wal_path(position);
-            StoreError::Corrupt(format!(
+            StoreError::Damaged(format!(
                 "the write-ahead log object {path} is damaged: {reason}; to start without the changes in it, move it \
                  (and all later ones) out of the store"
             ))
         };
-        let group = wal::read(store.as_ref(), position).await.map_err(|error| damaged(error.to_string()))?;
+        let group = wal::read(store.as_ref(), position).await.map_err(|error| match error.kind() {
+            ErrorKind::Damaged => damaged(error.to_string()),
+            _ => StoreError::caused("the write-ahead log cannot be read now", error),
+        })?;
         epoch = epoch.max(group.header.epoch);
         let snapshot = state.snapshot(store);
         let mut staged = Staged::begin(state);
@@ -173,7 +176,7 @@ async fn remove_leftovers(store: &dyn ObjectStore, tables: &Tables) -> Result<()
     let referenced: BTreeSet<Path> = tables.referenced().into_iter().collect();
     for folder in DATA_FOLDERS {
         let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder))).try_collect().await;
-        let listed = listed.map_err(|error| StoreError::io(format!("{folder} could not be listed"), error))?;
+        let listed = listed.map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
         for object in listed {
             if !referenced.contains(&object.location) {
                 tracing::info!(path = %object.location, "removing a file of an unfinished flush");

@@ -100,7 +100,7 @@ fn stored<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&Hit<R>>) -
 pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
     match change {
         Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
-            Err(StoreError::Unavailable("a change of no conversation was taken for one".into()))
+            Err(StoreError::Bug("a change of no conversation was taken for one".into()))
         }
         Change::Delete { key } => {
             let existing = stored(tail, key, prefetched.by_id.conversations.as_ref());

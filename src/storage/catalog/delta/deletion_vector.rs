@@ -4,6 +4,7 @@
 
 use std::io::Cursor;
 
+use crate::storage::error::{Cause, ErrorKind};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, PutMode};
@@ -31,6 +32,18 @@ pub(crate) enum DeletionVectorError {
     Size { bytes: usize },
     #[error("deletion vector {name} cannot be read or written: {source}")]
     Store { name: String, source: Error },
+}
+
+impl Cause for DeletionVectorError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            DeletionVectorError::StorageType(_)
+            | DeletionVectorError::Corrupt { .. }
+            | DeletionVectorError::Row { .. } => ErrorKind::Damaged,
+            DeletionVectorError::Size { .. } => ErrorKind::Bug,
+            DeletionVectorError::Store { source, .. } => source.kind(),
+        }
+    }
 }
 
 /// The log's reference to a deletion vector, as the protocol spells it.

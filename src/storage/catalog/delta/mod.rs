@@ -28,6 +28,7 @@ use self::log_files::{Listing, LogFiles};
 pub(crate) use self::schema::{DeltaType, TableColumn};
 pub(crate) use self::state::TableState;
 use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::error::{Cause, ErrorKind};
 
 /// Delta's name of this application in `txn` actions.
 pub(crate) const APP_ID: &str = "convolake";
@@ -59,6 +60,25 @@ pub(crate) enum CommitError {
     /// The actions do not fit the table; nothing was written.
     #[error("the commit of version {version} of the table {table} is wrong: {reason}")]
     Invalid { table: Path, version: u64, reason: String },
+}
+
+impl Cause for TableLogError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            TableLogError::Corrupt { .. } | TableLogError::Unsupported { .. } => ErrorKind::Damaged,
+            TableLogError::Store { source, .. } => source.kind(),
+        }
+    }
+}
+
+impl Cause for CommitError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            CommitError::Taken { .. } => ErrorKind::Fenced,
+            CommitError::Unknown { .. } => ErrorKind::Retry,
+            CommitError::Invalid { .. } => ErrorKind::Bug,
+        }
+    }
 }
 
 /// The writer's (or a reader's) view of one table's log.

@@ -241,7 +241,7 @@ impl Tables {
             let message_rows = deleted_messages(&self.store, entry).await?;
             let messages = entry.file.messages.as_ref();
             let messages =
-                messages.ok_or_else(|| StoreError::Corrupt(format!("{} has no messages", entry.file.path())))?;
+                messages.ok_or_else(|| StoreError::Damaged(format!("{} has no messages", entry.file.path())))?;
             let threads = entry.file.threads.as_ref();
             let threads = threads.map(|threads| (threads.file.path(), threads.rows_of(&entry.deleted)));
             // A file may be replaced only by itself with another vector; what is deleted may have no threads.
@@ -314,11 +314,11 @@ impl Tables {
 
     async fn finish_pending(&mut self) -> Result<PerTable<CommittedRows>, StoreError> {
         let Some(pending) = self.pending.clone() else {
-            return Err(StoreError::Unavailable("no commit is pending".into()));
+            return Err(StoreError::Bug("no commit is pending".into()));
         };
-        let body = serde_json::to_vec(&pending.intent).map_err(|error| StoreError::io("an intent", error))?;
+        let body = serde_json::to_vec(&pending.intent).map_err(|error| StoreError::unwritable("an intent", error))?;
         let put = self.store.put(&pending.path, PutPayload::from(body)).await;
-        put.map_err(|error| StoreError::io("an intent could not be written", error))?;
+        put.map_err(|error| StoreError::caused("an intent could not be written", error))?;
         fail_point::reached("flush:after-intent");
         self.finish_intent(&pending.intent).await?;
         fail_point::reached("flush:after-commits");
@@ -340,13 +340,13 @@ impl Tables {
                 EVENTS => &mut self.events.log,
                 FEEDBACK => &mut self.feedback.log,
                 SEMANTIC_THREADS => &mut self.threads,
-                other => return Err(StoreError::Corrupt(format!("an intent names the unknown table {other:?}"))),
+                other => return Err(StoreError::Damaged(format!("an intent names the unknown table {other:?}"))),
             };
             // An earlier try may have ended in doubt.
-            log.refresh().await.map_err(|error| StoreError::io("a table log could not be read", error))?;
+            log.refresh().await.map_err(|error| StoreError::caused("a table log could not be read", error))?;
             if log.state().intent() < intent.number {
                 let committed = log.commit(part.actions.clone(), time::now()).await;
-                committed.map_err(|error| StoreError::io("a commit failed", error))?;
+                committed.map_err(|error| StoreError::caused("a commit failed", error))?;
             }
             if part.table == MESSAGES {
                 fail_point::reached("flush:between-commits");
@@ -358,13 +358,14 @@ impl Tables {
     async fn finish_intents(&mut self) -> Result<(), StoreError> {
         let prefix = Path::from(INTENTS);
         let listed: Result<Vec<_>, _> = self.store.list(Some(&prefix)).try_collect().await;
-        let mut listed = listed.map_err(|error| StoreError::io("the intents could not be listed", error))?;
+        let mut listed = listed.map_err(|error| StoreError::caused("the intents could not be listed", error))?;
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         for object in listed {
-            let body = self.store.get(&object.location).await.map_err(|error| StoreError::io("an intent", error))?;
-            let body = body.bytes().await.map_err(|error| StoreError::io("an intent", error))?;
+            let body =
+                self.store.get(&object.location).await.map_err(|error| StoreError::caused("an intent", error))?;
+            let body = body.bytes().await.map_err(|error| StoreError::caused("an intent", error))?;
             let intent: Intent = serde_json::from_slice(&body)
-                .map_err(|error| StoreError::Corrupt(format!("the intent {}: {error}", object.location)))?;
+                .map_err(|error| StoreError::Damaged(format!("the intent {}: {error}", object.location)))?;
             self.finish_intent(&intent).await?;
             self.forget_intent(&object.location).await?;
         }
@@ -374,7 +375,7 @@ impl Tables {
     async fn forget_intent(&self, path: &Path) -> Result<(), StoreError> {
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(StoreError::io("an intent could not be deleted", error)),
+            Err(error) => Err(StoreError::caused("an intent could not be deleted", error)),
         }
     }
 
@@ -387,9 +388,9 @@ impl Tables {
         now: EpochMillis,
     ) -> Result<Vec<Action>, StoreError> {
         let add = log.state().files.values().find(|add| log.file_path(&add.path) == *file);
-        let add = add.ok_or_else(|| StoreError::Corrupt(format!("{file} is not in the log of {}", log.root())))?;
+        let add = add.ok_or_else(|| StoreError::Damaged(format!("{file} is not in the log of {}", log.root())))?;
         let vector = deletion_vector::write(self.store.as_ref(), log.root(), deleted).await;
-        let vector = vector.map_err(|error| StoreError::io("a deletion vector could not be written", error))?;
+        let vector = vector.map_err(|error| StoreError::caused("a deletion vector could not be written", error))?;
         written.extend(vector.as_ref().and_then(|vector| vector.file(log.root()).ok().flatten()));
         Ok(add.replace_deletions(vector, now).into())
     }
@@ -397,7 +398,7 @@ impl Tables {
 
 async fn deleted_messages(store: &Arc<dyn ObjectStore>, entry: &FileSnapshot) -> Result<RoaringBitmap, StoreError> {
     let offsets = entry.file.index.message_offsets(store.as_ref()).await;
-    let offsets = offsets.map_err(|error| StoreError::io("an index could not be read", error))?;
+    let offsets = offsets.map_err(|error| StoreError::caused("an index could not be read", error))?;
     let mut rows = RoaringBitmap::new();
     for row in entry.deleted.iter() {
         if let Some([start, end]) = offsets.get(row as usize..row as usize + 2) {
@@ -411,7 +412,7 @@ async fn deleted_messages(store: &Arc<dyn ObjectStore>, entry: &FileSnapshot) ->
 fn new_columns<R: FlatRow>(log: &TableLog, columns: &ColumnRegistry) -> Result<Action, StoreError> {
     let meta_data = log.state().meta_data.as_ref();
     let meta_data =
-        meta_data.ok_or_else(|| StoreError::Corrupt(format!("the table {} has no metadata", log.root())))?;
+        meta_data.ok_or_else(|| StoreError::Damaged(format!("the table {} has no metadata", log.root())))?;
     let mut all = plain_columns::<R>();
     all.extend(columns.columns().map(|column| TableColumn::of_property(&column)));
     Ok(Action::MetaData(meta_data.with_columns(&all)))

@@ -94,7 +94,7 @@ impl Tables {
         for entry in &mut opened {
             let add = conversations.get(entry.file.path());
             let Some(path) = add.and_then(|add| add.tag(THREADS_TAG).map(Path::from)) else { continue };
-            let missing = || StoreError::Corrupt(format!("{path} is not in the log of {}", self.threads.root()));
+            let missing = || StoreError::Damaged(format!("{path} is not in the log of {}", self.threads.root()));
             let file = self.data_file::<SemanticThread>(
                 &self.threads,
                 next_source(),
@@ -102,10 +102,10 @@ impl Tables {
                 FileIndex::empty(),
             )?;
             let offsets = entry.file.index.thread_offsets(self.store.as_ref()).await;
-            let offsets = offsets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            let offsets = offsets.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
             let threads = threads_file(file, offsets)?;
             let opened = Arc::get_mut(&mut entry.file);
-            opened.ok_or_else(|| StoreError::Corrupt(format!("{path} is open already")))?.threads = Some(threads);
+            opened.ok_or_else(|| StoreError::Bug(format!("{path} is open already")))?.threads = Some(threads);
         }
         Ok(opened)
     }
@@ -117,17 +117,17 @@ impl Tables {
         add: Arc<Add>,
     ) -> Result<FileSnapshot, StoreError> {
         let path = log.file_path(&add.path);
-        let damaged = |what: &str| StoreError::Corrupt(format!("the log entry of {path} lacks {what}"));
+        let damaged = |what: &str| StoreError::Damaged(format!("the log entry of {path} lacks {what}"));
         let index_size = add.tag(INDEX_SIZE_TAG).and_then(|size| size.parse::<u64>().ok());
         let index_path = add.tag(INDEX_TAG).map(Path::from).ok_or_else(|| damaged("its index"))?;
         let index_size = index_size.ok_or_else(|| damaged("its index's size"))?;
         let index = FileIndex::open(self.store.as_ref(), index_path, index_size).await;
-        let index = index.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let index = index.map_err(|error| StoreError::caused("a sidecar index could not be opened", error))?;
         let deleted = match &add.deletion_vector {
             None => RoaringBitmap::new(),
             Some(vector) => deletion_vector::read(self.store.as_ref(), log.root(), vector)
                 .await
-                .map_err(|error| StoreError::Corrupt(format!("the deletion vector of {path}: {error}")))?,
+                .map_err(|error| StoreError::caused(format!("the deletion vector of {path}"), error))?,
         };
         let file = self.data_file::<R>(log, number, &add, index)?;
         Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) })
@@ -142,7 +142,7 @@ impl Tables {
         index: FileIndex,
     ) -> Result<DataFile, StoreError> {
         let path = log.file_path(&add.path);
-        let damaged = |what: &str| StoreError::Corrupt(format!("the log entry of {path} lacks {what}"));
+        let damaged = |what: &str| StoreError::Damaged(format!("the log entry of {path} lacks {what}"));
         let size_tag = |name: &str| add.tag(name).and_then(|size| size.parse::<u64>().ok());
         let layout: Layout = add
             .tag(LAYOUT_TAG)
@@ -178,11 +178,11 @@ pub(crate) async fn open_or_create(
     columns: Vec<TableColumn>,
 ) -> Result<TableLog, StoreError> {
     let opened = TableLog::open(store.clone(), Path::from(name)).await;
-    match opened.map_err(|error| StoreError::Corrupt(error.to_string()))? {
+    match opened.map_err(|error| StoreError::caused(format!("the table {name} could not be opened"), error))? {
         Some(log) => Ok(log),
         None => TableLog::create(store.clone(), Path::from(name), &columns, time::now())
             .await
-            .map_err(|error| StoreError::io(format!("the table {name} could not be created"), error)),
+            .map_err(|error| StoreError::caused(format!("the table {name} could not be created"), error)),
     }
 }
 
@@ -199,14 +199,14 @@ impl RecordTable {
         }
         let now = time::now();
         let committed = self.log.commit(vec![Action::Txn(Txn::new(position, now))], now).await;
-        committed.map_err(|error| StoreError::io("a new table's position could not be written", error))?;
+        committed.map_err(|error| StoreError::caused("a new table's position could not be written", error))?;
         Ok(())
     }
 }
 
 pub(crate) fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreError> {
     let columns = log.state().columns();
-    let columns = columns.map_err(|reason| StoreError::Corrupt(format!("the schema of {}: {reason}", log.root())))?;
+    let columns = columns.map_err(|reason| StoreError::Damaged(format!("the schema of {}: {reason}", log.root())))?;
     Ok(ColumnRegistry::new(columns.iter().filter_map(TableColumn::property)))
 }
 
@@ -231,7 +231,7 @@ pub(crate) fn table_column(field: &arrow::datatypes::Field) -> TableColumn {
 pub(crate) fn threads_file(file: DataFile, offsets: Vec<u32>) -> Result<ThreadsFile, StoreError> {
     if offsets.last() != Some(&file.rows) {
         let (rows, counted) = (file.rows, offsets.last().copied().unwrap_or(0));
-        return Err(StoreError::Corrupt(format!("{} has {rows} threads, its index counts {counted}", file.path())));
+        return Err(StoreError::Damaged(format!("{} has {rows} threads, its index counts {counted}", file.path())));
     }
     Ok(ThreadsFile { file: Arc::new(file), offsets })
 }

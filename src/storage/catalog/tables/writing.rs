@@ -51,10 +51,10 @@ impl Tables {
         let data = write_siblings(&self.store, paths, rows.clone(), layout);
         // Both to their end: what is still being written could not be deleted.
         let (index, data) = futures::join!(index, data);
-        let data = data.map_err(|error| StoreError::io("data files could not be written", error));
+        let data = data.map_err(|error| StoreError::caused("data files could not be written", error));
         let (index_bytes, WrittenSiblings { conversations: main, messages, threads }) = (index?, data?);
         let index = FileIndex::from_bytes(index_path.clone(), &index_bytes)
-            .map_err(|error| StoreError::io("an index just written", error))?;
+            .map_err(|error| StoreError::caused("an index just written", error))?;
         let now = time::now();
         let mut tags = BTreeMap::from([
             layout_tag(&main.layout)?,
@@ -74,7 +74,7 @@ impl Tables {
                 let (rows, statistics) = (file.rows, file.statistics);
                 let file = DataFile::new(threads_source, parquet, rows, layout, statistics, FileIndex::empty());
                 let offsets = index.thread_offsets(self.store.as_ref()).await;
-                let offsets = offsets.map_err(|error| StoreError::io("an index just written", error))?;
+                let offsets = offsets.map_err(|error| StoreError::caused("an index just written", error))?;
                 Some(threads_file(file, offsets)?)
             }
         };
@@ -99,9 +99,9 @@ impl Tables {
         rows: Arc<Vec<Arc<R>>>,
     ) -> Result<Bytes, StoreError> {
         let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
-        let bytes = built.map_err(|error| StoreError::io("building an index", error))??;
+        let bytes = built.map_err(|error| StoreError::caused("building an index", error))??;
         let put = self.store.put(path, PutPayload::from(bytes.clone())).await;
-        put.map_err(|error| StoreError::io("an index could not be written", error))?;
+        put.map_err(|error| StoreError::caused("an index could not be written", error))?;
         Ok(bytes)
     }
 
@@ -121,14 +121,15 @@ impl Tables {
         let data = write_rows(&self.store, path.clone(), rows, layout);
         // Both to their end: what is still being written could not be deleted.
         let (index, data) = futures::join!(index, data);
-        let (index, data) = (index?, data.map_err(|error| StoreError::io("a data file could not be written", error))?);
+        let (index, data) =
+            (index?, data.map_err(|error| StoreError::caused("a data file could not be written", error))?);
         let tags = BTreeMap::from([
             layout_tag(&data.layout)?,
             (INDEX_TAG.to_owned(), Some(index_path.to_string())),
             (INDEX_SIZE_TAG.to_owned(), Some(index.len().to_string())),
         ]);
         let index = FileIndex::from_bytes(index_path, &index)
-            .map_err(|error| StoreError::io("an index just written", error))?;
+            .map_err(|error| StoreError::caused("an index just written", error))?;
         let statistics = log_statistics(data.file.rows, &data.file.statistics);
         let add = Add::new(name, data.file.size, &statistics, tags, time::now());
         let parquet = ParquetFile::written(path, data.file.size, data.file.metadata);
@@ -165,8 +166,8 @@ pub(crate) async fn choose_columns<R: TableRow>(
         Ok(registry.choose(&counts))
     });
     let chosen: Result<_, FlattenError> =
-        chosen.await.map_err(|error| StoreError::io("counting property paths", error))?;
-    chosen.map_err(|error| StoreError::io("counting property paths", error))
+        chosen.await.map_err(|error| StoreError::caused("counting property paths", error))?;
+    chosen.map_err(|error| StoreError::caused("counting property paths", error))
 }
 
 pub(crate) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
@@ -175,13 +176,14 @@ pub(crate) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreEr
         let Key { organization_id, project_id, id } = row.key();
         let id = lookup_hash(&organization_id, id.borrow());
         let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
-        let entry = serde_json::to_vec(row.entry().as_ref()).map_err(|error| StoreError::io("an index row", error))?;
+        let entry =
+            serde_json::to_vec(row.entry().as_ref()).map_err(|error| StoreError::unwritable("an index row", error))?;
         builder.push(id, external_id, row.siblings(), &entry);
         for reference in row.references() {
             builder.push_reference(reference.hash(&organization_id, &project_id));
         }
     }
-    builder.finish().map_err(|error| StoreError::io("an index could not be built", error))
+    builder.finish().map_err(|error| StoreError::caused("an index could not be built", error))
 }
 
 pub(crate) fn log_statistics(rows: u32, statistics: &BTreeMap<String, ColumnStatistics>) -> FileStatistics {
@@ -196,6 +198,6 @@ pub(crate) fn log_statistics(rows: u32, statistics: &BTreeMap<String, ColumnStat
 }
 
 pub(crate) fn layout_tag(layout: &Layout) -> Result<(String, Option<String>), StoreError> {
-    let text = serde_json::to_string(layout).map_err(|error| StoreError::io("a file's layout", error))?;
+    let text = serde_json::to_string(layout).map_err(|error| StoreError::unwritable("a file's layout", error))?;
     Ok((LAYOUT_TAG.to_owned(), Some(text)))
 }

@@ -20,6 +20,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::grams;
 use crate::model::search_text::SearchTerm;
+use crate::storage::error::{Cause, ErrorKind};
 
 const MAGIC: [u8; 8] = *b"CLTXT\x00\r\n";
 const VERSION: u64 = 1;
@@ -48,6 +49,16 @@ pub(crate) enum TextIndexError {
     Compress(std::io::Error),
     #[error("the text index {path} cannot be read: {source}")]
     Store { path: Path, source: Error },
+}
+
+impl Cause for TextIndexError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            TextIndexError::Corrupt { .. } => ErrorKind::Damaged,
+            TextIndexError::TooLong(_) | TextIndexError::Compress(_) => ErrorKind::Bug,
+            TextIndexError::Store { source, .. } => source.kind(),
+        }
+    }
 }
 
 /// Takes the search texts of a file's rows in their order.
