@@ -6,6 +6,7 @@ pub(crate) mod compile;
 pub(crate) mod dsl;
 pub(crate) mod engine;
 pub(crate) mod error;
+pub(crate) mod expr;
 pub(crate) mod functions;
 pub(crate) mod render;
 pub(crate) mod scan;

@@ -1,7 +1,7 @@
 //! `where`: the tree of conditions and the matrix of operators, field types and values.
 
+use super::fields::{field, path};
 use super::reader::{At, Object, list, quoted, string, word};
-use super::{field, path};
 use crate::model::json::jsonb;
 use crate::model::json::value::Json;
 use crate::model::time;

@@ -1,5 +1,6 @@
 //! Checks a query request against contract A3: its JSON becomes a [`Query`], or an error that says where and why.
 
+mod fields;
 mod filter;
 mod names;
 mod order;
@@ -14,18 +15,13 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 pub(crate) use self::properties::{check_property_keys, check_property_values};
-use self::reader::{At, Object, boolean, clipped, list, quoted, string, word};
+use self::reader::{At, Object, boolean, integer, parse, quoted, string, word};
 use super::dsl::{Condition, Export, FieldRef, Filter, Query};
 use super::error::QueryError;
-use super::view::{Field, FieldKind, View};
-use crate::model::json::jsonb;
-use crate::model::json::value::{self, Json, JsonErrorKind};
+use super::view::View;
+use crate::model::json::value::Json;
 
-/// JSON levels of a request body. 64 filter levels cost two each, so this leaves over 100 for a condition's value;
-/// stored properties have at most 32.
-const JSON_LEVELS: usize = 256;
 const NOTES_CHARACTERS: usize = 80;
-const PATH_ELEMENTS: usize = 32;
 const DEFAULT_LIMIT: usize = 10_000;
 const LARGEST_LIMIT: u64 = 100_000;
 /// The largest integer that every JSON client can spell exactly.
@@ -99,19 +95,6 @@ pub(crate) fn check_export(view: &'static View, body: &[u8]) -> Result<Export, Q
         Some(error) => Err(error),
         None => Ok(Export { query, formula_safe }),
     }
-}
-
-fn parse(body: &[u8]) -> Result<Json, QueryError> {
-    value::parse(body, JSON_LEVELS).map_err(|error| {
-        let message = match error.kind {
-            JsonErrorKind::Syntax(message) => {
-                return QueryError::Syntax(format!("{message} at byte {}", error.offset));
-            }
-            JsonErrorKind::TooDeep => format!("nested over {JSON_LEVELS} levels deep"),
-            kind => kind.to_string(),
-        };
-        QueryError::Invalid { path: error.path, message }
-    })
 }
 
 fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
@@ -208,20 +191,6 @@ fn check_notes(notes: &Json, at: &At<'_>) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// An integer in any JSON spelling (`100`, `100.0`, `1e2`).
-fn integer(json: &Json, at: &At<'_>, least: u64, most: u64) -> Result<usize, QueryError> {
-    let Json::Number(token) = json else {
-        return Err(at.wrong_kind(json, &format!("an integer from {least} to {most}")));
-    };
-    let plain = jsonb::number_text(token);
-    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
-    let value = if whole == "-0" { Some(0) } else { whole.parse::<u64>().ok() };
-    match value.and_then(|value| usize::try_from(value).ok().filter(|_| (least..=most).contains(&value))) {
-        Some(value) if fraction.bytes().all(|digit| digit == b'0') => Ok(value),
-        _ => Err(at.error(format!("{} given, an integer from {least} to {most} is needed", clipped(token)))),
-    }
-}
-
 fn time_zone(json: &Json, at: &At<'_>) -> Result<TimeZone, QueryError> {
     let name = string(json, at)?;
     match TimeZone::get(name) {
@@ -231,32 +200,4 @@ fn time_zone(json: &Json, at: &At<'_>) -> Result<TimeZone, QueryError> {
             quoted(name)
         ))),
     }
-}
-
-fn field(view: &'static View, json: &Json, at: &At<'_>) -> Result<&'static Field, QueryError> {
-    let name = string(json, at)?;
-    view.field(name).ok_or_else(|| at.unknown("field", name, view.fields.iter().map(|field| field.name)))
-}
-
-/// The `field` of an object and its `path`.
-fn field_ref(view: &'static View, object: &Object<'_>, at: &At<'_>) -> Result<FieldRef, QueryError> {
-    let field = field(view, object.required("field", "a field name")?, &at.key("field"))?;
-    let path = match object.get("path") {
-        Some(given) => path(given, &at.key("path"), field)?,
-        None => Vec::new(),
-    };
-    Ok(FieldRef { field, path })
-}
-
-/// An empty path counts as absent, also on a field that takes none.
-fn path(json: &Json, at: &At<'_>, field: &Field) -> Result<Vec<String>, QueryError> {
-    let elements = list(json, at, PATH_ELEMENTS)?;
-    if !elements.is_empty() && field.kind != FieldKind::Json {
-        return Err(at.error(format!("`{}` is not a JSON field and takes no path", field.name)));
-    }
-    let mut path = Vec::with_capacity(elements.len());
-    for (index, element) in elements.iter().enumerate() {
-        path.push(string(element, &at.index(index))?.to_owned());
-    }
-    Ok(path)
 }

@@ -1,6 +1,6 @@
 //! `orderBy`: a column name is an output column, or something that the same query could show.
 
-use super::PATH_ELEMENTS;
+use super::fields::PATH_ELEMENTS;
 use super::names::{FUNCTIONS, aggregation};
 use super::reader::{At, Object, list, quoted, string, word};
 use super::select::{Columns, position_or_push};

@@ -1,8 +1,7 @@
 //! `POST /query/property-keys` and `POST /query/property-values` (contract A4).
 
 use super::filter::filter;
-use super::reader::{At, Object, list, string, word};
-use super::{integer, parse};
+use super::reader::{At, Object, integer, list, parse, quoted, string, word};
 use crate::model::json::value::Json;
 use crate::query::dsl::{PropertyQuery, Query};
 use crate::query::error::QueryError;
@@ -63,7 +62,7 @@ fn rows(request: &Object<'_>, root: &At<'_>) -> Result<(&'static str, Vec<Query>
     {
         // In no chosen view. The filter's own check says where it stands.
         filter(view, condition, &at)?;
-        return Err(at.error(format!("{} is a field of no chosen view", super::quoted(name))));
+        return Err(at.error(format!("{} is a field of no chosen view", quoted(name))));
     }
     views.retain(|view| !named.iter().any(|name| lacks(view, name)));
     let mut rows = Vec::with_capacity(views.len());

@@ -3,8 +3,25 @@
 use std::fmt;
 
 use super::suggest::nearest;
-use crate::model::json::value::Json;
+use crate::model::json::jsonb;
+use crate::model::json::value::{self, Json, JsonErrorKind};
 use crate::query::error::QueryError;
+
+/// JSON levels of a request body. 64 filter levels cost two each, so this leaves over 100 for a condition's value;
+/// stored properties have at most 32.
+const JSON_LEVELS: usize = 256;
+pub(crate) fn parse(body: &[u8]) -> Result<Json, QueryError> {
+    value::parse(body, JSON_LEVELS).map_err(|error| {
+        let message = match error.kind {
+            JsonErrorKind::Syntax(message) => {
+                return QueryError::Syntax(format!("{message} at byte {}", error.offset));
+            }
+            JsonErrorKind::TooDeep => format!("nested over {JSON_LEVELS} levels deep"),
+            kind => kind.to_string(),
+        };
+        QueryError::Invalid { path: error.path, message }
+    })
+}
 
 /// A place in the request: a chain of keys and indexes that lives on the stack and is printed only in errors.
 #[derive(Clone, Copy)]
@@ -149,5 +166,19 @@ pub(crate) fn word<T: Copy>(json: &Json, at: &At<'_>, what: &str, words: &[(&str
     match words.iter().find(|(word, _)| *word == given) {
         Some((_, meaning)) => Ok(*meaning),
         None => Err(at.unknown(what, given, words.iter().map(|(word, _)| *word))),
+    }
+}
+
+/// An integer in any JSON spelling (`100`, `100.0`, `1e2`).
+pub(crate) fn integer(json: &Json, at: &At<'_>, least: u64, most: u64) -> Result<usize, QueryError> {
+    let Json::Number(token) = json else {
+        return Err(at.wrong_kind(json, &format!("an integer from {least} to {most}")));
+    };
+    let plain = jsonb::number_text(token);
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    let value = if whole == "-0" { Some(0) } else { whole.parse::<u64>().ok() };
+    match value.and_then(|value| usize::try_from(value).ok().filter(|_| (least..=most).contains(&value))) {
+        Some(value) if fraction.bytes().all(|digit| digit == b'0') => Ok(value),
+        _ => Err(at.error(format!("{} given, an integer from {least} to {most} is needed", clipped(token)))),
     }
 }

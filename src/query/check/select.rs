@@ -1,8 +1,8 @@
 //! `select` and `groupBy`: which columns the rows have, and whether rows are groups.
 
+use super::fields::{PATH_ELEMENTS, field, field_ref};
 use super::names::{FUNCTIONS, TIME_UNITS, aggregation};
-use super::reader::{At, Object, boolean, list, word};
-use super::{field, field_ref};
+use super::reader::{At, Object, boolean, list, quoted, word};
 use crate::model::json::value::Json;
 use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, JsonMode, KeyExpr, OutputColumn};
 use crate::query::error::QueryError;
@@ -124,12 +124,12 @@ impl Columns {
         match self.columns.iter().find(|column| column.name == name) {
             Some(same) if same.expr == expr => {
                 if mode.is_some_and(|mode| mode != same.json_mode) && self.mode_conflict.is_none() {
-                    let name = super::quoted(&name);
+                    let name = quoted(&name);
                     self.mode_conflict = Some(at.key("mode").error(format!("{name} is selected in another mode too")));
                 }
             }
             Some(_) => {
-                let name = super::quoted(&name);
+                let name = quoted(&name);
                 return Err(at.error(format!("a second column named {name}: paths that differ only by dots")));
             }
             None => self.columns.push(OutputColumn { name, expr, json_mode: mode.unwrap_or_default() }),
@@ -149,7 +149,7 @@ fn field_column(columns: &Columns, reference: FieldRef, at: &At<'_>) -> Result<C
         None => Err(at.key("field").error(format!(
             "{} is selected beside aggregations, time selections or `groupBy`, but is no group key; \
              add it to `groupBy` or leave it out",
-            super::quoted(&key.column_name())
+            quoted(&key.column_name())
         ))),
     }
 }
@@ -189,7 +189,7 @@ fn aggregation_selection(view: &'static View, json: &Json, at: &At<'_>) -> Resul
         Some(_) => Some(field_ref(view, &object, at)?),
         None => {
             if let Some(given) = object.get("path")
-                && !list(given, &at.key("path"), super::PATH_ELEMENTS)?.is_empty()
+                && !list(given, &at.key("path"), PATH_ELEMENTS)?.is_empty()
             {
                 return Err(at.key("path").error("a path without `field`"));
             }

@@ -10,14 +10,15 @@ use arrow::buffer::OffsetBuffer;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::scalar::ScalarValue;
 
+use super::columns::{Columns, json_field};
 use super::literal::{WholeBounds, is_shortest_decimal};
-use super::{Columns, all_of, any_of};
 use crate::model::json::decimal;
 use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
+use crate::query::expr::{all_of, any_of};
 use crate::query::functions::{self, NumberComparison};
+use crate::query::scan::column::{Form, ScanColumn};
 use crate::query::scan::resolve::is_array_index;
-use crate::query::scan::{Form, ScanColumn};
 use crate::query::view::FieldKind;
 use crate::storage::format::layout::JsonField;
 use crate::storage::format::schema::list_element;
@@ -36,12 +37,6 @@ fn target_of(reference: &FieldRef) -> Target {
         (FieldKind::Json, Some(json)) => Target::Path(json, reference.path.clone()),
         _ => Target::Plain(field.name, field.kind),
     }
-}
-
-/// The stored JSON field of the contract's name.
-pub(crate) fn json_field(name: &str) -> Option<JsonField> {
-    let all = [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
-    all.into_iter().find(|field| field.name() == name)
 }
 
 pub(crate) fn compile(filter: &Filter, columns: &mut Columns) -> Expr {

@@ -2,9 +2,11 @@
 
 use datafusion::error::Result;
 
-use super::{Columns, SizedPlan, Source, filter};
+use super::columns::Columns;
+use super::filter;
+use super::source::{SizedPlan, Source};
 use crate::query::dsl::Query;
-use crate::query::scan::ScanColumn;
+use crate::query::scan::column::ScanColumn;
 
 /// The wanted columns of every row that passes the query's filter, in no order.
 pub(crate) fn texts(query: &Query, wanted: Vec<ScanColumn>, source: &Source) -> Result<SizedPlan> {

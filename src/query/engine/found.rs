@@ -8,7 +8,8 @@ use arrow::record_batch::RecordBatch;
 
 use super::QueryError;
 use crate::model::ids::EpochMillis;
-use crate::query::compile::{PagePlan, SortColumn};
+use crate::query::compile::order::SortColumn;
+use crate::query::compile::page::{AddressColumns, PagePlan};
 use crate::storage::read::snapshot::RowAddress;
 
 /// Rows in their order.
@@ -25,9 +26,9 @@ impl FoundRows {
         &mut self,
         batch: &RecordBatch,
         plan: &PagePlan,
-        (source, row): (usize, usize),
+        address: AddressColumns,
     ) -> Result<(), QueryError> {
-        self.addresses.extend(addresses(batch, source, row)?);
+        self.addresses.extend(addresses(batch, address)?);
         let key = |column: &SortColumn| batch.column_by_name(&column.name).map(Arc::clone);
         self.keys.push(plan.order.iter().filter_map(key).collect());
         Ok(())
@@ -59,10 +60,10 @@ impl FoundRows {
     }
 }
 
-pub(crate) fn addresses(batch: &RecordBatch, source: usize, row: usize) -> Result<Vec<RowAddress>, QueryError> {
+pub(crate) fn addresses(batch: &RecordBatch, columns: AddressColumns) -> Result<Vec<RowAddress>, QueryError> {
     let wrong = || QueryError::Internal("a page has no row addresses".into());
-    let sources = batch.columns().get(source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
-    let rows = batch.columns().get(row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());
+    let sources = batch.columns().get(columns.source).and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
+    let rows = batch.columns().get(columns.row).and_then(|column| column.as_any().downcast_ref::<Int32Array>());
     let (sources, rows) = (sources.ok_or_else(wrong)?, rows.ok_or_else(wrong)?);
     let address =
         |(&source, &row): (&u32, &i32)| u32::try_from(row).map(|row| RowAddress { source, row }).map_err(|_| wrong());

@@ -27,16 +27,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub(crate) use super::scan::Scope;
-
 use self::row_count::RowCountExec;
 use self::session::{Limits, Session, query_error, sorted};
-pub(crate) use super::compile::SearchReport;
-use super::compile::{self, GroupedPlan, PageColumn, PagePlan, SizedPlan, Source};
+use super::compile::grouped::{self, GroupedPlan};
+use super::compile::page::{self, PageColumn, PagePlan};
+pub(crate) use super::compile::report::SearchReport;
+use super::compile::source::{SizedPlan, Source};
+use super::compile::{count, latest, report};
 use super::dsl::{Export, Filter, PropertyQuery, Query};
 use super::error::QueryError;
 use super::render::{self, Column, ColumnFormat, ResultWriter, RowWriter};
 use super::scan::rows::RowReader;
+use crate::model::scope::Scope;
 use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
 pub(crate) use found::FoundRows;
 use found::addresses;
@@ -208,7 +210,7 @@ impl QueryEngine {
         offset: usize,
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
         let source = Source { snapshot, table: Table::Conversations, scope };
-        let (page, count) = (compile::latest(&source), compile::row_count(&source));
+        let (page, count) = (latest::latest(&source), count::row_count(&source));
         self.newest(source, page, count, limit, offset).await
     }
 
@@ -244,8 +246,8 @@ impl QueryEngine {
         offset: usize,
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
         let source = Source { snapshot, table: Table::Feedback, scope };
-        let page = compile::latest_feedback(&source, feedback_type);
-        let count = compile::feedback_count(&source, feedback_type);
+        let page = latest::latest_feedback(&source, feedback_type);
+        let count = latest::feedback_count(&source, feedback_type);
         self.newest(source, page, count, limit, offset).await
     }
 
@@ -264,7 +266,7 @@ impl QueryEngine {
         let task = self.handle.spawn(async move {
             let _slot: OwnedSemaphorePermit = slot;
             let source = Source { snapshot, table: Table::Conversations, scope };
-            let page = compile::rows(&filter, &order, &source);
+            let page = page::rows(&filter, &order, &source);
             let execution = Execution { source, limits };
             deadline.limit(execution.rows(page, Window { skip: 0, left: limit })).await
         });
@@ -458,7 +460,7 @@ impl Execution {
         output: &mut Output,
     ) -> Result<(), QueryError> {
         let total = if query.grouped {
-            let grouped = compile::grouped(query, &self.source).map_err(|error| self.error(error))?;
+            let grouped = grouped::grouped(query, &self.source).map_err(|error| self.error(error))?;
             writer.open(&mut output.chunk);
             let window = Window { skip: query.offset, left: query.limit };
             self.write_groups(grouped, fetch(query), window, writer, output).await?
@@ -475,7 +477,7 @@ impl Execution {
         after: Option<&str>,
         output: &mut Output,
     ) -> Result<(), QueryError> {
-        let grouped = compile::search_report(report, after, &self.source).map_err(|error| self.error(error))?;
+        let grouped = report::search_report(report, after, &self.source).map_err(|error| self.error(error))?;
         let (names, format, limit) = match report {
             SearchReport::TopQueries => (["search_query", "count"], ColumnFormat::Text, Some(TOP_SEARCH_QUERIES)),
             SearchReport::WeeklyUsers => (["week", "unique_users"], ColumnFormat::Time, None),
@@ -523,7 +525,7 @@ impl Execution {
         writer: &mut W,
         output: &mut Output,
     ) -> Result<u64, QueryError> {
-        let page = compile::page(query, &self.source).map_err(|error| self.error(error))?;
+        let page = page::page(query, &self.source).map_err(|error| self.error(error))?;
         let mut stream = self.page_stream(&page, fetch(query)).await?;
         let mut window = Window { skip: query.offset, left: query.limit };
         // Two batches ahead: a page that ends within the first is known to be all there is.
@@ -570,12 +572,12 @@ impl Execution {
         writer: &mut W,
         output: &mut Output,
     ) -> Result<(), QueryError> {
-        let Some((source, row)) = page.address else {
+        let Some(address) = page.address else {
             let columns: Vec<usize> = page.columns.iter().map(|column| position(column).unwrap_or(0)).collect();
             let batch = rows.project(&columns).map_err(|error| QueryError::Internal(error.to_string()))?;
             return output.write(writer, &batch, 0..batch.num_rows()).await;
         };
-        let addresses = addresses(rows, source, row)?;
+        let addresses = addresses(rows, address)?;
         let mut done = 0;
         while done < addresses.len() {
             let left = addresses.get(done..).unwrap_or_default();
@@ -589,7 +591,7 @@ impl Execution {
     }
 
     async fn count(&self, query: &Query) -> Result<u64, QueryError> {
-        let plan = compile::matches(query, &self.source).map_err(|error| self.error(error))?;
+        let plan = count::matches(query, &self.source).map_err(|error| self.error(error))?;
         self.single_count(&plan).await
     }
 

@@ -26,9 +26,9 @@ use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use url::Url;
 
-use crate::query::compile::SortColumn;
+use crate::query::compile::order::SortColumn;
 use crate::query::error::QueryError;
-use crate::query::scan::OBJECT_STORE_URL;
+use crate::query::scan::provider::OBJECT_STORE_URL;
 
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,

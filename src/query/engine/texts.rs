@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 
 use super::session::query_error;
 use super::{Execution, Limits, Output};
-use crate::query::compile::{self, Source, json_field};
+use crate::query::compile::columns::json_field;
+use crate::query::compile::source::Source;
+use crate::query::compile::texts;
 use crate::query::dsl::{Export, PropertyQuery, Query};
 use crate::query::error::QueryError;
 use crate::query::render::csv::{CsvWriter, unpack, unpacked};
-use crate::query::scan::{Form, ScanColumn};
+use crate::query::scan::column::{Form, ScanColumn};
 
 /// What a text that is kept takes beside its bytes, about.
 const ENTRY_BYTES: usize = 64;
@@ -74,7 +76,7 @@ impl Execution {
         gather: Gather,
     ) -> Result<Vec<BTreeSet<String>>, QueryError> {
         let width = columns.len();
-        let plan = compile::texts(query, columns, source).map_err(|error| self.error(error))?;
+        let plan = texts::texts(query, columns, source).map_err(|error| self.error(error))?;
         let session = self.session(plan.batch_size)?;
         let physical = session.plan(&plan.plan).await.map_err(|error| self.error(error))?;
         let streams = execute_stream_partitioned(physical, session.task()).map_err(|error| self.error(error))?;

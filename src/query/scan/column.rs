@@ -32,7 +32,7 @@ pub(crate) enum Form {
     Array,
 }
 
-/// A column of [`super::SnapshotProvider`].
+/// A column of [`super::provider::SnapshotProvider`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ScanColumn {
     /// A plain field of the view, by the contract's name.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use futures::TryStreamExt;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::ScanColumn;
+use super::column::ScanColumn;
 use crate::query::view::{HAS_NEGATIVE_FEEDBACK, HAS_POSITIVE_FEEDBACK};
 
 /// What is read of feedback, in this order.

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit, when};
 
 use super::column::{Form, ScanColumn, plain_type};
+use crate::query::expr::{any_of, column};
 use crate::query::functions;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, RemainderPaths};
 use crate::storage::format::schema::{ROW_COLUMN, kind_type};
@@ -118,10 +119,6 @@ fn resolve_path(layout: &Layout, field: JsonField, path: &[String], form: Form) 
         Form::Numeric => PathPlaces { string: places.string, number: places.number, remainder: remainder.at, ..none },
         Form::Exists | Form::Present => PathPlaces { number_text: None, remainder: remainder.any, ..places },
     }
-}
-
-fn column(name: &str) -> Expr {
-    Expr::Column(Column::new_unqualified(name))
 }
 
 /// The physical columns that the places need.
@@ -237,7 +234,7 @@ pub(crate) fn expression(scan_column: &ScanColumn, places: &Places) -> datafusio
                     _ => functions::json_text_at(path).call(vec![remainder()]).is_not_null(),
                 });
             }
-            return Ok(crate::query::compile::any_of(parts));
+            return Ok(any_of(parts));
         }
     }
     steps.into_expr(form.data_type())

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowSelectionPolicy;
 
-use super::flat_batch;
+use super::segments::flat_batch;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::points::{PointRead, Points, within};
