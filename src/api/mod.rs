@@ -6,6 +6,7 @@
 //! - [`lookup`], [`pages`]: what several handlers need.
 //! - [`openapi`]: what is said about each route, as JSON; [`docs`]: the same as a page.
 //! - [`http`]: what every request passes and how it is read, answered and refused, whatever its route.
+//! - [`render`]: rows of a query as JSON and CSV.
 //!
 //! Order of refusals: 404 unknown route, 405 method (neither needs a key), `OPTIONS` (204), 401, 403, then 415, 413 and
 //! what the handler finds.
@@ -22,6 +23,7 @@ mod lookup;
 pub(crate) mod openapi;
 mod pages;
 mod public;
+pub(crate) mod render;
 pub(crate) mod routes;
 pub(crate) mod services;
 pub(crate) mod webapi;

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use futures::TryStreamExt;
 
 use super::error::CliError;
 use super::{sample, serve};
+use crate::api::render::cells::Cells;
 use crate::auth::keys::{KeyKind, KeyStore, NewKey};
 use crate::config::ServeArguments;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::json::jsonb;
-use crate::model::json::value::{self, Json};
+use crate::model::json::value::Json;
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
 use crate::model::{document, time};
 use crate::query::engine::QueryEngine;
+use crate::query::error::QueryError;
+use crate::query::execute::question::Question;
+use crate::query::execute::row_stream::RowStream;
 use crate::query::{check, view};
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::write::bulk::BulkLoader;
@@ -136,28 +139,27 @@ async fn show_questions(engine: &QueryEngine, snapshot: &Arc<Snapshot>) -> Resul
         let query = check::check(&view::CONVERSATIONS, request.as_bytes())?;
         let scope = Scope { organization_id: OrganizationId::new(ORGANIZATION), project_id: None };
         let started = Instant::now();
-        let answer = engine.run(snapshot.clone(), scope, query).await?;
-        let chunks: Vec<bytes::Bytes> = answer.body.try_collect().await?;
+        let task = engine.ask(snapshot.clone(), scope, Question::Query(query), table).await?;
+        let answer = task.await?;
         let elapsed = started.elapsed();
         println!("\n{question}\n{request}\n");
-        println!("{}", table(&chunks.concat()).map_err(CliError::Argument)?);
+        println!("{answer}");
         println!("({:.1} ms)", elapsed.as_secs_f64() * 1e3);
     }
     Ok(())
 }
 
-fn table(answer: &[u8]) -> Result<Table, String> {
-    let answer = value::parse(answer, 64).map_err(|error| error.to_string())?;
-    let rows = answer.get("data").and_then(|data| data.get("result"));
-    let Some(Json::Array(rows)) = rows else { return Err("the answer has no rows".to_owned()) };
+async fn table(mut rows: RowStream) -> Result<Table, QueryError> {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    for (index, row) in rows.iter().enumerate() {
-        let Json::Object(columns) = row else { continue };
-        if index == 0 {
-            table.set_header(columns.iter().map(|(name, _)| name));
+    table.set_header(rows.columns().iter().map(|column| column.name.as_str()));
+    while let Some(batch) = rows.next().await? {
+        let columns = rows.columns().iter().zip(batch.columns());
+        let columns = columns.map(|(column, array)| Cells::new(column.kind, array.as_ref()));
+        let columns = columns.collect::<Result<Vec<_>, QueryError>>()?;
+        for row in 0..batch.num_rows() {
+            table.add_row(columns.iter().map(|cells| cell(&cells.json(row))));
         }
-        table.add_row(columns.iter().map(|(_, value)| cell(value)));
     }
     Ok(table)
 }

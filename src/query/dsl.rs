@@ -4,6 +4,7 @@
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
+use super::error::QueryError;
 use super::view::{Field, View};
 use crate::model::json::value::Json;
 
@@ -35,6 +36,15 @@ pub(crate) struct FieldRef {
     pub(crate) field: &'static Field,
     /// Empty: the whole field. Non-empty only for [`super::view::FieldKind::Json`].
     pub(crate) path: Vec<String>,
+}
+
+impl FieldRef {
+    /// A whole field of a view that surely has it.
+    pub(crate) fn of(view: &View, name: &str) -> Result<FieldRef, QueryError> {
+        let field = view.field(name);
+        let field = field.ok_or_else(|| QueryError::Internal(format!("{} have no field {name}", view.name)))?;
+        Ok(FieldRef { field, path: Vec::new() })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,6 +160,16 @@ pub(crate) enum Filter {
     /// Empty: false.
     Or(Vec<Filter>),
     Condition(Condition),
+}
+
+impl Filter {
+    pub(crate) fn equal(target: FieldRef, value: Literal) -> Filter {
+        Filter::Condition(Condition::In { target, values: vec![value], or_null: false, negated: false })
+    }
+
+    pub(crate) fn compare(target: FieldRef, comparison: Comparison, value: Literal) -> Filter {
+        Filter::Condition(Condition::Compare { target, comparison, value })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! The JSON query language: request → checked form ([`check`], [`dsl`], [`view`]) → DataFusion logical plan
-//! ([`compile`], [`functions`]) over the snapshot ([`scan`]) → rows ([`engine`], [`render`]).
+//! ([`compile`], [`functions`], [`expr`]) over the snapshot ([`scan`]) → rows ([`execute`]), within the limits of
+//! [`admission`]. [`engine`] is what can be asked; [`search`]: lists of conversations on top of it.
 
+pub(crate) mod admission;
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod dsl;
 pub(crate) mod engine;
 pub(crate) mod error;
+pub(crate) mod execute;
 pub(crate) mod expr;
 pub(crate) mod functions;
-pub(crate) mod render;
 pub(crate) mod scan;
+pub(crate) mod search;
 pub(crate) mod view;

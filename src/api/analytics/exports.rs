@@ -1,15 +1,16 @@
 //! `/query/…/export`: the rows of a query as CSV (contract A4).
 
-use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::Response;
-use futures::TryStreamExt;
 
 use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
+use crate::api::render::body::encode;
+use crate::api::render::csv::CsvWriter;
 use crate::api::services::Services;
 use crate::query::check::check_export;
+use crate::query::execute::question::Question;
 use crate::query::view::{self, View};
 
 /// `POST /query/conversations/export`
@@ -35,10 +36,9 @@ pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Re
 async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let export = call.read_json().await?.parse(|body| check_export(view, body)).await??;
     let scope = call.caller()?.scope();
-    let answer = services.engine.export(services.store.snapshot(), scope, export).await?;
-    // As for a query: a cut body must not look whole, so an error breaks the connection off.
-    let body = answer.body.inspect_err(|error| tracing::warn!(%error, "export failed after its first byte"));
-    let mut response = Response::new(Body::from_stream(body));
+    let (read, chunks) = encode(CsvWriter::new(export.formula_safe));
+    let task = services.engine.ask(services.store.snapshot(), scope, Question::Export(export.query), read).await?;
+    let mut response = Response::new(chunks.body(task, "export").await?);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
     if let Ok(disposition) = HeaderValue::try_from(format!("attachment; filename=\"{}.csv\"", view.name)) {

@@ -1,14 +1,16 @@
 //! `/query/property-keys` and `/query/property-values` (contract A4).
 
 use axum::response::Response;
-use serde_json::json;
 
-use crate::api::http::body::{Payload, sized};
+use crate::api::http::body::Payload;
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::render::body::encode;
+use crate::api::render::json::JsonList;
 use crate::api::services::Services;
 use crate::query::check::{check_property_keys, check_property_values};
 use crate::query::dsl::PropertyQuery;
+use crate::query::execute::question::Question;
 
 /// `POST /query/property-keys`
 pub(crate) async fn keys(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -29,7 +31,7 @@ async fn read(call: &mut Call) -> Result<Payload, Problem> {
 
 async fn answer(services: &Services, call: &Call, query: PropertyQuery) -> Result<Response, Problem> {
     let scope = call.caller()?.scope();
-    let results = services.engine.properties(services.store.snapshot(), scope, query).await?;
-    let bytes = results.iter().map(String::len).sum();
-    Ok(json(sized(bytes, move || json!({ "results": results }).to_string()).await?))
+    let (read, chunks) = encode(JsonList::default());
+    let task = services.engine.ask(services.store.snapshot(), scope, Question::Properties(query), read).await?;
+    Ok(json(chunks.body(task, "list of properties").await?))
 }

@@ -1,13 +1,14 @@
 //! `/query/…` (contracts A3 and A4).
 
-use axum::body::Body;
 use axum::response::Response;
-use futures::TryStreamExt;
 
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::render::body::encode;
+use crate::api::render::json::{Envelope, JsonRows};
 use crate::api::services::Services;
 use crate::query::check::check;
+use crate::query::execute::question::Question;
 use crate::query::view::{self, View};
 
 /// `POST /query/conversations`
@@ -33,8 +34,7 @@ pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Re
 async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let query = call.read_json().await?.parse(move |body| check(view, body)).await??;
     let scope = call.caller()?.scope();
-    let answer = services.engine.run(services.store.snapshot(), scope, query).await?;
-    // An error from here on breaks the connection off: a cut body must not look like an answer.
-    let body = answer.body.inspect_err(|error| tracing::warn!(%error, "query failed after its first byte"));
-    Ok(json(Body::from_stream(body)))
+    let (read, chunks) = encode(JsonRows::new(Envelope::Query { page_size: query.limit }));
+    let task = services.engine.ask(services.store.snapshot(), scope, Question::Query(query), read).await?;
+    Ok(json(chunks.body(task, "query").await?))
 }

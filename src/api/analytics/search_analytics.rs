@@ -1,14 +1,15 @@
 //! Reports on search events (contract A4).
 
-use axum::body::Body;
 use axum::response::Response;
-use futures::TryStreamExt;
 
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::render::body::encode;
+use crate::api::render::json::{Envelope, JsonRows};
 use crate::api::services::Services;
 use crate::model::time;
-use crate::query::engine::SearchReport;
+use crate::query::compile::report::SearchReport;
+use crate::query::execute::question::Question;
 
 /// `GET /query/top-search-queries`
 pub(crate) async fn top_search_queries(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -29,7 +30,8 @@ async fn report(services: &Services, call: &Call, report: SearchReport) -> Resul
         })?),
     };
     let scope = call.caller()?.scope_in(call.parameters.text("project_id"))?;
-    let answer = services.engine.search_report(services.store.snapshot(), scope, report, after).await?;
-    let body = answer.body.inspect_err(|error| tracing::warn!(%error, "report failed after its first byte"));
-    Ok(json(Body::from_stream(body)))
+    let (read, chunks) = encode(JsonRows::new(Envelope::Report));
+    let question = Question::SearchReport { report, after };
+    let task = services.engine.ask(services.store.snapshot(), scope, question, read).await?;
+    Ok(json(chunks.body(task, "report").await?))
 }

@@ -1,13 +1,10 @@
 //! `/semantic-threads` (contract A4): what people and models say of a thread.
 
 use axum::response::Response;
-use futures::TryStreamExt;
-use serde::Deserialize;
-use serde_json::json;
-use serde_json::value::RawValue;
 
-use crate::api::http::call::{Call, json as json_answer};
+use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::render::json::first_row;
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
@@ -16,6 +13,9 @@ use crate::model::ids::ThreadId;
 use crate::model::thread::SemanticThread;
 use crate::model::thread_annotations::{self, MAX_ANNOTATION_BYTES};
 use crate::query::check::check;
+use crate::query::dsl::{FieldRef, Filter, Literal};
+use crate::query::execute::question::Question;
+use crate::query::execute::row_stream::RowStream;
 use crate::query::view;
 
 /// `PATCH /semantic-threads/{id}`: answers with the thread's row.
@@ -37,23 +37,14 @@ pub(crate) async fn annotate(services: &Services, call: &mut Call) -> Result<Res
         }
     }
 
-    let request = json!({"where": {"condition": {"field": "id", "operator": "eq", "value": id}}});
-    let query = check(&view::SEMANTIC_THREADS, request.to_string().as_bytes())?;
-    let answer = services.engine.run(services.store.snapshot(), scope, query).await?;
-    let chunks: Vec<bytes::Bytes> = answer.body.try_collect().await?;
-    let answer: Answer = serde_json::from_slice(&chunks.concat()).map_err(|_| Problem::internal())?;
-    let row = answer.data.result.into_iter().next().ok_or_else(unknown)?;
-    Ok(json_answer(row.get().to_owned()))
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Box<RawValue>>,
+    let mut query = check(&view::SEMANTIC_THREADS, b"{}")?;
+    query.filter = Some(Filter::equal(FieldRef::of(&view::SEMANTIC_THREADS, "id")?, Literal::Text(id)));
+    let first = async |mut rows: RowStream| match rows.next().await? {
+        Some(batch) => first_row(rows.columns(), &batch).map(Some),
+        None => Ok(None),
+    };
+    let task = services.engine.ask(services.store.snapshot(), scope, Question::Query(query), first).await?;
+    Ok(json(task.await?.ok_or_else(unknown)?))
 }
 
 /// Whether the thread is as the change makes it.

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::auth::scopes::Denied;
 use crate::model::fields::DocumentError;
 use crate::query::error::QueryError;
+use crate::query::search::list::SearchError;
 use crate::storage::error::{ErrorKind, StoreError};
 
 /// A refusal. `detail` may name what the caller sent, so it is answered, never logged.
@@ -157,6 +158,16 @@ impl From<QueryError> for Problem {
                 tracing::error!(cause, "query failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Busy => Self::unavailable(error.to_string(), 1),
+            SearchError::Query(error) => error.into(),
+            SearchError::Store(error) => error.into(),
         }
     }
 }

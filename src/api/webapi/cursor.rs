@@ -8,22 +8,16 @@ use subtle::ConstantTimeEq;
 use crate::api::http::problem::Problem;
 use crate::auth::secret::Secret;
 use crate::model::ids::EpochMillis;
+use crate::query::search::place::Place;
 
 const LIFE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Keeps signatures of other uses of the secret apart.
 const PURPOSE: &[u8] = b"conversation list cursor 1\0";
 const MAX_CHARS: usize = 8_192;
 
-/// The last row that was shown, by what the list is ordered by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    pub(crate) time: EpochMillis,
-    pub(crate) id: String,
-    pub(crate) project: String,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Payload {
+    /// The last row that was shown.
     place: Place,
     /// Of the caller and the list's parameters: a place means nothing in another list.
     list: String,

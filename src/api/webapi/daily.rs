@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use axum::response::Response;
-use futures::TryStreamExt;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use serde::Deserialize;
 use serde_json::json as value;
 
 use super::{actor, filters};
@@ -18,6 +18,9 @@ use crate::api::services::Services;
 use crate::model::ids::EpochMillis;
 use crate::query::check::check;
 use crate::query::dsl::{Comparison, Filter};
+use crate::query::error::QueryError;
+use crate::query::execute::question::Question;
+use crate::query::execute::row_stream::RowStream;
 use crate::query::view;
 
 const MAX_DAYS: i32 = 3_660;
@@ -25,28 +28,11 @@ const MAX_DAYS: i32 = 3_660;
 const QUERY: &[u8] = br#"{"select":[{"type":"time","timeUnit":"day","field":"createdAt"},
     {"type":"aggregation","aggregation":"count"}]}"#;
 
-#[derive(Deserialize)]
-struct Answer {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    #[serde(rename = "createdAt_day")]
-    day: String,
-    count: u64,
-}
-
 /// `GET /webapi/v2/conversations/daily_count`
 pub(crate) async fn count(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let Range { start, end, zone } = Range::read(&call.parameters)?;
-    let mut counts: BTreeMap<Date, u64> = BTreeMap::new();
+    let mut counts = BTreeMap::new();
     if let Some(scope) = actor::scope(call)? {
         let mut query = check(&view::CONVERSATIONS, QUERY)?;
         let mut parts = filters::visible_to(&actor)?;
@@ -58,24 +44,32 @@ pub(crate) async fn count(services: &Services, call: &mut Call) -> Result<Respon
         }
         query.filter = Some(Filter::And(parts));
         query.time_zone = zone.clone();
-        // Not more bytes than days.
-        let body: Vec<bytes::Bytes> =
-            services.engine.run(services.store.snapshot(), scope, query).await?.body.try_collect().await?;
-        let answer: Answer = serde_json::from_slice(&body.concat()).map_err(|error| {
-            tracing::error!(%error, "a count by day could not be read");
-            Problem::internal()
-        })?;
-        for row in answer.data.result {
-            if let Ok(instant) = row.day.parse::<Timestamp>() {
-                *counts.entry(instant.to_zoned(zone.clone()).date()).or_default() += row.count;
-            }
-        }
+        let read = move |rows| count_days(rows, zone);
+        let question = Question::Query(query);
+        counts = services.engine.ask(services.store.snapshot(), scope, question, read).await?.await?;
     }
     let days = start.series(1.day()).take_while(|day| *day <= end);
     let counts: Vec<serde_json::Value> = days
         .map(|day| value!({ "date": day.to_string(), "count": counts.get(&day).copied().unwrap_or_default() }))
         .collect();
     Ok(json(value!({ "counts": counts }).to_string()))
+}
+
+/// The rows of [`QUERY`].
+async fn count_days(mut rows: RowStream, zone: TimeZone) -> Result<BTreeMap<Date, i64>, QueryError> {
+    let wrong = || QueryError::Internal("a count by day has other columns".to_owned());
+    let mut counts: BTreeMap<Date, i64> = BTreeMap::new();
+    while let Some(batch) = rows.next().await? {
+        let [days, numbers] = batch.columns() else { return Err(wrong()) };
+        let days = days.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
+        let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
+        for (start, count) in days.iter().flatten().zip(numbers.values()) {
+            if let Ok(start) = Timestamp::from_microsecond(start) {
+                *counts.entry(start.to_zoned(zone.clone()).date()).or_default() += count;
+            }
+        }
+    }
+    Ok(counts)
 }
 
 #[derive(Debug)]

@@ -71,30 +71,3 @@ pub(crate) fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
     }
     Ok(parts)
 }
-
-/// Rows that come after a place in the order by a time, then id, in one direction, then project, ascending.
-pub(crate) fn after(name: &str, descending: bool, place: (EpochMillis, &str, &str)) -> Result<Filter, Problem> {
-    let (at, id, project) = place;
-    let (beyond, up_to) =
-        if descending { (Comparison::Lt, Comparison::Lte) } else { (Comparison::Gt, Comparison::Gte) };
-    let text = |name: &str, comparison: Comparison, value: &str| -> Result<Filter, Problem> {
-        let value = Literal::Text(value.to_owned());
-        Ok(Filter::Condition(Condition::Compare { target: field(name, None)?, comparison, value }))
-    };
-    let same_id = one_of(field("id", None)?, texts(&[id.to_owned()]));
-    let same_time = one_of(field(name, None)?, vec![Literal::Time(at.0.to_string())]);
-    Ok(Filter::And(vec![
-        // Says nothing new, but prunes files.
-        time(name, up_to, at)?,
-        Filter::Or(vec![
-            time(name, beyond, at)?,
-            Filter::And(vec![
-                same_time,
-                Filter::Or(vec![
-                    text("id", beyond, id)?,
-                    Filter::And(vec![same_id, text("projectId", Comparison::Gt, project)?]),
-                ]),
-            ]),
-        ]),
-    ]))
-}

@@ -2,16 +2,16 @@
 //!
 //! - [`actor`]: in whose name a call is made, and so what it sees; [`filters`]: the same and the parameters of lists as
 //!   filters of the query language.
-//! - [`listing`]: lists, their [`cursor`]s and the search; [`daily`]: counts by day.
+//! - [`listing`]: lists and their [`cursor`]s; [`daily`]: counts by day.
 //! - [`single`]: one conversation and its chats, found by [`lookup`]; [`shape`]: how both look.
 //! - [`changes`], [`categories`], [`ratings`]: what this API sets; [`body`]: reading it; [`answer`]: what comes back.
 
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use tokio::sync::Semaphore;
 
 use crate::auth::secret::Secret;
+use crate::query::search::list::Searches;
 use crate::storage::categories::Categories;
 use crate::storage::store::StoreError;
 
@@ -29,19 +29,16 @@ pub(crate) mod ratings;
 pub(crate) mod shape;
 pub(crate) mod single;
 
-/// Lists that read whole conversations at once; each holds some in memory.
-const SCANS_AT_ONCE: usize = 4;
-
 /// What only the conversation API needs.
 pub(crate) struct ConversationApi {
     secret: Secret,
     categories: Categories,
-    scans: Semaphore,
+    searches: Searches,
 }
 
 impl ConversationApi {
     pub(crate) async fn open(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
         let secret = Secret::open(&objects).await?;
-        Ok(Self { secret, categories: Categories::new(objects), scans: Semaphore::new(SCANS_AT_ONCE) })
+        Ok(Self { secret, categories: Categories::new(objects), searches: Searches::default() })
     }
 }

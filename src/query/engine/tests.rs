@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use arrow::array::{Array, ArrayRef};
+use arrow::util::display::array_value_to_string;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -13,6 +15,8 @@ use super::*;
 use crate::model::conversation::Conversation;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
 use crate::query::check::check;
+use crate::query::execute::columns::ResultKind;
+use crate::query::scan::rows::RowReader;
 use crate::query::view::CONVERSATIONS;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
@@ -117,13 +121,39 @@ fn chosen(rows: &[Arc<Conversation>]) -> Layout {
 
 async fn ask(snapshot: &Arc<Snapshot>, body: &Value) -> Value {
     let query = check(&CONVERSATIONS, body.to_string().as_bytes()).unwrap_or_else(|error| panic!("{body}: {error}"));
-    let answer = engine().run(Arc::clone(snapshot), scope(), query).await;
-    let mut answer = answer.unwrap_or_else(|error| panic!("{body}: {error}"));
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.body.next().await {
-        text.extend_from_slice(&chunk.unwrap_or_else(|error| panic!("{body}: {error}")));
+    let task = engine().ask(Arc::clone(snapshot), scope(), Question::Query(query), read).await.unwrap();
+    task.await.unwrap_or_else(|error| panic!("{body}: {error}"))
+}
+
+/// The rows as objects, and how many match in all.
+async fn read(mut rows: RowStream) -> Result<Value, QueryError> {
+    let mut result = Vec::new();
+    while let Some(batch) = rows.next().await? {
+        assert_eq!(batch.num_columns(), rows.columns().len());
+        for row in 0..batch.num_rows() {
+            let columns = rows.columns().iter().zip(batch.columns());
+            let values = columns.map(|(column, array)| (column.name.clone(), value(column.kind, array, row)));
+            result.push(Value::Object(values.collect()));
+        }
     }
-    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{body}: {error}: {}", String::from_utf8_lossy(&text)))
+    Ok(json!({"data": {"result": result, "total": rows.total()}}))
+}
+
+fn value(kind: ResultKind, array: &ArrayRef, row: usize) -> Value {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    let shown = array_value_to_string(array, row).unwrap();
+    match kind {
+        ResultKind::Json | ResultKind::JsonTexts | ResultKind::Boolean | ResultKind::Integer => {
+            serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{shown}: {error}"))
+        }
+        ResultKind::Number | ResultKind::EpochMillis if shown.ends_with(".0") => {
+            serde_json::from_str(shown.trim_end_matches(".0")).unwrap()
+        }
+        ResultKind::Number => serde_json::from_str(&shown).unwrap_or(Value::String(shown)),
+        _ => Value::String(shown),
+    }
 }
 
 /// Documents with every JSON type at the same few paths.
@@ -483,7 +513,7 @@ async fn a_thousand_nested_conditions_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_answer_before_the_first_chunk() {
+async fn limits_end_a_query_before_its_first_row() {
     let rows: Rows = (0..20_000)
         .map(|number| Arc::new(conversation(number, Some(&format!("{{\"k\":\"{number:050}\"}}")), None)))
         .collect();
@@ -493,21 +523,13 @@ async fn limits_answer_before_the_first_chunk() {
     let body = json!({"select": [{"type": "aggregation", "aggregation": "countDistinct", "field": "properties", "path": ["k"]}]});
     let query = check(&CONVERSATIONS, body.to_string().as_bytes()).unwrap();
     let small = engine_with(64 << 10, Duration::from_secs(60));
-    let error = small.run(Arc::clone(&snapshot), scope(), query.clone()).await.err();
-    assert_eq!(error, Some(QueryError::Memory { bytes: 64 << 10 }));
+    let ask = async |engine: &QueryEngine| {
+        let question = Question::Query(query.clone());
+        engine.ask(Arc::clone(&snapshot), scope(), question, read).await.unwrap().await.err()
+    };
+    assert_eq!(ask(&small).await, Some(QueryError::Memory { bytes: 64 << 10 }));
     let late = engine_with(1 << 30, Duration::ZERO);
-    let error = late.run(snapshot, scope(), query).await.err();
-    assert_eq!(error, Some(QueryError::Deadline { seconds: 0 }));
-}
-
-#[test]
-fn windows_cut_batches() {
-    let mut window = Window { skip: 5, left: 4 };
-    assert_eq!(window.take(3), 3..3);
-    assert_eq!(window.take(3), 2..3);
-    assert_eq!(window.take(2), 0..2);
-    assert_eq!(window.take(9), 0..1);
-    assert_eq!(window.take(9), 0..0);
+    assert_eq!(ask(&late).await, Some(QueryError::Deadline { seconds: 0 }));
 }
 
 /// Ranges of the file go to different partitions, row groups are read in the order of the sort, and the deletions hold

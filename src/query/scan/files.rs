@@ -23,6 +23,7 @@ use roaring::RoaringBitmap;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::parquet_file::{FileReader, ParquetFile};
+use crate::storage::read::row_filter::RowFilter;
 
 /// Carried by every `PartitionedFile` of a scan; names the file that the reader opens.
 struct FileHandle(Arc<ParquetFile>);
@@ -51,9 +52,28 @@ impl ParquetFileReaderFactory for DataFileReaders {
     }
 }
 
-/// The scanned form of a file: its live rows, and bounds of the columns of `schema` for pruning.
+/// A file and the rows of it that a scan leaves out.
+pub(crate) struct ScannedFile {
+    pub(crate) file: Arc<DataFile>,
+    pub(crate) left_out: Arc<RoaringBitmap>,
+}
+
+impl ScannedFile {
+    /// With `filter`, only the rows that it asks for.
+    pub(crate) fn new(entry: &FileSnapshot, filter: Option<&RowFilter>) -> Self {
+        let left_out = filter.map_or_else(|| Arc::clone(&entry.deleted), |filter| filter.left_out(entry));
+        Self { file: Arc::clone(&entry.file), left_out }
+    }
+
+    /// How many rows are read.
+    pub(crate) fn rows(&self) -> u64 {
+        u64::from(self.file.rows).saturating_sub(self.left_out.len())
+    }
+}
+
+/// The form of a file that DataFusion scans: its rows, and bounds of the columns of `schema` for pruning.
 pub(crate) fn partitioned_file(
-    file: &FileSnapshot,
+    file: &ScannedFile,
     schema: &Schema,
     partition_values: Vec<ScalarValue>,
 ) -> PartitionedFile {
@@ -63,8 +83,8 @@ pub(crate) fn partitioned_file(
     partitioned = partitioned
         .with_statistics(Arc::new(file_statistics(data_file, schema)))
         .with_extension(FileHandle(Arc::clone(&data_file.parquet)));
-    if !file.deleted.is_empty() {
-        partitioned = partitioned.with_extension(ParquetRowSelection::new(live_rows(&file.deleted, data_file.rows)));
+    if !file.left_out.is_empty() {
+        partitioned = partitioned.with_extension(ParquetRowSelection::new(rows_but(&file.left_out, data_file.rows)));
     }
     partitioned
 }
@@ -96,11 +116,11 @@ fn file_statistics(file: &DataFile, schema: &Schema) -> Statistics {
     }
 }
 
-/// Rows that are not deleted, as a selection over the whole file.
-pub(crate) fn live_rows(deleted: &RoaringBitmap, rows: u32) -> RowSelection {
+/// All rows but these, as a selection over the whole file.
+fn rows_but(left_out: &RoaringBitmap, rows: u32) -> RowSelection {
     let mut selectors = Vec::new();
     let mut next = 0_u32;
-    let mut iter = deleted.iter();
+    let mut iter = left_out.iter();
     while let Some(range) = iter.next_range() {
         let (first, last) = (*range.start(), (*range.end()).min(rows.saturating_sub(1)));
         if first >= rows {
@@ -158,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn live_rows_leave_out_runs_of_deleted_ones() {
+    fn selections_leave_out_runs_of_rows() {
         type Case = (&'static [u32], u32, &'static [(usize, bool)]);
         let cases: [Case; 4] = [
             (&[0, 1, 5], 8, &[(2, true), (3, false), (1, true), (2, false)]),
@@ -167,7 +187,7 @@ mod tests {
             (&[], 3, &[(3, false)]),
         ];
         for (deleted, rows, expected) in cases {
-            let selection: Vec<RowSelector> = live_rows(&deleted.iter().copied().collect(), rows).into();
+            let selection: Vec<RowSelector> = rows_but(&deleted.iter().copied().collect(), rows).into();
             let found: Vec<(usize, bool)> = selection.iter().map(|s| (s.row_count, s.skip)).collect();
             assert_eq!(found, expected);
         }

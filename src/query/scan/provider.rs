@@ -32,14 +32,15 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, execute_stream};
 use datafusion::scalar::ScalarValue;
 
 use super::column::ScanColumn;
+use super::files::{self, ScannedFile};
 use super::resolve::{self, Places};
 use super::segments::{flat_batch, scan_segments};
-use super::{feedback, files, source};
+use super::{feedback, source};
 use crate::model::scope::Scope;
 use crate::query::expr::{all_of, column};
-use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
+use crate::storage::read::row_filter::RowFilter;
 use crate::storage::read::snapshot::{Snapshot, Table};
 use crate::storage::tail::segment::ScannedSegment;
 
@@ -58,6 +59,7 @@ pub(crate) struct SnapshotProvider {
     snapshot: Arc<Snapshot>,
     table: Table,
     scope: Scope,
+    filter: Option<Arc<RowFilter>>,
     columns: Vec<ScanColumn>,
     schema: SchemaRef,
     options: ScanOptions,
@@ -74,7 +76,7 @@ type GroupKey = (Vec<Places>, bool);
 
 #[derive(Default)]
 struct Group<'a> {
-    files: Vec<FileSnapshot>,
+    files: Vec<ScannedFile>,
     segments: Vec<(Box<dyn ScannedSegment + 'a>, RecordBatch)>,
 }
 
@@ -83,11 +85,12 @@ impl SnapshotProvider {
         snapshot: Arc<Snapshot>,
         table: Table,
         scope: Scope,
+        filter: Option<Arc<RowFilter>>,
         columns: Vec<ScanColumn>,
         options: ScanOptions,
     ) -> Self {
         let fields: Vec<FieldRef> = columns.iter().map(ScanColumn::arrow_field).collect();
-        Self { snapshot, table, scope, columns, schema: Arc::new(Schema::new(fields)), options }
+        Self { snapshot, table, scope, filter, columns, schema: Arc::new(Schema::new(fields)), options }
     }
 
     fn scope_columns(&self) -> Vec<(ScanColumn, String)> {
@@ -120,12 +123,15 @@ impl SnapshotProvider {
     fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
         let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
         let places = |layout: &Layout| wanted.iter().map(|column| resolve::resolve(layout, column)).collect::<Vec<_>>();
-        for file in self.snapshot.files_of(self.table).iter() {
-            let live = u64::from(file.file.rows).saturating_sub(file.deleted.len());
-            let in_scope = self.in_scope(&file.file);
-            if live > 0 && in_scope != Some(false) {
+        for entry in self.snapshot.files_of(self.table).iter() {
+            let in_scope = self.in_scope(&entry.file);
+            if in_scope == Some(false) {
+                continue;
+            }
+            let file = ScannedFile::new(entry, self.filter.as_deref());
+            if file.rows() > 0 {
                 let key = (places(&file.file.layout), in_scope.is_none());
-                groups.entry(key).or_default().files.push(file.clone());
+                groups.entry(key).or_default().files.push(file);
             }
         }
         for segment in self.snapshot.segments_of(self.table) {
@@ -198,7 +204,7 @@ impl SnapshotProvider {
         state: &dyn Session,
         table_schema: TableSchema,
         projection: &[ProjectionExpr],
-        files: &[FileSnapshot],
+        files: &[ScannedFile],
         with_source: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let file_schema = Arc::clone(table_schema.file_schema());
@@ -207,7 +213,7 @@ impl SnapshotProvider {
             files::partitioned_file(file, &file_schema, source.into_iter().collect())
         });
         let file_groups = FileGroup::new(partitioned.collect()).split_files(state.config().target_partitions());
-        let live: u64 = files.iter().map(|file| u64::from(file.file.rows).saturating_sub(file.deleted.len())).sum();
+        let live: u64 = files.iter().map(ScannedFile::rows).sum();
         let statistics = Statistics::new_unknown(table_schema.table_schema())
             .with_num_rows(usize::try_from(live).map_or(Precision::Absent, Precision::Exact));
         let mut parquet = TableParquetOptions::default();
@@ -251,13 +257,21 @@ impl SnapshotProvider {
 
 /// Rows per batch of a plan that reads these columns: fewer where files answer them from JSON text, so that a batch of
 /// the longest texts stays within [`BATCH_JSON_BYTES`]. DataFusion's memory pool does not count what streams through.
-pub(crate) fn batch_size(snapshot: &Snapshot, table: Table, columns: &[ScanColumn], most: usize) -> usize {
+pub(crate) fn batch_size(
+    snapshot: &Snapshot,
+    table: Table,
+    filter: Option<&RowFilter>,
+    columns: &[ScanColumn],
+    most: usize,
+) -> usize {
     let longest = |layout: &Layout| {
         let reads_json = columns.iter().any(|column| is_long(column) || resolve::resolve(layout, column).reads_json());
         if reads_json { layout.max_json_bytes } else { 0 }
     };
     // Segments are in memory as they are.
-    let longest = snapshot.files_of(table).iter().map(|file| longest(&file.file.layout)).max().unwrap_or(0).max(1);
+    let files = snapshot.files_of(table);
+    let asked = files.iter().filter(|entry| filter.is_none_or(|filter| filter.asks(entry.file.number)));
+    let longest = asked.map(|entry| longest(&entry.file.layout)).max().unwrap_or(0).max(1);
     usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
 }
 
@@ -302,7 +316,7 @@ impl SnapshotProvider {
     async fn scan_with_feedback(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = feedback::FEEDBACK_COLUMNS.to_vec();
         let (snapshot, scope) = (Arc::clone(&self.snapshot), self.scope.clone());
-        let source = SnapshotProvider::new(snapshot, Table::Feedback, scope, columns.clone(), self.options);
+        let source = SnapshotProvider::new(snapshot, Table::Feedback, scope, None, columns.clone(), self.options);
         let task = state.task_ctx();
         let rows = execute_stream(source.scan_stored(state, &columns)?, Arc::clone(&task))?;
         let marks = Arc::new(feedback::Marks::read(rows, &task).await?);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use roaring::RoaringBitmap;
 
+use super::row_filter::RowFilter;
 use super::snapshot::{RowAddress, Snapshot};
 use crate::model::conversation::Conversation;
 use crate::model::search_text::{SearchTerm, append_search_text};
@@ -19,33 +20,30 @@ use crate::storage::error::StoreError;
 const FILES_AT_ONCE: usize = 8;
 
 impl Snapshot {
-    /// The same state without rows that certainly do not have the term.
-    pub(crate) async fn candidates(&self, term: &SearchTerm) -> Snapshot {
+    /// All rows but those that certainly do not have the term.
+    pub(crate) async fn candidates(&self, term: &SearchTerm) -> RowFilter {
         let files = stream::iter(self.tables.conversations.files.to_vec()).map(|entry| self.candidates_in(entry, term));
-        let files: Vec<Option<FileSnapshot>> = files.buffered(FILES_AT_ONCE).collect().await;
-        let mut candidates = self.clone();
-        candidates.tables.conversations.files = Arc::new(files.into_iter().flatten().collect());
-        candidates
+        let found: Vec<(u32, Option<RoaringBitmap>)> = files.buffered(FILES_AT_ONCE).collect().await;
+        let mut filter = RowFilter::default();
+        for (file, rows) in found {
+            if let Some(rows) = rows {
+                filter.ask_only(file, rows);
+            }
+        }
+        filter
     }
 
-    /// `None` without any.
-    async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> Option<FileSnapshot> {
-        let Some(index) = entry.file.text_index.get() else { return Some(entry) };
-        let mut candidates = match index.candidates(self.store.as_ref(), term).await {
-            Ok(candidates) => candidates,
+    /// A file's number and its candidates; `None`: no index tells.
+    async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> (u32, Option<RoaringBitmap>) {
+        let number = entry.file.number;
+        let Some(index) = entry.file.text_index.get() else { return (number, None) };
+        match index.candidates(self.store.as_ref(), term).await {
+            Ok(candidates) => (number, Some(candidates - &*entry.deleted)),
             Err(error) => {
                 tracing::warn!(%error, "a text index could not be read; its rows are read whole");
-                return Some(entry);
+                (number, None)
             }
-        };
-        candidates -= &*entry.deleted;
-        if candidates.is_empty() {
-            return None;
         }
-        let mut others = RoaringBitmap::new();
-        others.insert_range(0..entry.file.rows);
-        others -= candidates;
-        Some(FileSnapshot { file: entry.file, deleted: Arc::new(others) })
     }
 
     /// Whether each of these rows has the term.

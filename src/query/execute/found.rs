@@ -6,10 +6,12 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array, UInt32Array};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 
-use super::QueryError;
+use super::execution::Execution;
+use super::window::Window;
 use crate::model::ids::EpochMillis;
 use crate::query::compile::order::SortColumn;
 use crate::query::compile::page::{AddressColumns, PagePlan};
+use crate::query::error::QueryError;
 use crate::storage::read::snapshot::RowAddress;
 
 /// Rows in their order.
@@ -21,13 +23,23 @@ pub(crate) struct FoundRows {
 }
 
 impl FoundRows {
+    /// The rows that a page plan has in a window.
+    pub(crate) async fn read(execution: &Execution, page: &PagePlan, window: Window) -> Result<FoundRows, QueryError> {
+        let mut found = FoundRows::default();
+        let Some(address) = page.address else { return Ok(found) };
+        let mut window = window;
+        let mut stream = execution.page_stream(page, window.fetch()).await?;
+        while let Some(batch) = execution.next(&mut stream).await? {
+            found.push(&window.cut(&batch), page, address)?;
+            if window.is_full() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// Takes the next rows, whose source and row number are in these columns.
-    pub(crate) fn push(
-        &mut self,
-        batch: &RecordBatch,
-        plan: &PagePlan,
-        address: AddressColumns,
-    ) -> Result<(), QueryError> {
+    fn push(&mut self, batch: &RecordBatch, plan: &PagePlan, address: AddressColumns) -> Result<(), QueryError> {
         self.addresses.extend(addresses(batch, address)?);
         let key = |column: &SortColumn| batch.column_by_name(&column.name).map(Arc::clone);
         self.keys.push(plan.order.iter().filter_map(key).collect());

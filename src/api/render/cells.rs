@@ -7,19 +7,19 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::ColumnFormat;
 use super::text::{write_double, write_integer, write_string};
 use crate::model::ids::EpochMillis;
 use crate::model::json::jsonb;
 use crate::model::json::value::{self, Json};
 use crate::model::time;
 use crate::query::error::QueryError;
+use crate::query::execute::columns::ResultKind;
 
 pub(crate) enum Cells<'a> {
     /// A column without any value.
     Null,
     Text(Strings<'a>),
-    RawJson(Strings<'a>),
+    Json(Strings<'a>),
     JsonTexts(Strings<'a>),
     Time(Times<'a>),
     EpochMillis(Times<'a>),
@@ -51,25 +51,25 @@ pub(crate) enum Times<'a> {
 }
 
 impl<'a> Cells<'a> {
-    pub(crate) fn new(format: ColumnFormat, array: &'a dyn Array) -> Result<Self, QueryError> {
+    pub(crate) fn new(kind: ResultKind, array: &'a dyn Array) -> Result<Self, QueryError> {
         let data_type = array.data_type();
         if *data_type == DataType::Null {
             return Ok(Cells::Null);
         }
-        let mismatch = || QueryError::Internal(format!("a column of type {data_type} cannot be shown as {format:?}"));
-        let cells = match format {
-            ColumnFormat::Text => Strings::new(array).map(Cells::Text),
-            ColumnFormat::RawJson => Strings::new(array).map(Cells::RawJson),
-            ColumnFormat::JsonTexts => Strings::new(array).map(Cells::JsonTexts),
-            ColumnFormat::Time => Times::new(array).map(Cells::Time),
-            ColumnFormat::EpochMillis => match Times::new(array) {
+        let mismatch = || QueryError::Internal(format!("a column of type {data_type} cannot be shown as {kind:?}"));
+        let cells = match kind {
+            ResultKind::Text => Strings::new(array).map(Cells::Text),
+            ResultKind::Json => Strings::new(array).map(Cells::Json),
+            ResultKind::JsonTexts => Strings::new(array).map(Cells::JsonTexts),
+            ResultKind::Time => Times::new(array).map(Cells::Time),
+            ResultKind::EpochMillis => match Times::new(array) {
                 Some(millis) => Some(Cells::EpochMillis(millis)),
                 None => Self::number(array),
             },
-            ColumnFormat::Integer => Integers::new(array).map(Cells::Integer),
-            ColumnFormat::Number => Self::number(array),
-            ColumnFormat::Boolean => downcast(array).map(Cells::Boolean),
-            ColumnFormat::TextList => Self::text_list(array),
+            ResultKind::Integer => Integers::new(array).map(Cells::Integer),
+            ResultKind::Number => Self::number(array),
+            ResultKind::Boolean => downcast(array).map(Cells::Boolean),
+            ResultKind::TextList => Self::text_list(array),
         };
         cells.ok_or_else(mismatch)
     }
@@ -90,7 +90,7 @@ impl<'a> Cells<'a> {
     pub(crate) fn is_null(&self, row: usize) -> bool {
         match self {
             Cells::Null => true,
-            Cells::Text(strings) | Cells::RawJson(strings) | Cells::JsonTexts(strings) => strings.array().is_null(row),
+            Cells::Text(strings) | Cells::Json(strings) | Cells::JsonTexts(strings) => strings.array().is_null(row),
             Cells::Time(millis) | Cells::EpochMillis(millis) => millis.array().is_null(row),
             Cells::Integer(integers) => integers.array().is_null(row),
             Cells::Double(array) => array.is_null(row) || !array.value(row).is_finite(),
@@ -105,7 +105,7 @@ impl<'a> Cells<'a> {
         match self {
             Cells::Null => out.extend_from_slice(b"null"),
             Cells::Text(strings) => write_string(strings.value(row), out),
-            Cells::RawJson(strings) => out.extend_from_slice(strings.value(row).as_bytes()),
+            Cells::Json(strings) => out.extend_from_slice(strings.value(row).as_bytes()),
             Cells::JsonTexts(strings) => write_texts(strings.value(row), out),
             Cells::Time(millis) => {
                 out.push(b'"');
@@ -123,6 +123,18 @@ impl<'a> Cells<'a> {
             Cells::TextList(array) => write_list(&array.value(row), out),
             Cells::LargeTextList(array) => write_list(&array.value(row), out),
         }
+    }
+}
+
+impl Cells<'_> {
+    /// A cell as a value; null also where it is no JSON that this server writes.
+    pub(crate) fn json(&self, row: usize) -> Json {
+        if self.is_null(row) {
+            return Json::Null;
+        }
+        let mut json = Vec::new();
+        self.write(row, &mut json);
+        value::parse(&json, MAX_LEVELS).unwrap_or(Json::Null)
     }
 }
 

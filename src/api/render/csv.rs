@@ -7,53 +7,22 @@
 //! position and key, `reasons.0.label`. Such a cell is the text at that path (`#>>`), so that it is the same as that of
 //! a selected path; a value that is a list or an object is JSON text.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
 use super::cells::Cells;
-use super::{ColumnFormat, ResultWriter, check_shape};
+use super::encoder::{Encoder, check_shape};
 use crate::model::ids::EpochMillis;
 use crate::model::json::raw;
 use crate::model::time;
-use crate::query::dsl::{ColumnExpr, JsonMode, KeyExpr, OutputColumn, Query};
 use crate::query::error::QueryError;
-use crate::query::view::{Field, FieldKind};
+use crate::query::execute::columns::{ResultColumn, ResultKind};
+use crate::query::execute::parts::each_part;
 
 /// Cells of a line: more than any spreadsheet takes, few enough for a line to stay small.
 const MOST_COLUMNS: usize = 10_000;
-
-/// The field that an output column shows whole, with a column per key.
-pub(crate) fn unpacked(query: &Query, column: &OutputColumn) -> Option<&'static Field> {
-    let reference = match &column.expr {
-        ColumnExpr::Field(reference) => reference,
-        ColumnExpr::Group(index) => match query.groups.get(*index) {
-            Some(KeyExpr::Field(reference)) => reference,
-            _ => return None,
-        },
-        ColumnExpr::Aggregation(_) => return None,
-    };
-    let is_whole = reference.field.kind == FieldKind::Json && reference.path.is_empty();
-    (is_whole && column.json_mode == JsonMode::Unpack).then_some(reference.field)
-}
-
-/// The parts of a JSON value that have columns of their own: an object's members, and of a list those of its objects
-/// and its other elements, by position. Each comes with its name and its JSON text.
-pub(crate) fn unpack<'a>(text: &'a str, mut visit: impl FnMut(&str, &'a str)) {
-    for (key, value) in raw::members(text) {
-        visit(&key, value);
-    }
-    for (position, element) in raw::array_elements(text).enumerate() {
-        if element.starts_with('{') {
-            for (key, value) in raw::members(element) {
-                visit(&format!("{position}.{key}"), value);
-            }
-        } else {
-            visit(&position.to_string(), element);
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct CsvWriter {
@@ -64,52 +33,46 @@ pub(crate) struct CsvWriter {
 
 #[derive(Debug)]
 struct CsvColumn {
-    format: ColumnFormat,
+    kind: ResultKind,
     /// Positions of the parts of an unpacked column among its cells.
     parts: Option<HashMap<String, usize>>,
 }
 
 impl CsvWriter {
-    /// `keys` are the names of the parts of each unpacked field.
-    ///
-    /// # Errors
-    /// [`QueryError::Invalid`] if a line would have too many cells.
-    pub(crate) fn new(
-        query: &Query,
-        keys: &BTreeMap<&'static str, BTreeSet<String>>,
-        formula_safe: bool,
-    ) -> Result<CsvWriter, QueryError> {
-        let selected: BTreeSet<&str> = query.columns.iter().map(|column| column.name.as_str()).collect();
-        let mut columns = Vec::with_capacity(query.columns.len());
-        let mut header = Vec::new();
-        for column in &query.columns {
-            let format = ColumnFormat::of(query, &column.expr);
-            let Some(field) = unpacked(query, column) else {
-                header.push(column.name.clone());
-                columns.push(CsvColumn { format, parts: None });
+    /// With `formula_safe`, cells that a spreadsheet would run as a formula get a leading apostrophe.
+    pub(crate) fn new(formula_safe: bool) -> CsvWriter {
+        CsvWriter { columns: Vec::new(), header: Vec::new(), formula_safe }
+    }
+
+    fn set_columns(&mut self, shown: &[ResultColumn]) -> Result<(), QueryError> {
+        let selected: BTreeSet<&str> = shown.iter().map(|column| column.name.as_str()).collect();
+        for column in shown {
+            let Some(names) = &column.parts else {
+                self.header.push(column.name.clone());
+                self.columns.push(CsvColumn { kind: column.kind, parts: None });
                 continue;
             };
             let mut parts = HashMap::new();
-            for key in keys.get(field.name).into_iter().flatten() {
-                let name = format!("{}.{key}", field.name);
+            for part in names {
+                let name = format!("{}.{part}", column.name);
                 // A selected path of that name is the same column, and appears once.
                 if !selected.contains(name.as_str()) {
-                    parts.insert(key.clone(), parts.len());
-                    header.push(name);
+                    parts.insert(part.clone(), parts.len());
+                    self.header.push(name);
                 }
             }
             // However the view shows the whole field, its parts are those of its JSON.
-            columns.push(CsvColumn { format: ColumnFormat::RawJson, parts: Some(parts) });
+            self.columns.push(CsvColumn { kind: ResultKind::Json, parts: Some(parts) });
         }
-        if header.len() > MOST_COLUMNS {
+        if self.header.len() > MOST_COLUMNS {
             let message = format!(
                 "the export has {} columns, at most {MOST_COLUMNS} are allowed; select `properties` and `userProperties` \
                  with mode `json`, or by path",
-                header.len()
+                self.header.len()
             );
             return Err(QueryError::Invalid { path: "select".to_owned(), message });
         }
-        Ok(CsvWriter { columns, header, formula_safe })
+        Ok(())
     }
 
     fn text(&self, text: &str, out: &mut Vec<u8>) {
@@ -121,7 +84,7 @@ impl CsvWriter {
 
     fn cell(&self, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) {
         match cells {
-            Cells::Text(strings) | Cells::RawJson(strings) => self.text(strings.value(row), out),
+            Cells::Text(strings) | Cells::Json(strings) => self.text(strings.value(row), out),
             Cells::Time(times) => self.text(&time::render(EpochMillis(times.value(row))), out),
             // Numbers are no formulas, whatever they begin with.
             Cells::Integer(_) | Cells::Double(_) | Cells::EpochMillis(_) | Cells::Boolean(_) => cells.write(row, out),
@@ -137,7 +100,7 @@ impl CsvWriter {
     fn parts(&self, text: Option<&str>, parts: &HashMap<String, usize>, line: &mut Line<'_>) {
         let mut values: Vec<Option<&str>> = vec![None; parts.len()];
         if let Some(text) = text {
-            unpack(text, |name, value| {
+            each_part(text, |name, value| {
                 if let Some(slot) = parts.get(name).and_then(|position| values.get_mut(*position)) {
                     *slot = Some(value);
                 }
@@ -152,16 +115,18 @@ impl CsvWriter {
     }
 }
 
-impl ResultWriter for CsvWriter {
-    const SHOWS_TOTAL: bool = false;
-
-    fn open(&self, out: &mut Vec<u8>) {
+impl Encoder for CsvWriter {
+    /// # Errors
+    /// [`QueryError::Invalid`] if a line would have too many cells.
+    fn open(&mut self, columns: &[ResultColumn], out: &mut Vec<u8>) -> Result<(), QueryError> {
+        self.set_columns(columns)?;
         let mut line = Line::begin(out);
         for name in &self.header {
             line.next_cell();
             self.text(name, line.out);
         }
         line.end(self.header.len());
+        Ok(())
     }
 
     fn write_batch(
@@ -174,7 +139,7 @@ impl ResultWriter for CsvWriter {
         check_shape(batch, &rows, self.columns.len())?;
         let columns = self.columns.iter().zip(batch.columns());
         let cells = columns
-            .map(|(column, array)| Ok((column, Cells::new(column.format, array.as_ref())?)))
+            .map(|(column, array)| Ok((column, Cells::new(column.kind, array.as_ref())?)))
             .collect::<Result<Vec<_>, QueryError>>()?;
         let end = rows.end;
         for row in rows {
@@ -185,7 +150,7 @@ impl ResultWriter for CsvWriter {
             for (column, cells) in &cells {
                 let is_null = cells.is_null(row);
                 match (&column.parts, cells) {
-                    (Some(parts), Cells::Text(strings) | Cells::RawJson(strings)) => {
+                    (Some(parts), Cells::Text(strings) | Cells::Json(strings)) => {
                         self.parts((!is_null).then(|| strings.value(row)), parts, &mut line);
                     }
                     (Some(parts), _) => self.parts(None, parts, &mut line),
@@ -202,7 +167,7 @@ impl ResultWriter for CsvWriter {
         Ok(end)
     }
 
-    fn close(&self, _out: &mut Vec<u8>, _total: u64, _page_size: usize) {}
+    fn close(&mut self, _total: Option<u64>, _out: &mut Vec<u8>) {}
 }
 
 struct Line<'a> {
@@ -260,20 +225,30 @@ mod tests {
 
     use super::*;
     use crate::query::check::check_export;
+    use crate::query::dsl::Query;
+    use crate::query::execute::columns::{columns_of, unpacked};
     use crate::query::view::CONVERSATIONS;
 
-    fn csv(body: &str, keys: &[&str], columns: Vec<ArrayRef>) -> String {
+    /// The columns of an export's query; those that are unpacked have these parts.
+    fn columns(query: &Query, parts: &[&str]) -> Vec<ResultColumn> {
+        let parts: BTreeSet<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+        let mut columns = columns_of(query);
+        for (asked, column) in query.columns.iter().zip(&mut columns) {
+            column.parts = unpacked(query, asked).map(|_| parts.clone());
+        }
+        columns
+    }
+
+    fn csv(body: &str, parts: &[&str], arrays: Vec<ArrayRef>) -> String {
         let export = check_export(&CONVERSATIONS, body.as_bytes()).expect("valid");
-        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        let keys = BTreeMap::from([("properties", keys)]);
-        let mut writer = CsvWriter::new(&export.query, &keys, export.formula_safe).expect("few columns");
-        let names = (0..columns.len()).map(|index| format!("c{index}"));
-        let batch = RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(n, c)| (n, c, true)));
+        let mut writer = CsvWriter::new(export.formula_safe);
+        let names = (0..arrays.len()).map(|index| format!("c{index}"));
+        let batch = RecordBatch::try_from_iter_with_nullable(names.zip(arrays).map(|(n, c)| (n, c, true)));
         let batch = batch.expect("batch");
         let mut out = Vec::new();
-        writer.open(&mut out);
+        writer.open(&columns(&export.query, parts), &mut out).expect("few columns");
         writer.write_batch(&batch, &mut out, 0..batch.num_rows(), usize::MAX).expect("written");
-        writer.close(&mut out, 0, 0);
+        writer.close(None, &mut out);
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -361,8 +336,10 @@ mod tests {
     #[test]
     fn too_many_columns() {
         let export = check_export(&CONVERSATIONS, b"{}").expect("valid");
-        let keys = BTreeMap::from([("properties", (0..10_000).map(|key| key.to_string()).collect())]);
-        let error = CsvWriter::new(&export.query, &keys, false).expect_err("too many");
+        let mut columns = columns(&export.query, &[]);
+        let properties = columns.iter_mut().find(|column| column.name == "properties").expect("a column");
+        properties.parts = Some((0..10_000).map(|key| key.to_string()).collect());
+        let error = CsvWriter::new(false).open(&columns, &mut Vec::new()).expect_err("too many");
         assert!(matches!(&error, QueryError::Invalid { path, .. } if path == "select"), "{error}");
     }
 }

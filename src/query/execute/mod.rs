@@ -1,0 +1,19 @@
+//! Plans become rows.
+//!
+//! - [`question`]: what can be asked; [`row_stream`]: the rows of the answer and its [`columns`]; [`groups`] and [`page`] are the two ways to them, each
+//!   through a [`window`]; [`parts`], [`texts`]: what exports and property lists gather first.
+//! - [`found`]: where rows lie that somebody else reads.
+//! - [`execution`], [`session`], [`row_count`]: how a plan runs, within its limits.
+
+pub(crate) mod columns;
+pub(crate) mod execution;
+pub(crate) mod found;
+mod groups;
+mod page;
+pub(crate) mod parts;
+pub(crate) mod question;
+mod row_count;
+pub(crate) mod row_stream;
+pub(crate) mod session;
+mod texts;
+pub(crate) mod window;
