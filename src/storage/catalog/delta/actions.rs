@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 
 use super::deletion_vector::DeletionVectorDescriptor;
 use super::schema::{TableColumn, schema_string};
-use super::{APP_ID, INTENT_APP_ID};
 use crate::model::ids::{EpochMillis, WalPosition};
+
+/// Delta's name of this application in `txn` actions.
+pub(crate) const APP_ID: &str = "convolake";
+/// The same for the numbers of intents, by which a commit is known again among those of other programs.
+pub(crate) const INTENT_APP_ID: &str = "convolake.intent";
 
 pub(crate) type Tags = BTreeMap<String, Option<String>>;
 

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 use serde::Deserialize;
 
-use super::TableLogError;
+use super::error::TableLogError;
 use crate::model::ids::EpochMillis;
 
 pub(crate) struct LogFiles<'a> {

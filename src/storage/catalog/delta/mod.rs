@@ -8,6 +8,7 @@
 pub(crate) mod actions;
 mod checkpoint;
 pub(crate) mod deletion_vector;
+mod error;
 mod log_files;
 pub(crate) mod schema;
 mod state;
@@ -24,62 +25,16 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 pub(crate) use self::actions::{Action, Add, FileStatistics, MetaData, Protocol, Txn};
+pub(crate) use self::error::{CommitError, TableLogError};
 use self::log_files::{Listing, LogFiles};
 pub(crate) use self::schema::{DeltaType, TableColumn};
 pub(crate) use self::state::TableState;
 use crate::model::ids::{EpochMillis, WalPosition};
-use crate::storage::error::{Cause, ErrorKind};
 
-/// Delta's name of this application in `txn` actions.
-pub(crate) const APP_ID: &str = "convolake";
-/// The same for the numbers of intents, by which a commit is known again among those of other programs.
-pub(crate) const INTENT_APP_ID: &str = "convolake.intent";
 const CHECKPOINT_INTERVAL: u64 = 100;
 const READS_AT_ONCE: usize = 16;
 const PUT_TRIES: u32 = 6;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TableLogError {
-    #[error("the table log {table} is damaged: {reason}")]
-    Corrupt { table: Path, reason: String },
-    #[error("the table {table} needs {what}, which this version does not have")]
-    Unsupported { table: Path, what: String },
-    #[error("the table log {table} cannot be read: {source}")]
-    Store { table: Path, source: Error },
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommitError {
-    /// Another writer has this version. The caller looks at the table again ([`TableLog::refresh`]) before going on.
-    #[error("version {version} of the table {table} was committed by another writer")]
-    Taken { table: Path, version: u64 },
-    /// The commit may be durable or not; [`TableLog::refresh`] tells, once the store answers.
-    #[error("the outcome of committing version {version} of the table {table} is unknown: {source}")]
-    Unknown { table: Path, version: u64, source: Error },
-    /// The actions do not fit the table; nothing was written.
-    #[error("the commit of version {version} of the table {table} is wrong: {reason}")]
-    Invalid { table: Path, version: u64, reason: String },
-}
-
-impl Cause for TableLogError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            TableLogError::Corrupt { .. } | TableLogError::Unsupported { .. } => ErrorKind::Damaged,
-            TableLogError::Store { source, .. } => source.kind(),
-        }
-    }
-}
-
-impl Cause for CommitError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            CommitError::Taken { .. } => ErrorKind::Fenced,
-            CommitError::Unknown { .. } => ErrorKind::Retry,
-            CommitError::Invalid { .. } => ErrorKind::Bug,
-        }
-    }
-}
 
 /// The writer's (or a reader's) view of one table's log.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
-use super::actions::{Action, Add, FEATURES, MetaData, Protocol, Remove, Txn};
+use super::actions::{APP_ID, Action, Add, FEATURES, INTENT_APP_ID, MetaData, Protocol, Remove, Txn};
+use super::error::TableLogError;
 use super::schema::{TableColumn, parse_schema};
-use super::{APP_ID, INTENT_APP_ID, TableLogError};
+
 use crate::model::ids::{EpochMillis, WalPosition};
 
 /// As the table's configuration says; after it, Delta's VACUUM may not know of a removed file any more.
