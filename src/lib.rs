@@ -1,14 +1,21 @@
 //! convolake: a columnar analytics server for AI-support conversations.
 //!
-//! A map of the house. Imports go downward: `cli` and `api` use `query`, which uses `storage`, which uses `model`.
+//! A map of the house. Imports go downward: each of these takes names only from those below it.
 //!
-//! - [`cli`]: the commands `serve`, `keys`, `import`, `demo`.
-//! - [`api`]: HTTP routes, keys and scopes, problem+json.
-//! - [`config`]: their options.
+//! - [`cli`]: the commands `serve`, `keys`, `import`, `demo`, `sample`.
+//! - [`api`]: HTTP: routes, handlers, rows as JSON and CSV, problem+json.
 //! - [`query`]: the JSON query language: request → checked form → DataFusion logical plan → rows.
-//! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet and Delta table log; and the
+//! - [`config`]: every option of the commands.
+//! - [`auth`]: keys, what they may do, and the store's secrets.
+//! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet files and their catalog; and the
 //!   immutable snapshot that every read works on.
-//! - [`model`]: conversations, their validation and their JSON; JSON values with PostgreSQL's `jsonb` semantics.
+//! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
+//!   PostgreSQL's `jsonb` semantics.
+//!
+//! Comments that cite "contract A2" mean `src/API.md`.
+//!
+//! ---
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub(crate) mod api;
 pub(crate) mod auth;

@@ -50,6 +50,10 @@ impl Crate {
         found
     }
 
+    pub fn files(&self) -> BTreeSet<String> {
+        self.modules.values().map(|module| module.file.clone()).collect()
+    }
+
     /// Sorted by file; each pair once.
     pub fn imports(&self) -> Vec<Import> {
         let mut pairs = BTreeMap::new();

@@ -42,7 +42,7 @@ impl Call {
         self.body.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who called; a route that needs it is not [`Access::Public`].
+    /// Who called; a route that needs it is not `Access::Public`.
     pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(Problem::internal)
     }

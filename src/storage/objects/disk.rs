@@ -132,7 +132,7 @@ impl Disk {
         self.sync_entry(target)
     }
 
-    /// Before [`LocalFileSystem`] puts an object in place.
+    /// Before `LocalFileSystem` puts an object in place.
     pub(super) async fn make_room_for(self: &Arc<Self>, target: &FilePath) -> Result<()> {
         let (disk, target) = (Arc::clone(self), target.to_owned());
         blocking(move || {
