@@ -5,17 +5,10 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::storage::format::data_file::DataFile;
-use crate::storage::format::table_row::TableRow;
-use crate::storage::format::tables::Family;
 
 #[derive(Clone)]
 pub(crate) struct FileSnapshot {
     pub(crate) file: Arc<DataFile>,
     /// Row numbers that are replaced or deleted.
     pub(crate) deleted: Arc<RoaringBitmap>,
-}
-
-/// The same for every table.
-impl Family for FileSnapshot {
-    type Of<R: TableRow> = FileSnapshot;
 }

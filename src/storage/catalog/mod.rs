@@ -1,5 +1,6 @@
-//! What the store holds: the [`files`] of the [`tables`] and their commits, each with a log in Delta format ([`delta`]).
+//! What the store holds: the [`files`] of the [`tables`] and how commits [`change`] them, each table with a log in Delta format ([`delta`]).
 
+pub(crate) mod change;
 #[cfg(test)]
 pub(crate) mod checkpoint;
 #[cfg(test)]

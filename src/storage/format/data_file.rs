@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
+use super::error::FileError;
 use super::layout::Layout;
 use super::parquet_file::ParquetFile;
 use super::row_index::FileIndex;
@@ -59,6 +60,15 @@ pub(crate) struct ThreadsFile {
 }
 
 impl ThreadsFile {
+    pub(crate) fn new(file: DataFile, offsets: Vec<u32>) -> Result<Self, FileError> {
+        if offsets.last() != Some(&file.rows) {
+            let counted = offsets.last().copied().unwrap_or(0);
+            let reason = format!("it has {} threads, its index counts {counted}", file.rows);
+            return Err(FileError::Damaged { path: file.path().clone(), reason });
+        }
+        Ok(ThreadsFile { file: Arc::new(file), offsets })
+    }
+
     /// The rows of these conversations.
     pub(crate) fn rows_of(&self, conversations: &RoaringBitmap) -> RoaringBitmap {
         rows_of(&self.offsets, conversations)

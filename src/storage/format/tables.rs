@@ -4,9 +4,8 @@
 //! [`for_each_table`]. So a further table is one line of [`tables`] and its row's [`TableRow`].
 
 use std::fmt;
-use std::sync::Arc;
+use std::marker::PhantomData;
 
-use super::layout::Layout;
 use super::table_row::TableRow;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
@@ -26,13 +25,30 @@ impl<'a, F: Family + 'a> Family for &'a mut F {
     type Of<R: TableRow> = &'a mut F::Of<R>;
 }
 
-impl<F: Family> Family for Arc<F> {
-    type Of<R: TableRow> = Arc<F::Of<R>>;
+/// The same type for every table.
+pub(crate) struct Same<T>(PhantomData<T>);
+
+impl<T> Family for Same<T> {
+    type Of<R: TableRow> = T;
 }
 
-/// The same for every table.
-impl Family for Layout {
-    type Of<R: TableRow> = Layout;
+/// Nothing but which table it is.
+pub(crate) struct Kind<R = Conversation>(PhantomData<R>);
+
+impl Family for Kind {
+    type Of<R: TableRow> = Kind<R>;
+}
+
+impl<R: TableRow> Kind<R> {
+    pub(crate) fn name(self) -> &'static str {
+        R::TABLE.name()
+    }
+}
+
+impl<R> Default for Kind<R> {
+    fn default() -> Self {
+        Kind(PhantomData)
+    }
 }
 
 impl<F: Family> Family for Option<F> {
@@ -41,10 +57,6 @@ impl<F: Family> Family for Option<F> {
 
 impl<F: Family> Family for Vec<F> {
     type Of<R: TableRow> = Vec<F::Of<R>>;
-}
-
-impl<F: Family, G: Family> Family for (F, G) {
-    type Of<R: TableRow> = (F::Of<R>, G::Of<R>);
 }
 
 /// Gives the list to another macro, behind what is given for that.
@@ -67,12 +79,6 @@ macro_rules! define_per_table {
 
             pub(crate) fn as_mut(&mut self) -> PerTable<&mut F> {
                 PerTable { $($table: &mut self.$table),+ }
-            }
-        }
-
-        impl<F: Family, G: Family> PerTable<(F, G)> {
-            pub(crate) fn unzip(self) -> (PerTable<F>, PerTable<G>) {
-                (PerTable { $($table: self.$table.0),+ }, PerTable { $($table: self.$table.1),+ })
             }
         }
 

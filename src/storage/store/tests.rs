@@ -231,7 +231,7 @@ async fn a_flush_that_fails_leaves_no_files() {
     assert!(store.snapshot().tables.conversations.files.is_empty());
     objects.fail(None);
     until("the flush has ended", || store.snapshot().tables.conversations.files.len() == 1).await;
-    for folder in crate::storage::write::recovery::DATA_FOLDERS {
+    for folder in &crate::storage::write::recovery::data_folders() {
         let written = !folder.starts_with("events") && !folder.starts_with("feedback");
         assert_eq!(names(&disk, folder).await.len(), usize::from(written), "{folder}");
     }

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 
 use super::change::{Change, Prefetched};
+use super::files::{self, FileNumbers, NewRows};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
@@ -15,8 +16,9 @@ use super::{links, prefetch};
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
+use crate::storage::catalog::change::CatalogChange;
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::{NewRows, Rows, Tables};
+use crate::storage::catalog::tables::Tables;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{for_each_table, per_table};
@@ -143,15 +145,19 @@ impl BulkLoader {
 
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
         let (state, counters) = (&mut self.state, &mut self.counters);
-        let rows = Rows {
+        let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
+        let written = files::write(&self.store, rows, self.tables.columns()).await?;
+        let change = CatalogChange {
             position: self.position,
-            tables: per_table!(table in state.tables.as_mut() => take(table, counters)),
-            threads_source: counters.file(),
+            tables: per_table!(
+                table in state.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
+            ),
         };
-        let committed = self.tables.commit(rows).await?;
+        self.tables.commit(&change).await?;
         for_each_table!(
-            table in state.tables.as_mut(), new in committed, columns in self.tables.layouts() => {
-                table.files.extend(new.file.map(|file| FileSnapshot { file, deleted: Arc::default() }));
+            table in state.tables.as_mut(), written in written, columns in self.tables.layouts() => {
+                let file = written.new.map(|new| FileSnapshot { file: new.file, deleted: Arc::default() });
+                table.files.extend(file);
                 table.columns = columns;
             }
         );
@@ -159,12 +165,12 @@ impl BulkLoader {
     }
 }
 
-/// Empties the tail of a table into rows to commit.
+/// Empties the tail of a table into rows for a file.
 fn take<R: TableRow>(table: &mut TableState<R>, counters: &mut Counters) -> NewRows<R> {
     let mut live = Vec::new();
     for entry in std::mem::take(&mut table.tail).segments() {
         let rows = entry.segment.rows.iter().enumerate();
         live.extend(rows.filter(|(row, _)| !entry.deleted.contains(*row as u32)).map(|(_, value)| value.clone()));
     }
-    NewRows { rows: live, source: counters.file(), files: table.files.clone() }
+    NewRows { rows: live, numbers: FileNumbers::next(counters) }
 }

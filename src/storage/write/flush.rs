@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::sync::OnceCell;
 
+use super::files::{self, FileNumbers, NewRows, Written};
 use super::state::{State, TableState};
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
+use crate::storage::catalog::change::CatalogChange;
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::{CommittedRows, NewRows, Rows, Tables};
+use crate::storage::catalog::tables::Tables;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::format::tables::{Family, PerTable, for_each_table, per_table};
+use crate::storage::format::tables::{Family, PerTable, Same, for_each_table, per_table};
 use crate::storage::log::wal;
 use crate::storage::objects::fail_point;
 use crate::storage::tail::Counters;
@@ -26,16 +29,15 @@ pub(crate) struct FlushJob {
     store: Arc<dyn ObjectStore>,
     position: WalPosition,
     tables: PerTable<TableJob>,
-    /// Number of the new file of threads.
-    threads_source: u32,
+    /// The new files, once they are written: a second try commits them and writes no others.
+    written: Arc<OnceCell<PerTable<Written>>>,
 }
 
 #[derive(Clone)]
 struct TableJob<R = Conversation> {
     segments: Vec<SegmentSnapshot<R>>,
     files: Vec<FileSnapshot>,
-    /// Number of the new file.
-    source: u32,
+    numbers: FileNumbers,
 }
 
 impl Family for TableJob {
@@ -54,7 +56,7 @@ impl FlushJob {
             store: store.clone(),
             position,
             tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
-            threads_source: counters.file(),
+            written: Arc::default(),
         }
     }
 }
@@ -64,35 +66,34 @@ impl<R: TableRow> TableJob<R> {
         TableJob {
             segments: table.tail.frozen().map(|frozen| frozen.segments().to_vec()).unwrap_or_default(),
             files: table.files.clone(),
-            source: counters.file(),
+            numbers: FileNumbers::next(counters),
         }
     }
 
-    /// The rows to write, and their numbers by allocation: the commit gives the same allocations back, in the file's
-    /// order.
-    fn live_rows(self) -> (NewRows<R>, Sequences) {
-        let mut rows = Vec::new();
-        let mut sequences = HashMap::new();
-        for entry in &self.segments {
-            for (row, (value, sequence)) in entry.segment.rows.iter().zip(&entry.segment.sequences).enumerate() {
-                if !entry.deleted.contains(row as u32) {
-                    sequences.insert(Arc::as_ptr(value) as usize, *sequence);
-                    rows.push(value.clone());
-                }
-            }
-        }
-        (NewRows { rows, source: self.source, files: self.files }, Sequences(sequences))
+    /// With their numbers in the order of operations.
+    fn live_rows(&self) -> impl Iterator<Item = (&Arc<R>, u64)> {
+        self.segments.iter().flat_map(|entry| {
+            let rows = entry.segment.rows.iter().zip(&entry.segment.sequences).enumerate();
+            let live = rows.filter(|(row, _)| !entry.deleted.contains(*row as u32));
+            live.map(|(_, (value, sequence))| (value, *sequence))
+        })
     }
-}
 
-struct Sequences(HashMap<usize, u64>);
+    fn new_rows(&self) -> NewRows<R> {
+        NewRows { rows: self.live_rows().map(|(value, _)| value.clone()).collect(), numbers: self.numbers }
+    }
 
-impl Family for Sequences {
-    type Of<R: TableRow> = Sequences;
+    /// Where each flushed row went. The file has the allocations that the segments have.
+    fn rows_by_sequence(&self, written: &Written<R>) -> HashMap<u64, u32> {
+        let sequences: HashMap<*const R, u64> =
+            self.live_rows().map(|(value, sequence)| (Arc::as_ptr(value), sequence)).collect();
+        let rows = written.rows.iter().enumerate();
+        rows.filter_map(|(row, value)| Some((*sequences.get(&Arc::as_ptr(value))?, row as u32))).collect()
+    }
 }
 
 pub(crate) struct Flushed {
-    tables: PerTable<FlushedTable>,
+    tables: PerTable<Same<FlushedTable>>,
 }
 
 struct FlushedTable {
@@ -101,36 +102,27 @@ struct FlushedTable {
     columns: Arc<Layout>,
 }
 
-impl Family for FlushedTable {
-    type Of<R: TableRow> = FlushedTable;
-}
-
 struct FlushedFile {
     file: Arc<DataFile>,
-    /// Where each flushed row went.
     rows_by_sequence: HashMap<u64, u32>,
 }
 
 impl Flushed {
     /// Swaps the frozen rows for their files.
     pub(crate) fn install(self, job: &FlushJob, state: &mut State) {
-        for_each_table!(table in state.tables.as_mut(), new in self.tables, job in job.tables.as_ref() => {
-            new.install(job, table);
+        for_each_table!(table in state.tables.as_mut(), new in self.tables, of_job in job.tables.as_ref() => {
+            new.install(of_job, table);
         });
         state.flush_generation += 1;
     }
 }
 
 impl FlushedTable {
-    fn new<R>(committed: CommittedRows<R>, sequences: &Sequences, columns: Arc<Layout>) -> FlushedTable {
-        let CommittedRows { file, rows } = committed;
-        let rows = rows.iter().enumerate();
-        let file = file.map(|file| FlushedFile {
-            file,
-            rows_by_sequence: rows
-                .filter_map(|(row, value)| Some((*sequences.0.get(&(Arc::as_ptr(value) as usize))?, row as u32)))
-                .collect(),
-        });
+    fn new<R: TableRow>(job: &TableJob<R>, written: &Written<R>, columns: Arc<Layout>) -> FlushedTable {
+        let file = written
+            .new
+            .as_ref()
+            .map(|new| FlushedFile { file: new.file.clone(), rows_by_sequence: job.rows_by_sequence(written) });
         FlushedTable { file, columns }
     }
 
@@ -147,18 +139,27 @@ impl FlushedTable {
 
 pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
     let mut tables = tables.lock().await;
-    let FlushJob { store, position, tables: jobs, threads_source } = job;
-    let live: PerTable<(NewRows, Sequences)> = per_table!(job in jobs => job.live_rows());
-    let (new, sequences) = live.unzip();
-    let committed = tables.commit(Rows { position, tables: new, threads_source }).await?;
+    let columns = tables.columns();
+    let write = || {
+        let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
+        files::write(&job.store, rows, columns)
+    };
+    let written = job.written.get_or_try_init(write).await?;
+    let change = CatalogChange {
+        position: job.position,
+        tables: per_table!(
+            table in job.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
+        ),
+    };
+    tables.commit(&change).await?;
     let flushed = Flushed {
         tables: per_table!(
-            rows in committed, numbers in sequences, columns in tables.layouts()
-                => FlushedTable::new(rows, &numbers, columns)
+            table in job.tables.as_ref(), new in written.as_ref(), columns in tables.layouts()
+                => FlushedTable::new(table, new, columns)
         ),
     };
     fail_point::reached("flush:before-log-cleaning");
-    clean_log(store.as_ref(), tables.position()).await;
+    clean_log(job.store.as_ref(), tables.position()).await;
     Ok(flushed)
 }
 

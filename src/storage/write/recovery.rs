@@ -12,10 +12,11 @@ use super::logged::{RowChange, changes};
 use super::state::{Staged, State};
 use crate::model::ids::WalPosition;
 use crate::model::time;
-use crate::storage::catalog::tables::Tables;
+use crate::storage::catalog::tables::{MESSAGES, Tables};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
+use crate::storage::format::table::Table;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::format::tables::for_each_table;
+use crate::storage::format::tables::{Kind, PerTable, for_each_table};
 use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
@@ -25,16 +26,14 @@ use crate::storage::tail::{Counters, Tail};
 
 const LOCK_FILE: &str = "LOCK";
 /// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
-pub(crate) const DATA_FOLDERS: [&str; 8] = [
-    "conversations/data",
-    "conversations/index",
-    "messages/data",
-    "events/data",
-    "events/index",
-    "feedback/data",
-    "feedback/index",
-    "semantic_threads/data",
-];
+pub(crate) fn data_folders() -> Vec<String> {
+    let mut folders = vec![format!("{MESSAGES}/data"), format!("{}/data", Table::SemanticThreads.name())];
+    for_each_table!(kind in PerTable::<Kind>::default() => {
+        let table = kind.name();
+        folders.extend([format!("{table}/data"), format!("{table}/index")]);
+    });
+    folders
+}
 
 pub(crate) struct Opened {
     pub(crate) object_store: Arc<dyn ObjectStore>,
@@ -174,8 +173,8 @@ async fn replaced_row(
 /// Data files that no table refers to were written by a flush that never committed.
 async fn remove_leftovers(store: &dyn ObjectStore, tables: &Tables) -> Result<(), StoreError> {
     let referenced: BTreeSet<Path> = tables.referenced().into_iter().collect();
-    for folder in DATA_FOLDERS {
-        let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder))).try_collect().await;
+    for folder in data_folders() {
+        let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder.as_str()))).try_collect().await;
         let listed = listed.map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
         for object in listed {
             if !referenced.contains(&object.location) {

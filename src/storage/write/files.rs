@@ -1,0 +1,292 @@
+//! New files of the tables: rows in their order, columns chosen for them, the Parquet files and the index of each. All
+//! of it is durable before a commit names it.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use uuid::Uuid;
+
+use crate::model::conversation::Conversation;
+use crate::model::event::Event;
+use crate::model::feedback::Feedback;
+use crate::model::ids::{Key, lookup_hash};
+use crate::storage::catalog::change::{MessagesWritten, NewFile, Sidecar, TableChange};
+use crate::storage::catalog::files::FileSnapshot;
+use crate::storage::catalog::tables::{MESSAGES, discard};
+use crate::storage::error::StoreError;
+use crate::storage::format::data_file::{DataFile, ThreadsFile};
+use crate::storage::format::error::{FileError, FlattenError};
+use crate::storage::format::layout::Layout;
+use crate::storage::format::parquet_file::ParquetFile;
+use crate::storage::format::registry::{ColumnRegistry, PathCounts};
+use crate::storage::format::row_index::{FileIndex, IndexBuilder};
+use crate::storage::format::table::Table;
+use crate::storage::format::table_row::TableRow;
+use crate::storage::format::tables::{Family, PerTable, Same, per_table};
+use crate::storage::format::writer::{
+    SiblingPaths, WrittenFile, WrittenRows, WrittenSiblings, write_rows, write_siblings,
+};
+use crate::storage::objects::fail_point;
+use crate::storage::tail::Counters;
+
+/// Rows of a table that are to lie in a file, in any order.
+pub(crate) struct NewRows<R = Conversation> {
+    pub(crate) rows: Vec<Arc<R>>,
+    pub(crate) numbers: FileNumbers,
+}
+
+impl Family for NewRows {
+    type Of<R: TableRow> = NewRows<R>;
+}
+
+/// [`DataFile::number`] of a new file, and of the file of threads beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct FileNumbers {
+    file: u32,
+    threads: u32,
+}
+
+impl FileNumbers {
+    pub(crate) fn next(counters: &mut Counters) -> FileNumbers {
+        FileNumbers { file: counters.file(), threads: counters.file() }
+    }
+}
+
+/// A table's part of what was written.
+pub(crate) struct Written<R = Conversation> {
+    /// In the order of the file.
+    pub(crate) rows: Arc<Vec<Arc<R>>>,
+    /// None without rows.
+    pub(crate) new: Option<NewFile>,
+    /// The table's columns with those of the file.
+    columns: ColumnRegistry,
+}
+
+impl Family for Written {
+    type Of<R: TableRow> = Written<R>;
+}
+
+impl<R> Written<R> {
+    /// For the commit that makes the file part of the table. `files` are the others.
+    pub(crate) fn change(&self, files: Vec<FileSnapshot>) -> TableChange {
+        TableChange {
+            added: self.new.iter().cloned().collect(),
+            removed: Vec::new(),
+            deletions: files,
+            columns: self.columns.clone(),
+        }
+    }
+}
+
+/// Writes a file for each table that has rows. `columns` are the tables' so far. After a failure nothing is left.
+pub(crate) async fn write(
+    store: &Arc<dyn ObjectStore>,
+    rows: PerTable<NewRows>,
+    columns: PerTable<Same<ColumnRegistry>>,
+) -> Result<PerTable<Written>, StoreError> {
+    fail_point::reached("flush:before-files");
+    let mut paths = Vec::new();
+    match write_tables(store, rows, columns, &mut paths).await {
+        Ok(written) => {
+            fail_point::reached("flush:after-files");
+            Ok(written)
+        }
+        Err(error) => {
+            discard(store.as_ref(), &paths).await;
+            Err(error)
+        }
+    }
+}
+
+/// `paths` gets those of new files before they are written.
+async fn write_tables(
+    store: &Arc<dyn ObjectStore>,
+    rows: PerTable<NewRows>,
+    columns: PerTable<Same<ColumnRegistry>>,
+    paths: &mut Vec<Path>,
+) -> Result<PerTable<Written>, StoreError> {
+    Ok(per_table!(new in rows, registry in columns => write_table(store, new, registry, paths).await?))
+}
+
+async fn write_table<R: Stored>(
+    store: &Arc<dyn ObjectStore>,
+    new: NewRows<R>,
+    columns: ColumnRegistry,
+    paths: &mut Vec<Path>,
+) -> Result<Written<R>, StoreError> {
+    let NewRows { mut rows, numbers } = new;
+    if rows.is_empty() {
+        return Ok(Written { rows: Arc::default(), new: None, columns });
+    }
+    sort_rows(&mut rows);
+    let rows = Arc::new(rows);
+    let (layout, columns) = choose_columns(&columns, rows.clone()).await?;
+    let places = Places::new(R::TABLE);
+    paths.extend(places.all());
+    let index = write_index(store, &places.index, rows.clone());
+    let data = R::write(store, &places, rows.clone(), layout);
+    // Both to their end: what is still being written could not be deleted.
+    let (index, data) = futures::join!(index, data);
+    let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
+    let new = new_file(store, places, numbers, index?, data?).await?;
+    Ok(Written { rows, new: Some(new), columns })
+}
+
+/// Where the parts of a new file go.
+struct Places {
+    data: Path,
+    index: Path,
+    messages: Path,
+    threads: Path,
+}
+
+impl Places {
+    fn new(table: Table) -> Places {
+        let stem = Uuid::new_v4().to_string();
+        let data = |table: &str| Path::from(format!("{table}/data/{stem}.parquet"));
+        Places {
+            data: data(table.name()),
+            index: Path::from(format!("{}/index/{stem}.idx", table.name())),
+            messages: data(MESSAGES),
+            threads: data(Table::SemanticThreads.name()),
+        }
+    }
+
+    fn all(&self) -> [Path; 4] {
+        [&self.data, &self.index, &self.messages, &self.threads].map(Clone::clone)
+    }
+}
+
+struct WrittenData {
+    rows: WrittenRows,
+    messages: Option<WrittenFile>,
+    threads: Option<WrittenRows>,
+}
+
+/// How the rows of a table become Parquet files.
+trait Stored: TableRow {
+    fn write(
+        store: &Arc<dyn ObjectStore>,
+        places: &Places,
+        rows: Arc<Vec<Arc<Self>>>,
+        layout: Layout,
+    ) -> impl Future<Output = Result<WrittenData, FileError>> + Send {
+        async move {
+            let rows = write_rows(store, places.data.clone(), rows, layout).await?;
+            Ok(WrittenData { rows, messages: None, threads: None })
+        }
+    }
+}
+
+impl Stored for Event {}
+
+impl Stored for Feedback {}
+
+impl Stored for Conversation {
+    async fn write(
+        store: &Arc<dyn ObjectStore>,
+        places: &Places,
+        rows: Arc<Vec<Arc<Self>>>,
+        layout: Layout,
+    ) -> Result<WrittenData, FileError> {
+        let paths = SiblingPaths {
+            conversations: places.data.clone(),
+            messages: places.messages.clone(),
+            threads: places.threads.clone(),
+        };
+        let WrittenSiblings { conversations, messages, threads } = write_siblings(store, paths, rows, layout).await?;
+        Ok(WrittenData { rows: conversations, messages: Some(messages), threads })
+    }
+}
+
+async fn new_file(
+    store: &Arc<dyn ObjectStore>,
+    places: Places,
+    numbers: FileNumbers,
+    index: Bytes,
+    data: WrittenData,
+) -> Result<NewFile, StoreError> {
+    let sidecar = Sidecar { path: places.index, size: index.len() as u64 };
+    let index = FileIndex::from_bytes(sidecar.path.clone(), &index)
+        .map_err(|error| StoreError::caused("an index just written", error))?;
+    let WrittenData { rows, messages, threads } = data;
+    let threads = match threads {
+        None => None,
+        Some(threads) => {
+            let offsets = index.thread_offsets(store.as_ref()).await;
+            let offsets = offsets.map_err(|error| StoreError::caused("an index just written", error))?;
+            let file = data_file(numbers.threads, places.threads, threads, FileIndex::empty());
+            Some(ThreadsFile::new(file, offsets).map_err(|error| StoreError::caused("threads just written", error))?)
+        }
+    };
+    let mut file = data_file(numbers.file, places.data, rows, index);
+    file.threads = threads;
+    let mut of_messages = None;
+    if let Some(WrittenFile { size, rows, metadata, statistics }) = messages {
+        file.messages = Some(Arc::new(ParquetFile::written(places.messages, size, metadata)));
+        of_messages = Some(Arc::new(MessagesWritten { rows, statistics }));
+    }
+    Ok(NewFile { file: Arc::new(file), index: sidecar, messages: of_messages })
+}
+
+fn data_file(number: u32, path: Path, written: WrittenRows, index: FileIndex) -> DataFile {
+    let WrittenRows { file, layout } = written;
+    let parquet = ParquetFile::written(path, file.size, file.metadata);
+    DataFile::new(number, parquet, file.rows, layout, file.statistics, index)
+}
+
+/// The order of rows in a file: what is asked together lies together.
+fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
+    rows.sort_by_cached_key(|row| {
+        let Key { organization_id, project_id, id } = row.key();
+        (organization_id, project_id, row.sort_time(), Arc::<str>::from(id.borrow()))
+    });
+}
+
+async fn choose_columns<R: TableRow>(
+    registry: &ColumnRegistry,
+    rows: Arc<Vec<Arc<R>>>,
+) -> Result<(Layout, ColumnRegistry), StoreError> {
+    let registry = registry.clone();
+    let chosen = tokio::task::spawn_blocking(move || {
+        let mut counts = PathCounts::new(&registry);
+        for row in rows.iter() {
+            counts.add(row.as_ref())?;
+        }
+        Ok(registry.choose(&counts))
+    });
+    let chosen: Result<_, FlattenError> =
+        chosen.await.map_err(|error| StoreError::caused("counting property paths", error))?;
+    chosen.map_err(|error| StoreError::caused("counting property paths", error))
+}
+
+async fn write_index<R: TableRow>(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    rows: Arc<Vec<Arc<R>>>,
+) -> Result<Bytes, StoreError> {
+    let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
+    let bytes = built.map_err(|error| StoreError::caused("building an index", error))??;
+    let put = store.put(path, PutPayload::from(bytes.clone())).await;
+    put.map_err(|error| StoreError::caused("an index could not be written", error))?;
+    Ok(bytes)
+}
+
+fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
+    let mut builder = IndexBuilder::new();
+    for row in rows {
+        let Key { organization_id, project_id, id } = row.key();
+        let id = lookup_hash(&organization_id, id.borrow());
+        let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
+        let entry =
+            serde_json::to_vec(row.entry().as_ref()).map_err(|error| StoreError::unwritable("an index row", error))?;
+        builder.push(id, external_id, row.siblings(), &entry);
+        for reference in row.references() {
+            builder.push_reference(reference.hash(&organization_id, &project_id));
+        }
+    }
+    builder.finish().map_err(|error| StoreError::caused("an index could not be built", error))
+}
