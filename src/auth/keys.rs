@@ -163,7 +163,7 @@ impl KeyStore {
     }
 
     pub(crate) async fn create(&self, new: NewKey, now: EpochMillis) -> Result<CreatedKey, KeyError> {
-        let id: String = rand::random::<[u8; 8]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = const_hex::encode(rand::random::<[u8; 8]>());
         let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let text = format!("cl_{}_{id}_{secret}", new.kind.name());
         let key = Key {

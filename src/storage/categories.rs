@@ -190,8 +190,7 @@ fn name_hash(owner: &CategoryOwner) -> [u8; 32] {
 }
 
 fn path_of(owner: &CategoryOwner) -> Path {
-    let name: String = name_hash(owner).iter().map(|byte| format!("{byte:02x}")).collect();
-    Path::from_iter([FOLDER, &format!("{name}.json")])
+    Path::from_iter([FOLDER, &format!("{}.json", const_hex::encode(name_hash(owner)))])
 }
 
 #[cfg(test)]
