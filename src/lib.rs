@@ -9,6 +9,7 @@
 //! - [`auth`]: keys, what they may do, and the store's secrets.
 //! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet files and their catalog; and the
 //!   immutable snapshot that every read works on.
+//! - [`environment`]: the clock, ids, randomness and objects that all of this is given.
 //! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
 //!   PostgreSQL's `jsonb` semantics.
 //!
@@ -21,6 +22,7 @@ pub(crate) mod api;
 pub(crate) mod auth;
 pub mod cli;
 pub(crate) mod config;
+pub(crate) mod environment;
 pub(crate) mod model;
 pub(crate) mod query;
 pub(crate) mod storage;

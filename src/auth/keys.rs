@@ -5,18 +5,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
+use crate::environment::Environment;
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
 
 const PREFIX: &str = "keys";
@@ -154,17 +156,17 @@ pub(crate) struct CreatedKey {
 /// Reads and writes key objects.
 #[derive(Clone)]
 pub(crate) struct KeyStore {
-    objects: Arc<dyn ObjectStore>,
+    environment: Environment,
 }
 
 impl KeyStore {
-    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects }
+    pub(crate) fn new(environment: Environment) -> Self {
+        Self { environment }
     }
 
-    pub(crate) async fn create(&self, new: NewKey, now: EpochMillis) -> Result<CreatedKey, KeyError> {
-        let id = const_hex::encode(rand::random::<[u8; 8]>());
-        let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    pub(crate) async fn create(&self, new: NewKey) -> Result<CreatedKey, KeyError> {
+        let id = const_hex::encode(self.environment.random::<8>());
+        let secret = URL_SAFE_NO_PAD.encode(self.environment.random::<32>());
         let text = format!("cl_{}_{id}_{secret}", new.kind.name());
         let key = Key {
             id,
@@ -174,7 +176,7 @@ impl KeyStore {
             project_id: new.project_id,
             integration_id: new.integration_id,
             secret_sha256: hash(&text),
-            created_at: now,
+            created_at: self.environment.now(),
             expires_at: None,
             revoked_at: None,
         };
@@ -204,32 +206,30 @@ impl KeyStore {
     }
 
     /// Revoking twice keeps the first time.
-    pub(crate) async fn revoke(&self, id: &str, now: EpochMillis) -> Result<Key, KeyError> {
+    pub(crate) async fn revoke(&self, id: &str) -> Result<Key, KeyError> {
         let mut key = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
         if key.revoked_at.is_none() {
-            key.revoked_at = Some(now);
+            key.revoked_at = Some(self.environment.now());
             self.put(&key, PutMode::Overwrite).await?;
         }
         Ok(key)
     }
 
     /// A new key of the same reach; the old one expires after `overlap`, or earlier if it was to.
-    pub(crate) async fn rotate(&self, id: &str, overlap: Duration, now: EpochMillis) -> Result<CreatedKey, KeyError> {
+    pub(crate) async fn rotate(&self, id: &str, overlap: Duration) -> Result<CreatedKey, KeyError> {
+        let now = self.environment.now();
         let old = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
         if !old.is_usable(now) {
             return Err(KeyError::Invalid(format!("key `{id}` is expired or revoked; create a new one")));
         }
         let created = self
-            .create(
-                NewKey {
-                    kind: old.kind,
-                    scopes: old.scopes.clone(),
-                    organization_id: old.organization_id.clone(),
-                    project_id: old.project_id.clone(),
-                    integration_id: old.integration_id.clone(),
-                },
-                now,
-            )
+            .create(NewKey {
+                kind: old.kind,
+                scopes: old.scopes.clone(),
+                organization_id: old.organization_id.clone(),
+                project_id: old.project_id.clone(),
+                integration_id: old.integration_id.clone(),
+            })
             .await?;
         // Read again: a revocation since then must not be undone.
         let mut old = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
@@ -240,12 +240,12 @@ impl KeyStore {
     }
 
     async fn metas(&self) -> Result<Vec<ObjectMeta>, KeyError> {
-        let metas = self.objects.list(Some(&Path::from(PREFIX))).try_collect::<Vec<_>>().await?;
+        let metas = self.environment.objects.list(Some(&Path::from(PREFIX))).try_collect::<Vec<_>>().await?;
         Ok(metas.into_iter().filter(|meta| id_of(&meta.location).is_some()).collect())
     }
 
     async fn read(&self, path: &Path) -> Result<Option<Key>, KeyError> {
-        let bytes = match self.objects.get(path).await {
+        let bytes = match self.environment.objects.get(path).await {
             Ok(found) => found.bytes().await?,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -263,7 +263,10 @@ impl KeyStore {
         let path = path_of(&key.id);
         let body = serde_json::to_vec(key)
             .map_err(|error| KeyError::Unreadable { path: path.to_string(), message: error.to_string() })?;
-        self.objects.put_opts(&path, PutPayload::from(body), PutOptions { mode, ..Default::default() }).await?;
+        self.environment
+            .objects
+            .put_opts(&path, PutPayload::from(body), PutOptions { mode, ..Default::default() })
+            .await?;
         Ok(())
     }
 }
@@ -303,14 +306,14 @@ impl KeyRing {
     }
 
     /// The usable key with this text.
-    pub(crate) async fn authenticate(&self, text: &str, now: EpochMillis) -> Option<Arc<Key>> {
+    pub(crate) async fn authenticate(&self, text: &str) -> Option<Arc<Key>> {
         let id = id_in_text(text)?;
         let known = self.keys.load().get(id).map(|ringed| Arc::clone(&ringed.key));
         let key = match known {
             Some(key) => key,
             None => self.look_up(id).await?,
         };
-        (key.opens_with(text) && key.is_usable(now)).then_some(key)
+        (key.opens_with(text) && key.is_usable(self.store.environment.now())).then_some(key)
     }
 
     async fn look_up(&self, id: &str) -> Option<Arc<Key>> {
@@ -417,9 +420,13 @@ fn id_of(path: &Path) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::test::TestClock;
     use object_store::memory::InMemory;
 
-    const NOW: EpochMillis = EpochMillis(1_700_000_000_000);
+    fn store() -> (KeyStore, Arc<TestClock>) {
+        let (environment, clock) = Environment::seeded(Arc::new(InMemory::new()), 1);
+        (KeyStore::new(environment), clock)
+    }
 
     fn api_key() -> NewKey {
         NewKey {
@@ -437,69 +444,71 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_whole_text_opens_a_key_and_only_its_hash_is_stored() {
-        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let store = KeyStore::new(Arc::clone(&objects));
-        let created = store.create(api_key(), NOW).await.unwrap();
+        let (store, _) = store();
+        let created = store.create(api_key()).await.unwrap();
         let ring = ring(&store).await;
         assert!(created.text.starts_with(&format!("cl_api_{}_", created.key.id)));
-        assert_eq!(ring.authenticate(&created.text, NOW).await.unwrap().id, created.key.id);
+        assert_eq!(ring.authenticate(&created.text).await.unwrap().id, created.key.id);
         let mut wrong = created.text.clone();
         wrong.push('x');
         let forged = created.text.replacen("cl_api", "cl_org", 1);
         for text in ["", "cl_api", &created.key.id, &wrong, &forged, "cl_api_../../x_y", "cl_api_0000000000000000_x"] {
-            assert!(ring.authenticate(text, NOW).await.is_none(), "{text}");
+            assert!(ring.authenticate(text).await.is_none(), "{text}");
         }
-        let stored = objects.get(&path_of(&created.key.id)).await.unwrap().bytes().await.unwrap();
+        let stored = store.environment.objects.get(&path_of(&created.key.id)).await.unwrap().bytes().await.unwrap();
         let secret = created.text.splitn(4, '_').nth(3).unwrap();
         assert!(!String::from_utf8_lossy(&stored).contains(secret));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_fresh_key_works_at_once_and_a_revoked_one_stops() {
-        let store = KeyStore::new(Arc::new(InMemory::new()));
+        let (store, _) = store();
         let ring = ring(&store).await;
-        let created = store.create(api_key(), NOW).await.unwrap();
-        assert!(ring.authenticate(&created.text, NOW).await.is_some());
-        store.revoke(&created.key.id, NOW).await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while ring.authenticate(&created.text, NOW).await.is_some() {
-            assert!(Instant::now() < deadline, "still open after two seconds");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let created = store.create(api_key()).await.unwrap();
+        assert!(ring.authenticate(&created.text).await.is_some());
+        store.revoke(&created.key.id).await.unwrap();
+        let revoked = Instant::now();
+        while ring.authenticate(&created.text).await.is_some() {
+            assert!(revoked.elapsed() < Duration::from_secs(2), "still open after two seconds");
+            // The clock of a paused runtime goes on only here.
+            tokio::time::advance(Duration::from_millis(50)).await;
         }
     }
 
     #[tokio::test]
     async fn a_rotated_key_expires_after_the_overlap() {
-        let store = KeyStore::new(Arc::new(InMemory::new()));
-        let old = store.create(api_key(), NOW).await.unwrap();
-        let new = store.rotate(&old.key.id, Duration::from_secs(60), NOW).await.unwrap();
+        let (store, clock) = store();
+        let old = store.create(api_key()).await.unwrap();
+        let new = store.rotate(&old.key.id, Duration::from_secs(60)).await.unwrap();
         let ring = ring(&store).await;
-        for (text, after_ms, open) in
-            [(&old.text, 0, true), (&old.text, 59_999, true), (&old.text, 60_000, false), (&new.text, 60_000, true)]
+        for (text, later_ms, open) in
+            [(&old.text, 0, true), (&old.text, 59_999, true), (&old.text, 1, false), (&new.text, 0, true)]
         {
-            let key = ring.authenticate(text, EpochMillis(NOW.0 + after_ms)).await;
-            assert_eq!(key.is_some(), open, "{after_ms}");
+            clock.advance(later_ms);
+            assert_eq!(ring.authenticate(text).await.is_some(), open, "{later_ms}");
         }
         assert_eq!(new.key.project_id, old.key.project_id);
-        let error = store.rotate(&old.key.id, Duration::ZERO, EpochMillis(NOW.0 + 60_000)).await.err();
+        let error = store.rotate(&old.key.id, Duration::ZERO).await.err();
         assert!(matches!(error, Some(KeyError::Invalid(_))));
-        assert!(matches!(store.revoke("0000000000000000", NOW).await, Err(KeyError::Unknown(_))));
+        assert!(matches!(store.revoke("0000000000000000").await, Err(KeyError::Unknown(_))));
         assert_eq!(store.list().await.unwrap().len(), 2);
     }
 
     #[tokio::test]
     async fn a_key_reaches_what_its_kind_says() {
-        let store = KeyStore::new(Arc::new(InMemory::new()));
+        let (store, _) = store();
         let without_project = NewKey { project_id: None, ..api_key() };
-        assert!(store.create(without_project.clone(), NOW).await.is_err());
-        assert!(store.create(NewKey { kind: KeyKind::Org, ..api_key() }, NOW).await.is_err());
-        assert!(store.create(NewKey { kind: KeyKind::Org, ..without_project }, NOW).await.is_ok());
+        assert!(store.create(without_project.clone()).await.is_err());
+        assert!(store.create(NewKey { kind: KeyKind::Org, ..api_key() }).await.is_err());
+        assert!(store.create(NewKey { kind: KeyKind::Org, ..without_project }).await.is_ok());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn look_ups_of_unknown_keys_are_limited() {
-        let ring = ring(&KeyStore::new(Arc::new(InMemory::new()))).await;
+        let ring = ring(&store().0).await;
         let allowed = (0..100).filter(|_| ring.may_look_up()).count();
-        assert!(allowed <= 2 * LOOKUPS_PER_SECOND as usize);
+        assert_eq!(allowed, LOOKUPS_PER_SECOND as usize);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(ring.may_look_up());
     }
 }

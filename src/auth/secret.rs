@@ -1,12 +1,11 @@
 //! A secret of the store's own, made once: it signs what clients carry about, such as list cursors.
 
-use std::sync::Arc;
-
 use hmac::{Hmac, Mac};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use sha2::Sha256;
 
+use crate::environment::Environment;
 use crate::storage::error::StoreError;
 
 /// Among the keys, because it must be as secret; no key's name looks like it.
@@ -19,9 +18,9 @@ pub(crate) struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
     /// The stored one; the first server of a store makes it.
-    pub(crate) async fn open(objects: &Arc<dyn ObjectStore>) -> Result<Secret, StoreError> {
-        let path = Path::from_iter(PATH);
-        let made: [u8; SECRET_BYTES] = rand::random();
+    pub(crate) async fn open(environment: &Environment) -> Result<Secret, StoreError> {
+        let (path, objects) = (Path::from_iter(PATH), &environment.objects);
+        let made: [u8; SECRET_BYTES] = environment.random();
         let options = PutOptions { mode: PutMode::Create, ..Default::default() };
         match objects.put_opts(&path, PutPayload::from(made.to_vec()), options).await {
             Ok(_) => return Ok(Secret(made)),
@@ -52,6 +51,8 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use object_store::memory::InMemory;
 
@@ -75,10 +76,10 @@ mod tests {
 
     #[tokio::test]
     async fn is_made_once() {
-        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let first = Secret::open(&objects).await.unwrap().sign(b"x");
-        assert_eq!(Secret::open(&objects).await.unwrap().sign(b"x"), first);
-        let other: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let first = Secret::open(&environment).await.unwrap().sign(b"x");
+        assert_eq!(Secret::open(&environment).await.unwrap().sign(b"x"), first);
+        let other = Environment::of_test(Arc::new(InMemory::new()));
         assert_ne!(Secret::open(&other).await.unwrap().sign(b"x"), first);
     }
 }

@@ -11,12 +11,12 @@ use super::{sample, serve};
 use crate::api::render::cells::Cells;
 use crate::auth::keys::{KeyKind, KeyStore, NewKey};
 use crate::config::ServeArguments;
+use crate::model::document;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::json::jsonb;
 use crate::model::json::value::Json;
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
-use crate::model::{document, time};
 use crate::query::engine::QueryEngine;
 use crate::query::error::QueryError;
 use crate::query::execute::question::Question;
@@ -82,7 +82,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     }
     let services = serve::open(&arguments).await?;
     show_questions(&services.engine, &services.store.snapshot()).await?;
-    let keys = KeyStore::new(services.store.object_store().clone());
+    let keys = KeyStore::new(services.store.environment().clone());
     let new = NewKey {
         kind: KeyKind::Org,
         scopes: Vec::new(),
@@ -90,14 +90,14 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
         project_id: None,
         integration_id: None,
     };
-    let analyst = keys.create(new.clone(), time::now()).await?;
+    let analyst = keys.create(new.clone()).await?;
     let new = NewKey {
         kind: KeyKind::Api,
         project_id: Some(ProjectId::new(sample::PROJECTS[0])),
         integration_id: Some(IntegrationId::new("demo")),
         ..new
     };
-    let writer = keys.create(new, time::now()).await?;
+    let writer = keys.create(new).await?;
     println!(
         "\nKeys (shown only now): {} reads all projects, {} reads and writes {}.",
         analyst.text,

@@ -10,7 +10,7 @@ use crate::auth::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::model::ids::EpochMillis;
 use crate::model::time;
-use crate::storage::write::recovery::open_objects;
+use crate::storage::write::recovery::open_environment;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
@@ -25,7 +25,6 @@ pub(crate) enum KeysCommand {
 }
 
 pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
-    let now = time::now();
     match command {
         KeysCommand::Create(arguments) => {
             let needs_more = arguments.project.is_none() || arguments.integration.is_none();
@@ -40,23 +39,27 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
                 project_id: arguments.project,
                 integration_id: arguments.integration,
             };
-            show(open(&arguments.store)?.create(new, now).await?)
+            show(open(&arguments.store)?.create(new).await?)
         }
-        KeysCommand::List(store) => print(&table(&open(&store)?.list().await?, now)),
+        KeysCommand::List(store) => {
+            let (environment, _) = open_environment(&store.store)?;
+            let now = environment.now();
+            print(&table(&KeyStore::new(environment).list().await?, now))
+        }
         KeysCommand::Revoke(arguments) => {
-            let key = open(&arguments.store)?.revoke(&arguments.id, now).await?;
+            let key = open(&arguments.store)?.revoke(&arguments.id).await?;
             eprintln!("key {} is revoked", key.id);
             Ok(())
         }
         KeysCommand::Rotate(arguments) => {
             let store = open(&arguments.key.store)?;
-            show(store.rotate(&arguments.key.id, arguments.overlap, now).await?)
+            show(store.rotate(&arguments.key.id, arguments.overlap).await?)
         }
     }
 }
 
 fn open(arguments: &StoreArguments) -> Result<KeyStore, CliError> {
-    Ok(KeyStore::new(open_objects(&arguments.store)?.0))
+    Ok(KeyStore::new(open_environment(&arguments.store)?.0))
 }
 
 /// The key alone on stdout, for scripts; what it is on stderr.

@@ -51,7 +51,7 @@ pub(crate) async fn open(arguments: &ServeArguments) -> Result<Services, CliErro
     }
     let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
     let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
-    let conversation_api = Arc::new(ConversationApi::open(Arc::clone(store.object_store())).await?);
+    let conversation_api = Arc::new(ConversationApi::open(store.environment().clone()).await?);
     Ok(Services { store, engine, conversation_api, reference: api::reference() })
 }
 
@@ -66,9 +66,10 @@ pub(crate) async fn listen(
     let failed = |error| CliError::Io { what: "listening".to_owned(), error };
     let address = listener.local_addr().map_err(failed)?;
     let store = Arc::clone(&services.store);
-    let keys = KeyRing::open(KeyStore::new(Arc::clone(store.object_store()))).await?;
+    let keys = KeyRing::open(KeyStore::new(store.environment().clone())).await?;
     let pause = Duration::from_secs(arguments.body_pause_seconds);
-    let gate = Gate { keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
+    let ids = Arc::clone(&store.environment().ids);
+    let gate = Gate { ids, keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
     let router = api::router(Arc::new(gate), Arc::new(services));
     store.index_texts()?;
     announce(&format!("listening on http://{address}"))?;

@@ -100,7 +100,7 @@ mod tests {
             project_id: ProjectId::new("p"),
             integration_id: None,
         };
-        resolve(&document, &identity, None, EpochMillis(0))
+        resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, EventId, EventKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::RawJson;
 use super::output::{write_field, write_raw, write_time};
-use super::resolve::{self, Identity};
+use super::resolve::Identity;
 
 /// What an event is about; each kind names it in a field of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,11 +162,12 @@ impl Event {
         identity: &Identity,
         previous: Option<&Event>,
         now: EpochMillis,
+        new_id: impl FnOnce() -> String,
     ) -> Event {
         Event {
             organization_id: identity.organization_id.clone(),
             project_id: identity.project_id.clone(),
-            id: EventId::new(document.id.clone().unwrap_or_else(resolve::new_id)),
+            id: EventId::new(document.id.clone().unwrap_or_else(new_id)),
             integration_id: match &document.integration_id {
                 Some(id) => Some(IntegrationId::new(id.as_str())),
                 None => identity.integration_id.clone(),

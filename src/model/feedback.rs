@@ -7,7 +7,7 @@ use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::{Json, RawJson};
 use super::output::{write_field, write_raw, write_time};
-use super::resolve::{self, Identity};
+use super::resolve::Identity;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,11 +206,12 @@ impl Feedback {
         owner_id: &str,
         previous: Option<&Feedback>,
         now: EpochMillis,
+        new_id: impl FnOnce() -> String,
     ) -> Feedback {
         Feedback {
             organization_id: identity.organization_id.clone(),
             project_id: identity.project_id.clone(),
-            id: FeedbackId::new(document.id.clone().unwrap_or_else(resolve::new_id)),
+            id: FeedbackId::new(document.id.clone().unwrap_or_else(new_id)),
             integration_id: identity.integration_id.clone(),
             feedback_type: document.feedback_type,
             message_id: document.message_id.clone(),

@@ -106,7 +106,10 @@ mod tests {
             project_id: ProjectId::new("p"),
             integration_id: None,
         };
-        Feedback { rated_by, ..Feedback::resolve(&document, &identity, "c", None, EpochMillis(created_at)) }
+        Feedback {
+            rated_by,
+            ..Feedback::resolve(&document, &identity, "c", None, EpochMillis(created_at), String::new)
+        }
     }
 
     #[test]

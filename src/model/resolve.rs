@@ -70,12 +70,14 @@ impl Previous {
     }
 }
 
-/// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project.
+/// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project;
+/// `new_id` makes the ids that nothing names.
 pub(crate) fn resolve(
     document: &Document,
     identity: &Identity,
     previous: Option<&Previous>,
     now: EpochMillis,
+    new_id: impl Fn() -> String,
 ) -> Conversation {
     let id = match (&document.id, previous) {
         (Some(id), _) => ConversationId::new(id.as_str()),
@@ -178,11 +180,6 @@ fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage
         }
     }
     matched
-}
-
-/// Time-ordered (UUIDv7), also among the ids of one millisecond.
-pub(crate) fn new_id() -> String {
-    uuid::Uuid::now_v7().to_string()
 }
 
 fn text_hash(text: &str) -> u128 {

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
 
 use super::error::StoreError;
+use crate::environment::Environment;
 use crate::model::ids::{OrganizationId, ProjectId};
 
 pub(crate) const MAX_CATEGORIES: usize = 100;
@@ -64,7 +65,7 @@ struct Locks {
 }
 
 pub(crate) struct Categories {
-    objects: Arc<dyn ObjectStore>,
+    environment: Environment,
     locks: Vec<Locks>,
 }
 
@@ -81,8 +82,8 @@ pub(crate) struct Changing {
 }
 
 impl Categories {
-    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Categories {
-        Categories { objects, locks: (0..LOCKS).map(|_| Locks::default()).collect() }
+    pub(crate) fn new(environment: Environment) -> Categories {
+        Categories { environment, locks: (0..LOCKS).map(|_| Locks::default()).collect() }
     }
 
     /// In the order of their making.
@@ -108,7 +109,7 @@ impl Categories {
         if stored.categories.len() >= MAX_CATEGORIES {
             return Err(CategoryError::TooMany);
         }
-        let category = Category { category_id: uuid::Uuid::now_v7().to_string(), name: name.to_owned() };
+        let category = Category { category_id: self.environment.ids.of_document(), name: name.to_owned() };
         stored.categories.push(category.clone());
         self.save(&stored).await?;
         Ok(category)
@@ -147,7 +148,7 @@ impl Categories {
     async fn load(&self, owner: &CategoryOwner) -> Result<Stored, StoreError> {
         let path = path_of(owner);
         let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
-        let bytes = match self.objects.get(&path).await {
+        let bytes = match self.environment.objects.get(&path).await {
             Ok(found) => found.bytes().await.map_err(failed)?,
             Err(object_store::Error::NotFound { .. }) => {
                 return Ok(Stored {
@@ -172,7 +173,7 @@ impl Categories {
             CategoryOwner { organization_id: stored.organization_id.clone(), project_id: stored.project_id.clone() };
         let path = path_of(&owner);
         let body = serde_json::to_vec(stored).map_err(|error| StoreError::unwritable("a list of categories", error))?;
-        let put = self.objects.put(&path, PutPayload::from(body)).await;
+        let put = self.environment.objects.put(&path, PutPayload::from(body)).await;
         put.map(|_| ()).map_err(|error| StoreError::caused(format!("{path} could not be written"), error))
     }
 }
@@ -204,8 +205,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_is_its_projects_and_stays() {
-        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let categories = Categories::new(Arc::clone(&objects));
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let categories = Categories::new(environment.clone());
         let changing = categories.changing(&owner("p")).await;
         let sales = categories.create(&changing, "Sales").await.unwrap();
         assert!(matches!(categories.create(&changing, "Sales").await, Err(CategoryError::NameTaken)));
@@ -214,21 +215,21 @@ mod tests {
         }
         assert!(matches!(categories.create(&changing, "more").await, Err(CategoryError::TooMany)));
         drop(changing);
-        let again = Categories::new(objects);
+        let again = Categories::new(environment);
         assert_eq!(again.list(&owner("p")).await.unwrap().first(), Some(&sales));
         assert!(again.list(&owner("q")).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_removal_can_be_gone_on_with() {
-        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let categories = Categories::new(Arc::clone(&objects));
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let categories = Categories::new(environment.clone());
         let changing = categories.changing(&owner("p")).await;
         let sales = categories.create(&changing, "Sales").await.unwrap();
         assert_eq!(categories.begin_removal(&changing, "unknown").await.unwrap(), None);
         assert_eq!(categories.begin_removal(&changing, &sales.category_id).await.unwrap(), Some(sales.clone()));
         assert!(categories.assignable(&owner("p")).await.unwrap().categories.is_empty());
-        let again = Categories::new(objects);
+        let again = Categories::new(environment);
         let changing = again.changing(&owner("p")).await;
         assert_eq!(again.unfinished(&changing).await.unwrap(), vec![sales.clone()]);
         assert_eq!(again.begin_removal(&changing, &sales.category_id).await.unwrap(), Some(sales.clone()));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,7 @@ use super::read::snapshot::{RowAddress, Snapshot};
 use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Committer, FlushPolicy, Request};
 use super::write::{prefetch, recovery};
+use crate::environment::Environment;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
@@ -83,7 +83,7 @@ impl<T> Proposal<T> {
 }
 
 pub(crate) struct Store {
-    object_store: Arc<dyn ObjectStore>,
+    environment: Environment,
     published: Arc<ArcSwap<Snapshot>>,
     commands: mpsc::Sender<Command>,
     tail_bytes: usize,
@@ -101,21 +101,18 @@ impl Store {
         Store::start(opened, &options, PATIENCE)
     }
 
-    /// A store of the objects of a test, which breaks them; a log write in doubt is told at once.
+    /// A store in the environment of a test, which breaks its objects; a log write in doubt is told at once.
     #[cfg(test)]
-    pub(crate) async fn open_on(
-        objects: Arc<dyn ObjectStore>,
-        options: &StoreOptions,
-    ) -> Result<Arc<Store>, StoreError> {
-        Store::start(recovery::recover(objects).await?, options, Duration::ZERO)
+    pub(crate) async fn open_on(environment: Environment, options: &StoreOptions) -> Result<Arc<Store>, StoreError> {
+        Store::start(recovery::recover(environment).await?, options, Duration::ZERO)
     }
 
     fn start(opened: recovery::Opened, options: &StoreOptions, patience: Duration) -> Result<Arc<Store>, StoreError> {
-        let recovery::Opened { object_store, local_root, lock, state, tables, writer, position, counters } = opened;
-        let published = Arc::new(ArcSwap::from_pointee(state.snapshot(&object_store)));
+        let recovery::Opened { environment, local_root, lock, state, tables, writer, position, counters } = opened;
+        let published = Arc::new(ArcSwap::from_pointee(state.snapshot(&environment.objects)));
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let committer = Committer {
-            store: object_store.clone(),
+            environment: environment.clone(),
             published: published.clone(),
             commands: receiver,
             own_commands: sender.downgrade(),
@@ -138,7 +135,7 @@ impl Store {
             .spawn(move || runtime.block_on(committer.run()))
             .map_err(|error| StoreError::caused("the committer thread could not start", error))?;
         Ok(Arc::new(Store {
-            object_store,
+            environment,
             published,
             commands: sender,
             tail_bytes: options.tail_bytes,
@@ -154,8 +151,8 @@ impl Store {
         indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
     }
 
-    pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
-        &self.object_store
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// The folder of a local store.

@@ -6,15 +6,9 @@ use axum::http::header::AUTHORIZATION;
 use super::problem::Problem;
 use crate::auth::keys::KeyRing;
 use crate::auth::scopes::{Access, Caller};
-use crate::model::ids::EpochMillis;
 
 /// Who sent a request to a route of this access; 401 unless the headers hold a usable key.
-pub(crate) async fn authenticate(
-    ring: &KeyRing,
-    headers: &HeaderMap,
-    access: Access,
-    now: EpochMillis,
-) -> Result<Caller, Problem> {
+pub(crate) async fn authenticate(ring: &KeyRing, headers: &HeaderMap, access: Access) -> Result<Caller, Problem> {
     let text = match access {
         Access::ConversationApi => api_key(headers)
             .or_else(|| bearer(headers))
@@ -22,7 +16,7 @@ pub(crate) async fn authenticate(
         _ => bearer(headers).ok_or("a header `Authorization: Bearer <key>` is needed"),
     };
     let text = text.map_err(Problem::unauthorized)?;
-    let key = ring.authenticate(text, now).await;
+    let key = ring.authenticate(text).await;
     key.map(Caller::new).ok_or_else(|| Problem::unauthorized("the key is unknown, expired or revoked"))
 }
 

@@ -15,7 +15,6 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use futures::FutureExt;
 use hyper::body::Body as _;
-use uuid::Uuid;
 
 use super::access;
 use super::body::{self, BodyLimits};
@@ -26,12 +25,13 @@ use super::problem::Problem;
 use super::route::Route;
 use crate::auth::keys::KeyRing;
 use crate::auth::scopes::Access;
-use crate::model::time;
+use crate::environment::Ids;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is checked before a handler runs.
 pub(crate) struct Gate {
+    pub(crate) ids: Arc<Ids>,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) cors: CorsOrigins,
     pub(crate) bodies: BodyLimits,
@@ -90,7 +90,7 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
     let caller = match route.access {
         Access::Public => None,
         access => {
-            let caller = access::authenticate(&gate.keys, &parts.headers, access, time::now()).await;
+            let caller = access::authenticate(&gate.keys, &parts.headers, access).await;
             match caller.and_then(|caller| Ok(caller.check(access).map(|()| caller)?)) {
                 Ok(caller) => Some(caller),
                 Err(problem) => return (body, None, Err(problem)),
@@ -113,7 +113,7 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
 /// Gives the request its id, and the answer its headers, its problem document and its line in the log.
 async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnce(Parts, Body) -> Outcome) -> Response {
     let started = Instant::now();
-    let request_id = Uuid::new_v4().to_string();
+    let request_id = gate.ids.random().to_string();
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let origin = parts.headers.get(ORIGIN).cloned();

@@ -17,7 +17,6 @@ use crate::model::ids::EpochMillis;
 use crate::model::rating::Ratings;
 use crate::model::scope::Scope;
 use crate::model::search_text::SearchTerm;
-use crate::model::time;
 use crate::query::dsl::{Comparison, Filter};
 use crate::query::search::check::Check;
 use crate::query::search::list::ConversationList;
@@ -141,7 +140,7 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let request = ListRequest::read(&call.parameters)?;
     let actor = actor::actor(call.headers())?;
     let Some(scope) = actor::scope(call)? else { return Ok(json(r#"{"conversations":[],"cursor":null}"#)) };
-    let (list, now) = (request.fingerprint(&scope, &actor)?, time::now());
+    let (list, now) = (request.fingerprint(&scope, &actor)?, services.store.environment().now());
     let secret = &services.conversation_api.secret;
     let after = match call.parameters.text("cursor").filter(|cursor| !cursor.is_empty()) {
         Some(cursor) => Some(cursor::read(secret, cursor, &list, now)?),

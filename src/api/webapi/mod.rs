@@ -6,11 +6,8 @@
 //! - [`single`]: one conversation and its chats, found by [`lookup`]; [`shape`]: how both look.
 //! - [`changes`], [`categories`], [`ratings`]: what this API sets; [`body`]: reading it; [`answer`]: what comes back.
 
-use std::sync::Arc;
-
-use object_store::ObjectStore;
-
 use crate::auth::secret::Secret;
+use crate::environment::Environment;
 use crate::query::search::list::Searches;
 use crate::storage::categories::Categories;
 use crate::storage::store::StoreError;
@@ -37,8 +34,8 @@ pub(crate) struct ConversationApi {
 }
 
 impl ConversationApi {
-    pub(crate) async fn open(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
-        let secret = Secret::open(&objects).await?;
-        Ok(Self { secret, categories: Categories::new(objects), searches: Searches::default() })
+    pub(crate) async fn open(environment: Environment) -> Result<Self, StoreError> {
+        let secret = Secret::open(&environment).await?;
+        Ok(Self { secret, categories: Categories::new(environment), searches: Searches::default() })
     }
 }

@@ -59,7 +59,7 @@ async fn set(
     let ratings = store.snapshot().ratings(conversation, &[message_id]).await?;
     // What is given now is the newest, also next to feedback with times ahead of this clock.
     let after = ratings.given_at(message_id, rater).map_or(i64::MIN, |given_at| given_at.0.saturating_add(1));
-    let now = EpochMillis(time::now().0.max(after.min(time::LAST)));
+    let now = EpochMillis(store.environment().now().0.max(after.min(time::LAST)));
     let reason = |label| {
         let members = [("label", label), ("details", String::new())];
         Json::Object(members.into_iter().map(|(name, text)| (name.to_owned(), Json::String(text))).collect())

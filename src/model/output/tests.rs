@@ -6,7 +6,7 @@ use super::*;
 fn stored(text: &str) -> Conversation {
     let identity =
         Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None };
-    resolve(&document::parse(text.as_bytes()).unwrap(), &identity, None, EpochMillis(0))
+    resolve(&document::parse(text.as_bytes()).unwrap(), &identity, None, EpochMillis(0), || "new".to_owned())
 }
 
 fn shown(conversation: &Conversation) -> String {

@@ -19,8 +19,9 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(crate) fn new(epoch: u64) -> LogWriter {
-        LogWriter { writer_id: Uuid::new_v4().to_string(), epoch, next_nonce: 0 }
+    /// `writer_id` is nobody else's.
+    pub(crate) fn new(writer_id: Uuid, epoch: u64) -> LogWriter {
+        LogWriter { writer_id: writer_id.to_string(), epoch, next_nonce: 0 }
     }
 
     /// The object of one group for `position`; nothing is written yet. No operations: a fence.

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use object_store::path::Path;
 use object_store::{Error, PutPayload, Result};
 use tokio::task::spawn_blocking;
-use uuid::Uuid;
+
+use crate::environment::Ids;
 
 pub(super) const STAGING: &str = ".staging";
 const FILE_MODE: u32 = 0o600;
@@ -37,6 +38,8 @@ pub(crate) struct OpenFolderError {
 pub(super) struct Disk {
     root: PathBuf,
     staging: PathBuf,
+    /// Of the names of staged files; other processes stage in the same folder.
+    ids: Ids,
     folders: Mutex<Folders>,
     /// The first failed fsync of a folder.
     broken: OnceLock<String>,
@@ -61,7 +64,7 @@ pub(super) enum Placing {
 impl Disk {
     /// Creates the folder where it is missing, and removes leftovers of interrupted writes unless another process has
     /// the same folder open.
-    pub(super) fn open(folder: &FilePath) -> Result<Disk, OpenFolderError> {
+    pub(super) fn open(folder: &FilePath, ids: Ids) -> Result<Disk, OpenFolderError> {
         let failed = |source| OpenFolderError { path: folder.to_owned(), source };
         let fresh: Vec<PathBuf> =
             folder.ancestors().take_while(|path| !path.exists()).map(FilePath::to_owned).collect();
@@ -77,7 +80,7 @@ impl Disk {
         sync_folder(&root).map_err(failed)?;
         let held = Arc::new(File::open(&root).map_err(failed)?);
         let folders = Folders { durable: HashMap::from([(root.clone(), held)]), owed: BTreeSet::new() };
-        Ok(Disk { root, staging, folders: Mutex::new(folders), broken: OnceLock::new(), _lock: lock })
+        Ok(Disk { root, staging, ids, folders: Mutex::new(folders), broken: OnceLock::new(), _lock: lock })
     }
 
     pub(super) fn root(&self) -> &FilePath {
@@ -104,7 +107,7 @@ impl Disk {
     pub(super) fn stage(&self) -> Result<Staged> {
         self.check_whole()?;
         self.pay_owed()?;
-        let path = self.staging.join(Uuid::new_v4().simple().to_string());
+        let path = self.staging.join(self.ids.random().simple().to_string());
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(FILE_MODE).open(&path);
         let file = file.map_err(|error| failure(&path, error))?;
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn nothing_is_written_after_a_failed_fsync() {
         let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::open(folder.path()).unwrap();
+        let disk = Disk::open(folder.path(), Ids::system()).unwrap();
         let failed = disk.synced(folder.path(), Err(io::Error::other("input/output error")));
         assert!(failed.is_err());
         let refused = put(&disk, "a").unwrap_err().to_string();
@@ -300,7 +303,7 @@ mod tests {
     #[test]
     fn an_fsync_that_could_not_be_tried_is_owed_and_paid() {
         let folder = tempfile::tempdir().unwrap();
-        let disk = Disk::open(folder.path()).unwrap();
+        let disk = Disk::open(folder.path(), Ids::system()).unwrap();
         put(&disk, "f/a").unwrap();
         let held = disk.folders().durable.remove(&disk.root.join("f")).unwrap();
         // Without a free descriptor the folder cannot be opened; a missing one stands for it here.

@@ -20,6 +20,7 @@ use object_store::{
 };
 
 use super::disk::{Disk, OpenFolderError, Placing, Staged, blocking, failure, in_staging};
+use crate::environment::Ids;
 
 pub(crate) struct DurableLocalStore {
     disk: Arc<Disk>,
@@ -28,8 +29,8 @@ pub(crate) struct DurableLocalStore {
 
 impl DurableLocalStore {
     /// See [`Disk::open`].
-    pub(crate) fn open(folder: impl AsRef<FilePath>) -> Result<Self, OpenFolderError> {
-        let disk = Disk::open(folder.as_ref())?;
+    pub(crate) fn open(folder: impl AsRef<FilePath>, ids: Ids) -> Result<Self, OpenFolderError> {
+        let disk = Disk::open(folder.as_ref(), ids)?;
         let reads = LocalFileSystem::new_with_prefix(disk.root())
             .map_err(|source| OpenFolderError { path: disk.root().to_owned(), source: io::Error::other(source) })?;
         Ok(Self { disk: Arc::new(disk), reads })

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::disk::OpenFolderError;
 use super::durable::DurableLocalStore;
+use crate::environment::Ids;
 use crate::storage::error::{Cause, ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,10 @@ impl Cause for OpenStoreError {
 }
 
 /// Opens a store by its URL, or by a local folder's path; the folder is created. Also gives the folder of a local one.
-pub(crate) fn open_store(url_or_folder: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
+pub(crate) fn open_store(
+    url_or_folder: &str,
+    ids: Ids,
+) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
     let folder = if url_or_folder.contains("://") {
         let owned = || url_or_folder.to_owned();
         let url = Url::parse(url_or_folder)
@@ -54,7 +58,7 @@ pub(crate) fn open_store(url_or_folder: &str) -> Result<(Arc<dyn ObjectStore>, O
     } else {
         PathBuf::from(url_or_folder)
     };
-    let store = DurableLocalStore::open(&folder)?;
+    let store = DurableLocalStore::open(&folder, ids)?;
     let root = store.root().to_owned();
     Ok((Arc::new(store), Some(root)))
 }
@@ -69,17 +73,19 @@ mod tests {
     fn urls() {
         let folder = tempfile::tempdir().unwrap();
         let plain = folder.path().join("plain dir");
-        let (_, path) = open_store(plain.to_str().unwrap()).unwrap();
+        let (_, path) = open_store(plain.to_str().unwrap(), Ids::system()).unwrap();
         assert_eq!(path.unwrap(), plain.canonicalize().unwrap());
         let url = Url::from_file_path(folder.path().join("by url")).unwrap();
-        assert!(open_store(url.as_str()).unwrap().1.unwrap().ends_with("by url"));
-        assert!(open_store("memory://").unwrap().1.is_none());
+        assert!(open_store(url.as_str(), Ids::system()).unwrap().1.unwrap().ends_with("by url"));
+        assert!(open_store("memory://", Ids::system()).unwrap().1.is_none());
         for remote in ["s3://bucket/x", "gs://bucket", "az://container/x"] {
-            assert!(open_store(remote).unwrap_err().to_string().contains("needs a build with remote stores"));
+            assert!(
+                open_store(remote, Ids::system()).unwrap_err().to_string().contains("needs a build with remote stores")
+            );
         }
-        assert!(matches!(open_store("ftp://x"), Err(OpenStoreError::Scheme { .. })));
+        assert!(matches!(open_store("ftp://x", Ids::system()), Err(OpenStoreError::Scheme { .. })));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(open_store(file.to_str().unwrap()), Err(OpenStoreError::Folder(_))));
+        assert!(matches!(open_store(file.to_str().unwrap(), Ids::system()), Err(OpenStoreError::Folder(_))));
     }
 }

@@ -1,15 +1,15 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::model::document;
 use crate::model::ids::ConversationId;
-use crate::model::{document, time};
 use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
@@ -71,7 +71,7 @@ impl Process {
         if let Some((seed, share)) = faults {
             objects.fail_often(seed, share);
         }
-        let opened = Store::open_on(objects.clone(), &options(flush_rows)).await;
+        let opened = Store::open_on(Environment::of_test(objects.clone()), &options(flush_rows)).await;
         if opened.is_err() {
             objects.kill();
         }
@@ -260,7 +260,7 @@ async fn what_cannot_be_read_now_is_not_called_damaged() {
     for prefix in ["wal/", "conversations/_delta_log/", "conversations/index/", "messages/_delta_log/"] {
         let objects = FlakyStore::new(disk.clone(), &[]);
         objects.fail_reads(Some(prefix));
-        let error = Store::open_on(Arc::new(objects), &options(100)).await.err().unwrap();
+        let error = Store::open_on(Environment::of_test(Arc::new(objects)), &options(100)).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Retry, "{prefix}: {error}");
         assert!(!error.to_string().contains("damaged"), "{prefix}: {error}");
     }
@@ -268,7 +268,7 @@ async fn what_cannot_be_read_now_is_not_called_damaged() {
         let path = Path::from(names(&disk, folder).await.into_iter().next_back().unwrap());
         let bytes = disk.get(&path).await.unwrap().bytes().await.unwrap();
         disk.put(&path, bytes.slice(..bytes.len() / 2).into()).await.unwrap();
-        let error = Store::open_on(disk.clone(), &options(100)).await.err().unwrap();
+        let error = Store::open_on(Environment::of_test(disk.clone()), &options(100)).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{path}: {error}");
         assert!(error.to_string().contains(path.as_ref()) || folder.ends_with("_delta_log"), "{path}: {error}");
         disk.put(&path, bytes.into()).await.unwrap();
@@ -288,8 +288,9 @@ async fn a_commit_of_another_program_hides_none_of_ours() {
     log(store, "b", 2).await.unwrap();
     flushed(1).await;
     for table in ["conversations", "messages"] {
-        let mut other = TableLog::open(disk.clone(), Path::from(table)).await.unwrap().unwrap();
-        other.commit(Vec::new(), time::now()).await.unwrap();
+        let environment = Environment::of_test(disk.clone());
+        let mut other = TableLog::open(environment.clone(), Path::from(table)).await.unwrap().unwrap();
+        other.commit(Vec::new(), environment.now()).await.unwrap();
     }
     log(store, "a", 3).await.unwrap();
     log(store, "c", 4).await.unwrap();
@@ -401,7 +402,7 @@ async fn a_broken_store_loses_and_doubles_nothing() {
 
 /// Rows of a table as its log tells them to anybody.
 async fn live_rows(disk: &Arc<dyn ObjectStore>, table: &str) -> u64 {
-    let log = TableLog::open(disk.clone(), Path::from(table)).await.unwrap().unwrap();
+    let log = TableLog::open(Environment::of_test(disk.clone()), Path::from(table)).await.unwrap().unwrap();
     let live = log.state().files.values().map(|add| {
         let deleted = add.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
         add.statistics().unwrap().num_records - u64::try_from(deleted).unwrap()

@@ -24,7 +24,7 @@ fn conversation(project: &str, id: &str, external_id: Option<&str>, version: u64
         project_id: ProjectId::new(project),
         integration_id: None,
     };
-    Arc::new(resolve(&document, &identity, None, EpochMillis(0)))
+    Arc::new(resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned()))
 }
 
 fn version_of(conversation: &Conversation) -> u64 {

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStore;
 
 use super::change::{Change, Prefetched};
 use super::files::{self, FileNumbers, NewRows};
@@ -13,6 +12,7 @@ use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
 use super::{links, prefetch};
+use crate::environment::Environment;
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
@@ -51,7 +51,7 @@ pub(crate) struct Loaded {
 
 /// The store in the hands of one loading process.
 pub(crate) struct BulkLoader {
-    store: Arc<dyn ObjectStore>,
+    environment: Environment,
     tables: Tables,
     state: State,
     counters: Counters,
@@ -62,8 +62,8 @@ pub(crate) struct BulkLoader {
 impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
     pub(crate) async fn open(url: &str) -> Result<BulkLoader, StoreError> {
-        let Opened { object_store, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
-        let mut loader = BulkLoader { store: object_store, tables, state, counters, position, _lock: lock };
+        let Opened { environment, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
+        let mut loader = BulkLoader { environment, tables, state, counters, position, _lock: lock };
         if loader.state.active().operations > 0 {
             loader.commit_tail().await?;
         }
@@ -92,7 +92,7 @@ impl BulkLoader {
         batch: Vec<(usize, (Identity, Arc<Document>))>,
         loaded: &mut Loaded,
     ) -> Result<Vec<(usize, (Identity, Arc<Document>))>, StoreError> {
-        let snapshot = self.state.snapshot(&self.store);
+        let snapshot = self.state.snapshot(&self.environment.objects);
         let snapshot = &snapshot;
         let prefetched: Vec<Prefetched> = stream::iter(&batch)
             .map(|(_, (identity, document))| prefetch::of_document(snapshot, identity, document))
@@ -110,7 +110,7 @@ impl BulkLoader {
         let mut rest = Vec::new();
         while let Some(((index, (identity, document)), prefetched)) = documents.next() {
             let change = Change::log(&identity, &document);
-            match resolve_change(staged.tables.conversations.tail(), &change, &prefetched) {
+            match resolve_change(staged.tables.conversations.tail(), &change, &prefetched, &self.environment) {
                 Err(StoreError::Conflict(reason)) => loaded.rejected.push((index, reason)),
                 Err(error) => return Err(error),
                 Ok(Resolved { unchanged: true, .. }) => loaded.counts.unchanged += 1,
@@ -146,7 +146,7 @@ impl BulkLoader {
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
         let (state, counters) = (&mut self.state, &mut self.counters);
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
-        let written = files::write(&self.store, rows, self.tables.columns()).await?;
+        let written = files::write(&self.environment, rows, self.tables.columns()).await?;
         let change = CatalogChange {
             position: self.position,
             tables: per_table!(

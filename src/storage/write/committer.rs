@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use object_store::ObjectStore;
 use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Change, Outcome, Prefetched};
 use super::flush::{self, FlushJob, Flushed};
 use super::resolve::decide;
 use super::state::{Staged, State};
+use crate::environment::Environment;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::tables::Tables;
 use crate::storage::error::{Cause, ErrorKind, StoreError};
@@ -57,7 +57,7 @@ pub(crate) struct FlushPolicy {
 }
 
 pub(crate) struct Committer {
-    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) environment: Environment,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// For the flush task's answer.
@@ -132,7 +132,7 @@ impl Committer {
                 None if due => {
                     self.state.freeze();
                     oldest = None;
-                    let job = FlushJob::new(&self.store, self.position, &self.state, &mut self.counters);
+                    let job = FlushJob::new(&self.environment, self.position, &self.state, &mut self.counters);
                     flush = Some(Flush { job, running: false, retry_at: None });
                     continue;
                 }
@@ -233,13 +233,14 @@ impl Committer {
                 let _ = request.reply.send(Ok(Outcome::Stale));
                 continue;
             }
-            let decided = decide(&staged, &request.change, &request.prefetched).and_then(|decision| {
-                let texts = decision.steps.iter().map(|step| serde_json::to_vec(&step.operation));
-                let texts: Result<Vec<_>, _> = texts.collect();
-                let texts = texts
-                    .map_err(|error| StoreError::unwritable("an operation could not be written as JSON", error))?;
-                Ok((decision, texts))
-            });
+            let decided =
+                decide(&staged, &request.change, &request.prefetched, &self.environment).and_then(|decision| {
+                    let texts = decision.steps.iter().map(|step| serde_json::to_vec(&step.operation));
+                    let texts: Result<Vec<_>, _> = texts.collect();
+                    let texts = texts
+                        .map_err(|error| StoreError::unwritable("an operation could not be written as JSON", error))?;
+                    Ok((decision, texts))
+                });
             match decided {
                 Err(error) => {
                     let _ = request.reply.send(Err(error));
@@ -265,7 +266,7 @@ impl Committer {
                     return Ok(());
                 }
             };
-            if let Err(error) = object.put(self.store.as_ref(), self.patience).await {
+            if let Err(error) = object.put(self.environment.objects.as_ref(), self.patience).await {
                 let doubt = format!("the change may or may not be stored: {error}");
                 refuse(std::mem::take(&mut replies), error.kind(), &doubt);
                 if !matches!(error, WalError::Unknown { .. }) {
@@ -289,7 +290,7 @@ impl Committer {
     /// Tries an object until it is durable. Changes are refused meanwhile, and the end of a flush waits: the staged group
     /// was resolved against the state as it is.
     async fn settle(&mut self, object: &LogObject, reason: &str) -> Result<(), End> {
-        let store = self.store.clone();
+        let store = self.environment.objects.clone();
         let mut put = pin!(object.put(store.as_ref(), Duration::MAX));
         let mut held = VecDeque::new();
         loop {
@@ -319,7 +320,7 @@ impl Committer {
     }
 
     fn publish(&mut self) {
-        self.published.store(Arc::new(self.state.snapshot(&self.store)));
+        self.published.store(Arc::new(self.state.snapshot(&self.environment.objects)));
     }
 
     fn spawn_flush(&self, job: FlushJob) {

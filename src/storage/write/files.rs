@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use uuid::Uuid;
 
+use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
@@ -83,19 +84,19 @@ impl<R> Written<R> {
 
 /// Writes a file for each table that has rows. `columns` are the tables' so far. After a failure nothing is left.
 pub(crate) async fn write(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
 ) -> Result<PerTable<Written>, StoreError> {
     fail_point::reached("flush:before-files");
     let mut paths = Vec::new();
-    match write_tables(store, rows, columns, &mut paths).await {
+    match write_tables(environment, rows, columns, &mut paths).await {
         Ok(written) => {
             fail_point::reached("flush:after-files");
             Ok(written)
         }
         Err(error) => {
-            discard(store.as_ref(), &paths).await;
+            discard(environment.objects.as_ref(), &paths).await;
             Err(error)
         }
     }
@@ -103,16 +104,16 @@ pub(crate) async fn write(
 
 /// `paths` gets those of new files before they are written.
 async fn write_tables(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
     paths: &mut Vec<Path>,
 ) -> Result<PerTable<Written>, StoreError> {
-    Ok(per_table!(new in rows, registry in columns => write_table(store, new, registry, paths).await?))
+    Ok(per_table!(new in rows, registry in columns => write_table(environment, new, registry, paths).await?))
 }
 
 async fn write_table<R: Stored>(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     new: NewRows<R>,
     columns: ColumnRegistry,
     paths: &mut Vec<Path>,
@@ -124,7 +125,7 @@ async fn write_table<R: Stored>(
     sort_rows(&mut rows);
     let rows = Arc::new(rows);
     let (layout, columns) = choose_columns(&columns, rows.clone()).await?;
-    let places = Places::new(R::TABLE);
+    let (store, places) = (&environment.objects, Places::new(R::TABLE, environment.ids.random()));
     paths.extend(places.all());
     let index = write_index(store, &places.index, rows.clone());
     let data = R::write(store, &places, rows.clone(), layout);
@@ -144,8 +145,8 @@ struct Places {
 }
 
 impl Places {
-    fn new(table: Table) -> Places {
-        let stem = Uuid::new_v4().to_string();
+    /// `stem` is no other file's.
+    fn new(table: Table, stem: Uuid) -> Places {
         let data = |table: &str| Path::from(format!("{table}/data/{stem}.parquet"));
         Places {
             data: data(table.name()),

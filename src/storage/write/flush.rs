@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::files::{self, FileNumbers, NewRows, Written};
 use super::state::{State, TableState};
+use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::change::CatalogChange;
@@ -26,7 +27,7 @@ use crate::storage::tail::segment::SegmentSnapshot;
 /// Everything as of the freeze, so that a second try does the same.
 #[derive(Clone)]
 pub(crate) struct FlushJob {
-    store: Arc<dyn ObjectStore>,
+    environment: Environment,
     position: WalPosition,
     tables: PerTable<TableJob>,
     /// The new files, once they are written: a second try commits them and writes no others.
@@ -47,13 +48,13 @@ impl Family for TableJob {
 impl FlushJob {
     /// Of the frozen generations.
     pub(crate) fn new(
-        store: &Arc<dyn ObjectStore>,
+        environment: &Environment,
         position: WalPosition,
         state: &State,
         counters: &mut Counters,
     ) -> FlushJob {
         FlushJob {
-            store: store.clone(),
+            environment: environment.clone(),
             position,
             tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
             written: Arc::default(),
@@ -142,7 +143,7 @@ pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) 
     let columns = tables.columns();
     let write = || {
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
-        files::write(&job.store, rows, columns)
+        files::write(&job.environment, rows, columns)
     };
     let written = job.written.get_or_try_init(write).await?;
     let change = CatalogChange {
@@ -159,7 +160,7 @@ pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) 
         ),
     };
     fail_point::reached("flush:before-log-cleaning");
-    clean_log(job.store.as_ref(), tables.position()).await;
+    clean_log(job.environment.objects.as_ref(), tables.position()).await;
     Ok(flushed)
 }
 

@@ -10,8 +10,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::logged::{RowChange, changes};
 use super::state::{Staged, State};
+use crate::environment::{Environment, Ids};
 use crate::model::ids::WalPosition;
-use crate::model::time;
 use crate::storage::catalog::tables::{MESSAGES, Tables};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::format::table::Table;
@@ -36,7 +36,7 @@ pub(crate) fn data_folders() -> Vec<String> {
 }
 
 pub(crate) struct Opened {
-    pub(crate) object_store: Arc<dyn ObjectStore>,
+    pub(crate) environment: Environment,
     pub(crate) local_root: Option<PathBuf>,
     pub(crate) lock: Option<std::fs::File>,
     pub(crate) state: State,
@@ -46,38 +46,41 @@ pub(crate) struct Opened {
     pub(crate) counters: Counters,
 }
 
-/// The object store behind a folder or URL, without the write lock, and the folder of a local one.
-pub(crate) fn open_objects(url: &str) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), StoreError> {
-    open_store(url).map_err(|error| StoreError::caused(format!("the store {url} cannot be opened"), error))
+/// The system and the objects behind a folder or URL, without the write lock, and the folder of a local store.
+pub(crate) fn open_environment(url: &str) -> Result<(Environment, Option<PathBuf>), StoreError> {
+    let opened = open_store(url, Ids::system());
+    let (objects, local_root) =
+        opened.map_err(|error| StoreError::caused(format!("the store {url} cannot be opened"), error))?;
+    Ok((Environment::system(objects), local_root))
 }
 
 pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
-    let (object_store, local_root) = open_objects(url)?;
+    let (environment, local_root) = open_environment(url)?;
     let lock = local_root.as_deref().map(lock).transpose()?;
-    let opened = recover(object_store).await?;
+    let opened = recover(environment).await?;
     Ok(Opened { local_root, lock, ..opened })
 }
 
 /// The store as its objects are; whoever calls holds the lock where there is one.
-pub(crate) async fn recover(object_store: Arc<dyn ObjectStore>) -> Result<Opened, StoreError> {
+pub(crate) async fn recover(environment: Environment) -> Result<Opened, StoreError> {
     let mut counters = Counters::new();
-    let (tables, files) = Tables::open(object_store.clone(), || counters.file()).await?;
+    let (tables, files) = Tables::open(&environment, || counters.file()).await?;
     let mut state = State::default();
     for_each_table!(table in state.tables.as_mut(), of_table in files, columns in tables.layouts() => {
         (table.files, table.columns) = (of_table, columns);
     });
-    let (last, epoch) = replay(&object_store, &mut state, &mut counters, tables.position()).await?;
+    let (last, epoch) = replay(&environment.objects, &mut state, &mut counters, tables.position()).await?;
     // The clock keeps the epochs rising also where old log objects are gone.
-    let epoch = (epoch + 1).max(u64::try_from(time::now().0).unwrap_or(0));
-    let mut writer = LogWriter::new(epoch);
+    let epoch = (epoch + 1).max(u64::try_from(environment.now().0).unwrap_or(0));
+    let mut writer = LogWriter::new(environment.ids.random(), epoch);
     let position = WalPosition(last.0 + 1);
     let fence = writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
-    fence.put(object_store.as_ref(), PATIENCE).await.map_err(|error| match error {
+    fence.put(environment.objects.as_ref(), PATIENCE).await.map_err(|error| match error {
         WalError::Fenced { .. } => StoreError::Fenced(format!("another process has opened the store: {error}")),
         error => StoreError::caused("the write-ahead log cannot be written", error),
     })?;
-    remove_leftovers(object_store.as_ref(), &tables).await?;
-    Ok(Opened { object_store, local_root: None, lock: None, state, tables, writer, position, counters })
+    remove_leftovers(environment.objects.as_ref(), &tables).await?;
+    Ok(Opened { environment, local_root: None, lock: None, state, tables, writer, position, counters })
 }
 
 /// One writing process per local store; the operating system frees the lock when the process ends, however it ends.

@@ -6,13 +6,13 @@ use super::change::{Annotate, Change, Outcome, Prefetched, Step};
 use super::links::{self, holders_of, key_of};
 use super::logged::Logged;
 use super::state::Staged;
+use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, Key};
+use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key};
 use crate::model::resolve::{self, Identity};
-use crate::model::time;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{IndexEntry, TableRow};
 use crate::storage::log::operation::Operation;
@@ -26,14 +26,19 @@ pub(crate) struct Decision {
     pub(crate) outcome: Outcome,
 }
 
-pub(crate) fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) -> Result<Decision, StoreError> {
+pub(crate) fn decide(
+    staged: &Staged,
+    change: &Change,
+    prefetched: &Prefetched,
+    environment: &Environment,
+) -> Result<Decision, StoreError> {
     match change {
         Change::LogEvent { identity, document, .. } => {
-            let (step, outcome) = resolve_event(staged, identity, document, prefetched);
+            let (step, outcome) = resolve_event(staged, identity, document, prefetched, environment);
             Ok(Decision { steps: vec![step], outcome })
         }
         Change::LogFeedback { identity, document, .. } => {
-            let (step, outcome) = resolve_feedback(staged, identity, document, prefetched)?;
+            let (step, outcome) = resolve_feedback(staged, identity, document, prefetched, environment)?;
             Ok(Decision { steps: vec![step], outcome })
         }
         Change::DeleteFeedback { key } => {
@@ -42,9 +47,11 @@ pub(crate) fn decide(staged: &Staged, change: &Change, prefetched: &Prefetched) 
             Ok(Decision { steps: step.into_iter().collect(), outcome })
         }
         // No message changes, so no link does.
-        Change::Annotate(annotate) => Ok(resolve_annotate(staged.tables.conversations.tail(), annotate)),
+        Change::Annotate(annotate) => {
+            Ok(resolve_annotate(staged.tables.conversations.tail(), annotate, environment.now()))
+        }
         Change::Log { .. } | Change::Delete { .. } => {
-            let resolved = resolve_change(staged.tables.conversations.tail(), change, prefetched)?;
+            let resolved = resolve_change(staged.tables.conversations.tail(), change, prefetched, environment)?;
             let Some(operation) = resolved.operation else {
                 return Ok(Decision { steps: Vec::new(), outcome: resolved.outcome });
             };
@@ -97,7 +104,12 @@ fn stored<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&Hit<R>>) -
 }
 
 /// Of a change of a conversation.
-pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetched) -> Result<Resolved, StoreError> {
+pub(crate) fn resolve_change(
+    tail: &Tail,
+    change: &Change,
+    prefetched: &Prefetched,
+    environment: &Environment,
+) -> Result<Resolved, StoreError> {
     match change {
         Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
             Err(StoreError::Bug("a change of no conversation was taken for one".into()))
@@ -116,7 +128,8 @@ pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetch
         Change::Log { identity, document, .. } => {
             let existing = existing_for(tail, identity, document, prefetched)?;
             let previous = existing.as_ref().map(|existing| existing.entry.as_ref());
-            let conversation = Arc::new(resolve::resolve(document, identity, previous, time::now()));
+            let new_id = || environment.ids.of_document();
+            let conversation = Arc::new(resolve::resolve(document, identity, previous, environment.now(), new_id));
             Ok(Resolved {
                 operation: Some(Operation::Upsert(conversation.clone())),
                 existed: existing.is_some(),
@@ -128,8 +141,7 @@ pub(crate) fn resolve_change(tail: &Tail, change: &Change, prefetched: &Prefetch
     }
 }
 
-fn resolve_annotate(tail: &Tail, annotate: &Annotate) -> Decision {
-    let now = time::now();
+fn resolve_annotate(tail: &Tail, annotate: &Annotate, now: EpochMillis) -> Decision {
     let mut steps = Vec::new();
     let mut found = Vec::new();
     for target in &annotate.targets {
@@ -190,12 +202,13 @@ fn resolve_event(
     identity: &Identity,
     document: &EventDocument,
     prefetched: &Prefetched,
+    environment: &Environment,
 ) -> (Step, Outcome) {
     let stored = document.id.as_deref().and_then(|id| {
         stored(staged.tables.events.tail(), &key_of(identity, Event::make_id(id)), prefetched.by_id.events.as_ref())
     });
     let previous = stored.as_ref().map(|stored| stored.entry.as_ref());
-    let event = Event::resolve(document, identity, previous, time::now());
+    let event = Event::resolve(document, identity, previous, environment.now(), || environment.ids.of_document());
     let holder =
         event.message_id().and_then(|message| holders_of(staged, identity, message, prefetched).into_iter().max());
     let (owner_id, detached) = match holder {
@@ -219,6 +232,7 @@ fn resolve_feedback(
     identity: &Identity,
     document: &FeedbackDocument,
     prefetched: &Prefetched,
+    environment: &Environment,
 ) -> Result<(Step, Outcome), StoreError> {
     let stored = document.id.as_deref().and_then(|id| {
         stored(
@@ -235,7 +249,8 @@ fn resolve_feedback(
     let holder = rated_in.or(newest).ok_or_else(|| {
         StoreError::Invalid("messageId: no stored conversation of the project has this message".to_owned())
     })?;
-    let feedback = Arc::new(Feedback::resolve(document, identity, &holder.id, previous, time::now()));
+    let new_id = || environment.ids.of_document();
+    let feedback = Arc::new(Feedback::resolve(document, identity, &holder.id, previous, environment.now(), new_id));
     let replaces = stored.and_then(|stored| stored.at);
     Ok((Step { operation: Operation::UpsertFeedback(feedback.clone()), replaces }, Outcome::Feedback(feedback)))
 }

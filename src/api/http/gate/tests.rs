@@ -11,7 +11,8 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::api::http::call::json;
 use crate::auth::keys::{KeyKind, KeyScope, KeyStore, NewKey};
-use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
+use crate::environment::Environment;
+use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 
 fn echo_id<'a>(_: &'a (), call: &'a mut Call) -> futures::future::BoxFuture<'a, Result<Response, Problem>> {
     Box::pin(async { Ok(json(call.id()?.to_owned())) })
@@ -72,7 +73,8 @@ struct Answer {
 
 impl World {
     async fn new(origins: &[&str]) -> Self {
-        let store = KeyStore::new(Arc::new(InMemory::new()));
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let store = KeyStore::new(environment.clone());
         let mut texts = Vec::new();
         for (kind, scopes) in [(KeyKind::Api, vec![]), (KeyKind::Web, vec![]), (KeyKind::Web, vec![KeyScope::Query])] {
             let new = NewKey {
@@ -82,10 +84,11 @@ impl World {
                 project_id: Some(ProjectId::new("docs")),
                 integration_id: Some(IntegrationId::new("bot")),
             };
-            texts.push(store.create(new, EpochMillis(0)).await.unwrap().text);
+            texts.push(store.create(new).await.unwrap().text);
         }
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
         let gate = Gate {
+            ids: environment.ids,
             keys: KeyRing::open(store).await.unwrap(),
             cors: CorsOrigins::new(&origins).unwrap(),
             bodies: BodyLimits::new(0, Duration::from_secs(1)),

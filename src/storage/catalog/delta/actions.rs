@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::deletion_vector::DeletionVectorDescriptor;
 use super::schema::{TableColumn, schema_string};
@@ -112,14 +113,14 @@ pub(crate) struct Format {
 }
 
 impl MetaData {
-    pub(crate) fn new(name: &str, columns: &[TableColumn], now: EpochMillis) -> Self {
+    pub(crate) fn new(id: Uuid, name: &str, columns: &[TableColumn], now: EpochMillis) -> Self {
         let configuration = [
             ("delta.enableDeletionVectors", "true"),
             // How long a checkpoint remembers removed files: see `TableState::forget_old_tombstones`.
             ("delta.deletedFileRetentionDuration", "interval 1 days"),
         ];
         Self {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: id.to_string(),
             name: Some(name.to_owned()),
             format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
             schema_string: schema_string(columns),

@@ -12,6 +12,8 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::environment::Environment;
+
 /// First four bytes, little-endian, of a serialized vector.
 const MAGIC: u32 = 1_681_511_377;
 const FILE_VERSION: u8 = 1;
@@ -94,7 +96,7 @@ impl DeletionVectorDescriptor {
 /// Makes `rows` durable as far as that needs a file of its own; the rest is the commit that carries the descriptor.
 /// None for no rows: the file then has no vector.
 pub(crate) async fn write(
-    store: &dyn ObjectStore,
+    environment: &Environment,
     table: &Path,
     rows: &RoaringBitmap,
 ) -> Result<Option<DeletionVectorDescriptor>, DeletionVectorError> {
@@ -113,7 +115,7 @@ pub(crate) async fn write(
     }
     let descriptor = DeletionVectorDescriptor {
         storage_type: "u".to_owned(),
-        path_or_inline_dv: z85_encode(Uuid::new_v4().as_bytes()),
+        path_or_inline_dv: z85_encode(environment.ids.random().as_bytes()),
         offset: Some(1),
         size_in_bytes,
         cardinality,
@@ -124,7 +126,7 @@ pub(crate) async fn write(
     object.extend_from_slice(&payload);
     object.extend_from_slice(&crc32fast::hash(&payload).to_be_bytes());
     if let Some(path) = descriptor.file(table)? {
-        let put = store.put_opts(&path, object.into(), PutMode::Create.into()).await;
+        let put = environment.objects.put_opts(&path, object.into(), PutMode::Create.into()).await;
         put.map_err(|source| DeletionVectorError::Store { name: path.to_string(), source })?;
     }
     Ok(Some(descriptor))
@@ -265,6 +267,8 @@ fn z85_decode(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
@@ -309,8 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn vectors_round_trip() {
-        let store = InMemory::new();
-        let table = Path::from("conversations");
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let (store, table) = (environment.objects.as_ref(), Path::from("conversations"));
         let mut full = RoaringBitmap::new();
         full.insert_range(0..1_000_000);
         let cases = [
@@ -321,33 +325,33 @@ mod tests {
             (scattered(20_000), "u"),
         ];
         for (rows, kind) in cases {
-            let descriptor = write(&store, &table, &rows).await.unwrap().unwrap();
+            let descriptor = write(&environment, &table, &rows).await.unwrap().unwrap();
             assert_eq!(descriptor.storage_type, kind, "{} rows", rows.len());
-            assert_eq!(read(&store, &table, &descriptor).await.unwrap(), rows);
+            assert_eq!(read(store, &table, &descriptor).await.unwrap(), rows);
         }
-        assert_eq!(write(&store, &table, &RoaringBitmap::new()).await.unwrap(), None);
+        assert_eq!(write(&environment, &table, &RoaringBitmap::new()).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn damage_is_seen() {
-        let store = InMemory::new();
-        let table = Path::from("conversations");
-        let descriptor = write(&store, &table, &scattered(5_000)).await.unwrap().unwrap();
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let (store, table) = (environment.objects.as_ref(), Path::from("conversations"));
+        let descriptor = write(&environment, &table, &scattered(5_000)).await.unwrap().unwrap();
         let path = descriptor.file(&table).unwrap().unwrap();
         let whole = store.get(&path).await.unwrap().bytes().await.unwrap();
         for index in (0..20).chain((20..whole.len()).step_by(97)).chain(whole.len() - 4..whole.len()) {
             let mut damaged = whole.to_vec();
             damaged[index] ^= 0x10;
             store.put(&path, damaged.into()).await.unwrap();
-            assert!(read(&store, &table, &descriptor).await.is_err(), "byte {index}");
+            assert!(read(store, &table, &descriptor).await.is_err(), "byte {index}");
         }
         store.put(&path, whole.slice(..whole.len() / 2).into()).await.unwrap();
-        assert!(read(&store, &table, &descriptor).await.is_err());
+        assert!(read(store, &table, &descriptor).await.is_err());
 
-        let inline = write(&store, &table, &scattered(50)).await.unwrap().unwrap();
+        let inline = write(&environment, &table, &scattered(50)).await.unwrap().unwrap();
         let miscounted = DeletionVectorDescriptor { cardinality: 51, ..inline.clone() };
-        assert!(matches!(read(&store, &table, &miscounted).await, Err(DeletionVectorError::Corrupt { .. })));
+        assert!(matches!(read(store, &table, &miscounted).await, Err(DeletionVectorError::Corrupt { .. })));
         let cut = DeletionVectorDescriptor { size_in_bytes: 30, ..inline };
-        assert!(read(&store, &table, &cut).await.is_err());
+        assert!(read(store, &table, &cut).await.is_err());
     }
 }

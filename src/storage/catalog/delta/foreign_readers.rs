@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::deletion_vector;
 use super::tests::NOW;
 use super::*;
+use crate::environment::Ids;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::objects::durable::DurableLocalStore;
 
@@ -80,7 +81,7 @@ async fn file(log: &TableLog, name: &str, first: u32, with_score: bool) -> Add {
     writer.write(&batch).unwrap();
     let object = writer.into_inner().unwrap();
     let size = object.len() as u64;
-    log.store.put(&log.file_path(name), object.into()).await.unwrap();
+    log.environment.objects.put(&log.file_path(name), object.into()).await.unwrap();
     let id = |row: u32| json!(format!("c{row:06}"));
     let time = |row: u32| {
         let time = jiff::Timestamp::from_millisecond(NOW.0 + i64::from(row)).unwrap();
@@ -100,7 +101,7 @@ async fn file(log: &TableLog, name: &str, first: u32, with_score: bool) -> Add {
 
 /// A commit that marks `rows` of a file, counted within it, as deleted.
 async fn delete_rows(log: &mut TableLog, name: &str, rows: impl Iterator<Item = u32>) {
-    let vector = deletion_vector::write(log.store.as_ref(), log.root(), &rows.collect()).await.unwrap();
+    let vector = deletion_vector::write(&log.environment, log.root(), &rows.collect()).await.unwrap();
     let actions = log.state().files[name].replace_deletions(vector, NOW);
     log.commit(actions.into(), NOW).await.unwrap();
 }
@@ -116,7 +117,8 @@ fn deleted(row: u32) -> bool {
 }
 
 async fn write_table(store: Arc<dyn ObjectStore>) -> TableLog {
-    let mut log = TableLog::create(store, Path::from("conversations"), &columns(false), NOW).await.unwrap();
+    let mut log =
+        TableLog::create(Environment::of_test(store), Path::from("conversations"), &columns(false), NOW).await.unwrap();
     let first = file(&log, "data/0.parquet", 0, false).await;
     log.commit(vec![Action::Add(first)], NOW).await.unwrap();
     let meta_data = log.state().meta_data.as_ref().unwrap().with_columns(&columns(true));
@@ -180,7 +182,7 @@ async fn deltalake_and_polars_read_the_table() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(folder.path()).unwrap());
+    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocalStore::open(folder.path(), Ids::system()).unwrap());
     let mut log = write_table(store).await;
     let expected = expected();
     let check = |what: &str| {

@@ -13,7 +13,6 @@ mod log_files;
 pub(crate) mod schema;
 mod state;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,13 +21,13 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde_json::json;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 pub(crate) use self::actions::{Action, Add, FileStatistics, MetaData, Protocol, Txn};
 pub(crate) use self::error::{CommitError, TableLogError};
 use self::log_files::{Listing, LogFiles};
 pub(crate) use self::schema::{DeltaType, TableColumn};
 pub(crate) use self::state::TableState;
+use crate::environment::Environment;
 use crate::model::ids::{EpochMillis, WalPosition};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
@@ -39,7 +38,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// The writer's (or a reader's) view of one table's log.
 #[derive(Debug)]
 pub(crate) struct TableLog {
-    store: Arc<dyn ObjectStore>,
+    environment: Environment,
     /// The table's folder, such as `conversations`.
     root: Path,
     state: TableState,
@@ -49,26 +48,27 @@ pub(crate) struct TableLog {
 
 impl TableLog {
     /// None where there is no table. Reads the newest checkpoint and the commits after it.
-    pub(crate) async fn open(store: Arc<dyn ObjectStore>, prefix: Path) -> Result<Option<Self>, TableLogError> {
-        let files = LogFiles { store: store.as_ref(), table: &prefix };
+    pub(crate) async fn open(environment: Environment, prefix: Path) -> Result<Option<Self>, TableLogError> {
+        let files = LogFiles { store: environment.objects.as_ref(), table: &prefix };
         let Some((state, checkpoint)) = read_state(&files).await? else { return Ok(None) };
-        Ok(Some(Self { store, root: prefix, state, checkpoint }))
+        Ok(Some(Self { environment, root: prefix, state, checkpoint }))
     }
 
     /// Writes version 0: protocol, columns and position 0 of the write-ahead log. Fails with [`CommitError::Taken`]
     /// where the table exists.
     pub(crate) async fn create(
-        store: Arc<dyn ObjectStore>,
+        environment: Environment,
         prefix: Path,
         columns: &[TableColumn],
         now: EpochMillis,
     ) -> Result<Self, CommitError> {
+        let (id, name) = (environment.ids.random(), prefix.filename().unwrap_or_default());
         let actions = vec![
             Action::Protocol(Protocol::own()),
-            Action::MetaData(MetaData::new(prefix.filename().unwrap_or_default(), columns, now)),
+            Action::MetaData(MetaData::new(id, name, columns, now)),
             Action::Txn(Txn::new(WalPosition(0), now)),
         ];
-        let mut log = Self { store, root: prefix, state: TableState::default(), checkpoint: None };
+        let mut log = Self { environment, root: prefix, state: TableState::default(), checkpoint: None };
         log.put_commit(0, actions, now).await?;
         Ok(log)
     }
@@ -112,7 +112,7 @@ impl TableLog {
             "operation": "WRITE",
             "operationParameters": {},
             "engineInfo": concat!("convolake/", env!("CARGO_PKG_VERSION")),
-            "txnId": Uuid::new_v4().to_string(),
+            "txnId": self.environment.ids.random().to_string(),
         });
         let mut body = Vec::new();
         for action in std::iter::once(&Action::CommitInfo(info)).chain(&actions) {
@@ -125,12 +125,13 @@ impl TableLog {
     }
 
     async fn put_once(&self, version: u64, body: Bytes) -> Result<(), CommitError> {
-        let files = LogFiles { store: self.store.as_ref(), table: &self.root };
+        let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
         let path = files.commit(version);
         let mut pause = FIRST_RETRY;
         let mut tries = 1;
         loop {
-            let put = self.store.put_opts(&path, PutPayload::from(body.clone()), PutMode::Create.into()).await;
+            let put =
+                self.environment.objects.put_opts(&path, PutPayload::from(body.clone()), PutMode::Create.into()).await;
             let source = match put {
                 Ok(_) => return Ok(()),
                 Err(Error::AlreadyExists { .. }) => match files.read(&path).await {
@@ -152,7 +153,7 @@ impl TableLog {
 
     /// Takes in what other writers have committed. True where the table has changed.
     pub(crate) async fn refresh(&mut self) -> Result<bool, TableLogError> {
-        let files = LogFiles { store: self.store.as_ref(), table: &self.root };
+        let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
         let listing = files.list_after(Some(self.state.version)).await?;
         let last = listing.commits.last().copied();
         let Some(last) = last.filter(|last| *last > self.state.version) else { return Ok(false) };
@@ -176,7 +177,7 @@ impl TableLog {
     pub(crate) async fn write_checkpoint(&mut self, now: EpochMillis) -> Result<(), TableLogError> {
         let version = self.state.version;
         self.state.forget_old_tombstones(now);
-        let files = LogFiles { store: self.store.as_ref(), table: &self.root };
+        let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
         let state = self.state.clone();
         let encoded = tokio::task::spawn_blocking(move || checkpoint::encode(&state)).await;
         let (object, hint) = match encoded {
@@ -186,7 +187,7 @@ impl TableLog {
         };
         let hint = serde_json::to_vec(&hint).map_err(|error| files.corrupt(error.to_string()))?;
         for (path, object) in [(files.checkpoint(version), object), (files.hint(), hint)] {
-            self.store.put(&path, object.into()).await.map_err(|error| files.failed(error))?;
+            self.environment.objects.put(&path, object.into()).await.map_err(|error| files.failed(error))?;
         }
         self.checkpoint = Some(version);
         Ok(())
@@ -196,9 +197,9 @@ impl TableLog {
     /// Gives how many.
     pub(crate) async fn delete_old_log(&self, before: EpochMillis) -> Result<usize, TableLogError> {
         let Some(checkpoint) = self.checkpoint else { return Ok(0) };
-        let files = LogFiles { store: self.store.as_ref(), table: &self.root };
+        let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
         let old = files.older_than(checkpoint, before).await?;
-        let deleted = self.store.delete_stream(stream::iter(old.into_iter().map(Ok)).boxed());
+        let deleted = self.environment.objects.delete_stream(stream::iter(old.into_iter().map(Ok)).boxed());
         let deleted = deleted.filter(|result| std::future::ready(!matches!(result, Err(Error::NotFound { .. }))));
         deleted.try_fold(0, async |count, _| Ok(count + 1)).await.map_err(|error| files.failed(error))
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use object_store::memory::InMemory;
 
 use super::actions::Remove;
@@ -33,16 +35,22 @@ fn add(path: &str) -> Add {
     Add::new(path.to_owned(), 123, &statistics, tags, NOW)
 }
 
-async fn vector(store: &dyn ObjectStore, rows: &[u32]) -> Option<DeletionVectorDescriptor> {
-    deletion_vector::write(store, &Path::from("conversations"), &rows.iter().copied().collect()).await.unwrap()
+async fn vector(store: &Arc<dyn ObjectStore>, rows: &[u32]) -> Option<DeletionVectorDescriptor> {
+    deletion_vector::write(&environment(store), &Path::from("conversations"), &rows.iter().copied().collect())
+        .await
+        .unwrap()
 }
 
 async fn created(store: &Arc<dyn ObjectStore>) -> TableLog {
-    TableLog::create(Arc::clone(store), Path::from("conversations"), &columns(), NOW).await.unwrap()
+    TableLog::create(environment(store), Path::from("conversations"), &columns(), NOW).await.unwrap()
 }
 
 async fn opened(store: &Arc<dyn ObjectStore>) -> TableLog {
-    TableLog::open(Arc::clone(store), Path::from("conversations")).await.unwrap().unwrap()
+    TableLog::open(environment(store), Path::from("conversations")).await.unwrap().unwrap()
+}
+
+fn environment(store: &Arc<dyn ObjectStore>) -> Environment {
+    Environment::of_test(Arc::clone(store))
 }
 
 fn memory() -> Arc<dyn ObjectStore> {
@@ -52,9 +60,9 @@ fn memory() -> Arc<dyn ObjectStore> {
 #[tokio::test]
 async fn a_table_is_created_and_opened() {
     let store = memory();
-    assert!(TableLog::open(Arc::clone(&store), Path::from("conversations")).await.unwrap().is_none());
+    assert!(TableLog::open(environment(&store), Path::from("conversations")).await.unwrap().is_none());
     let log = created(&store).await;
-    let again = TableLog::create(Arc::clone(&store), Path::from("conversations"), &columns(), NOW).await;
+    let again = TableLog::create(environment(&store), Path::from("conversations"), &columns(), NOW).await;
     assert!(matches!(again, Err(CommitError::Taken { version: 0, .. })));
     let opened = opened(&store).await;
     assert_eq!(opened.state(), log.state());
@@ -72,7 +80,7 @@ async fn files_vectors_and_positions_replay() {
     let first =
         vec![Action::Add(add("data/a")), Action::Add(add("data/b")), Action::Txn(Txn::new(WalPosition(7), NOW))];
     assert_eq!(log.commit(first, NOW).await.unwrap(), 1);
-    let deletions = vector(store.as_ref(), &[1, 3]).await;
+    let deletions = vector(&store, &[1, 3]).await;
     let [remove, with_vector] = log.state().files["data/a"].replace_deletions(deletions.clone(), NOW);
     // The order within a commit has no meaning.
     log.commit(vec![with_vector, remove], NOW).await.unwrap();
@@ -101,7 +109,7 @@ async fn wrong_commits_are_refused() {
     let store = memory();
     let mut log = created(&store).await;
     log.commit(vec![Action::Add(add("data/a")), Action::Txn(Txn::new(WalPosition(7), NOW))], NOW).await.unwrap();
-    let other_vector = Remove { deletion_vector: vector(store.as_ref(), &[1]).await, ..add("data/a").to_remove(NOW) };
+    let other_vector = Remove { deletion_vector: vector(&store, &[1]).await, ..add("data/a").to_remove(NOW) };
     let fewer = log.state().meta_data.as_ref().unwrap().with_columns(&columns()[1..]);
     let cases = [
         (vec![Action::Remove(add("data/b").to_remove(NOW))], "not live"),
@@ -169,7 +177,7 @@ async fn checkpoints_replace_the_commits_before_them() {
             vec![Action::Add(add(&format!("data/{number}"))), Action::Txn(Txn::new(WalPosition(number), NOW))];
         if number > 10 {
             let file = &log.state().files[&format!("data/{}", number - 10)];
-            actions.extend(file.replace_deletions(vector(store.as_ref(), &[number as u32]).await, NOW));
+            actions.extend(file.replace_deletions(vector(&store, &[number as u32]).await, NOW));
         }
         if number > 20 {
             actions.push(Action::Remove(log.state().files[&format!("data/{}", number - 20)].to_remove(NOW)));
@@ -212,7 +220,7 @@ async fn checkpoints_replace_the_commits_before_them() {
     assert_eq!(old_reader.version(), 230);
 
     store.delete(&Path::from("conversations/_delta_log/00000000000000000215.json")).await.unwrap();
-    let gap = TableLog::open(Arc::clone(&store), Path::from("conversations")).await.unwrap_err();
+    let gap = TableLog::open(environment(&store), Path::from("conversations")).await.unwrap_err();
     assert!(matches!(gap, TableLogError::Corrupt { .. }), "{gap}");
 }
 
@@ -244,9 +252,9 @@ async fn foreign_features_are_refused_and_foreign_actions_skipped() {
     assert_eq!((log.version(), log.state().files.len(), log.state().wal_position()), (1, 1, WalPosition(0)));
     let protocol = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["columnMapping"],"writerFeatures":["columnMapping"]}}"#;
     store.put(&path(2), protocol.into()).await.unwrap();
-    let error = TableLog::open(Arc::clone(&store), Path::from("conversations")).await.unwrap_err();
+    let error = TableLog::open(environment(&store), Path::from("conversations")).await.unwrap_err();
     assert!(error.to_string().contains("needs the feature \"columnMapping\""), "{error}");
     store.put(&path(2), "{\"add\":{}}".into()).await.unwrap();
-    let error = TableLog::open(store, Path::from("conversations")).await.unwrap_err().to_string();
+    let error = TableLog::open(environment(&store), Path::from("conversations")).await.unwrap_err().to_string();
     assert!(error.contains("commit 2: line 1: missing field `path`"), "{error}");
 }

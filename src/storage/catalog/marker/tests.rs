@@ -2,6 +2,7 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::environment::Ids;
 use crate::storage::objects::durable::DurableLocalStore;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
@@ -31,7 +32,7 @@ async fn an_empty_store_gets_a_marker_when_it_is_written() {
 #[tokio::test]
 async fn a_local_folder_may_have_a_lock_and_empty_folders() {
     let folder = tempfile::tempdir().unwrap();
-    let store = DurableLocalStore::open(folder.path()).unwrap();
+    let store = DurableLocalStore::open(folder.path(), Ids::system()).unwrap();
     std::fs::write(folder.path().join("LOCK"), "").unwrap();
     std::fs::create_dir(folder.path().join("lost+found")).unwrap();
     opened(&store, WRITING).await.unwrap();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
+use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
 use crate::storage::catalog::change::NewFile;
 use crate::storage::catalog::delta::{Action, Add, FileStatistics, TableLog, deletion_vector};
@@ -91,7 +91,7 @@ pub(super) fn remove(log: &TableLog, file: &Path, now: EpochMillis) -> Result<Ac
 
 /// A file is replaced by itself with another deletion vector, whose path `written` gets.
 pub(super) async fn replace_deletions(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     log: &TableLog,
     file: &Path,
     deleted: &RoaringBitmap,
@@ -99,7 +99,7 @@ pub(super) async fn replace_deletions(
     now: EpochMillis,
 ) -> Result<[Action; 2], StoreError> {
     let add = entry(log, file)?;
-    let vector = deletion_vector::write(store.as_ref(), log.root(), deleted).await;
+    let vector = deletion_vector::write(environment, log.root(), deleted).await;
     let vector = vector.map_err(|error| StoreError::caused("a deletion vector could not be written", error))?;
     written.extend(vector.as_ref().and_then(|vector| vector.file(log.root()).ok().flatten()));
     Ok(add.replace_deletions(vector, now))

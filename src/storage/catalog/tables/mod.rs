@@ -23,7 +23,6 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use self::actions::{INDEX_TAG, MESSAGES_TAG};
 pub(crate) use self::siblings::MESSAGES;
@@ -31,8 +30,8 @@ use self::siblings::Siblings;
 use self::table::DeltaTable;
 use super::change::CatalogChange;
 use super::delta::{Action, TableLog, Txn};
+use crate::environment::Environment;
 use crate::model::ids::WalPosition;
-use crate::model::time;
 use crate::storage::error::StoreError;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::registry::ColumnRegistry;
@@ -43,7 +42,7 @@ use crate::storage::objects::fail_point;
 const INTENTS: &str = "intents";
 
 pub(crate) struct Tables {
-    store: Arc<dyn ObjectStore>,
+    environment: Environment,
     tables: PerTable<DeltaTable>,
     siblings: Siblings,
     /// Deleted rows as the table logs have them, by the number of the data file.
@@ -131,7 +130,7 @@ impl Tables {
             match self.prepare(change, &mut written).await {
                 Ok(pending) => self.pending = Some(pending),
                 Err(error) => {
-                    discard(self.store.as_ref(), &written).await;
+                    discard(self.environment.objects.as_ref(), &written).await;
                     return Err(error);
                 }
             }
@@ -141,7 +140,7 @@ impl Tables {
 
     /// Everything but the commits. `written` gets the paths of new deletion vectors.
     async fn prepare(&self, change: &CatalogChange, written: &mut Vec<Path>) -> Result<Pending, StoreError> {
-        let now = time::now();
+        let now = self.environment.now();
         let number = self.logs().iter().map(|log| log.state().intent()).max().unwrap_or(0) + 1;
         let marks = [Action::Txn(Txn::new(change.position, now)), Action::Txn(Txn::intent(number, now))];
         let mut intent = Intent { number, tables: Vec::new() };
@@ -151,12 +150,12 @@ impl Tables {
         };
 
         let conversations = (&self.tables.conversations, &change.tables.conversations);
-        let siblings = self.siblings.actions(&self.store, conversations, &self.committed, written, now).await?;
+        let siblings = self.siblings.actions(&self.environment, conversations, &self.committed, written, now).await?;
         add(MESSAGES, siblings.messages);
         add(Table::SemanticThreads.name(), siblings.threads);
         let mut committed = self.committed.clone();
         for_each_table!(table in self.tables.as_ref(), change in change.tables.as_ref() => {
-            add(table.name(), table.actions(&self.store, change, &self.committed, written, now).await?);
+            add(table.name(), table.actions(&self.environment, change, &self.committed, written, now).await?);
             for file in &change.removed {
                 committed.remove(&file.number);
             }
@@ -164,7 +163,8 @@ impl Tables {
             committed.extend(change.deletions.iter().map(|entry| (entry.file.number, entry.deleted.clone())));
         });
         let columns = per_table!(change in change.tables.as_ref() => change.columns.clone());
-        let path = Path::from_iter([INTENTS, &format!("{:020}-{}.json", change.position.0, Uuid::new_v4())]);
+        let path =
+            Path::from_iter([INTENTS, &format!("{:020}-{}.json", change.position.0, self.environment.ids.random())]);
         Ok(Pending { path, intent, committed, columns })
     }
 
@@ -173,7 +173,7 @@ impl Tables {
             return Err(StoreError::Bug("no commit is pending".into()));
         };
         let body = serde_json::to_vec(&pending.intent).map_err(|error| StoreError::unwritable("an intent", error))?;
-        let put = self.store.put(&pending.path, PutPayload::from(body)).await;
+        let put = self.environment.objects.put(&pending.path, PutPayload::from(body)).await;
         put.map_err(|error| StoreError::caused("an intent could not be written", error))?;
         fail_point::reached("flush:after-intent");
         self.finish_intent(&pending.intent).await?;
@@ -189,11 +189,12 @@ impl Tables {
     async fn finish_intent(&mut self, intent: &Intent) -> Result<(), StoreError> {
         for part in &intent.tables {
             let unknown = || StoreError::Damaged(format!("an intent names the unknown table {:?}", part.table));
+            let now = self.environment.now();
             let log = self.log_mut(&part.table).ok_or_else(unknown)?;
             // An earlier try may have ended in doubt.
             log.refresh().await.map_err(|error| StoreError::caused("a table log could not be read", error))?;
             if log.state().intent() < intent.number {
-                let committed = log.commit(part.actions.clone(), time::now()).await;
+                let committed = log.commit(part.actions.clone(), now).await;
                 committed.map_err(|error| StoreError::caused("a commit failed", error))?;
             }
             if part.table == MESSAGES {
@@ -205,12 +206,16 @@ impl Tables {
 
     async fn finish_intents(&mut self) -> Result<(), StoreError> {
         let prefix = Path::from(INTENTS);
-        let listed: Result<Vec<_>, _> = self.store.list(Some(&prefix)).try_collect().await;
+        let listed: Result<Vec<_>, _> = self.environment.objects.list(Some(&prefix)).try_collect().await;
         let mut listed = listed.map_err(|error| StoreError::caused("the intents could not be listed", error))?;
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         for object in listed {
-            let body =
-                self.store.get(&object.location).await.map_err(|error| StoreError::caused("an intent", error))?;
+            let body = self
+                .environment
+                .objects
+                .get(&object.location)
+                .await
+                .map_err(|error| StoreError::caused("an intent", error))?;
             let body = body.bytes().await.map_err(|error| StoreError::caused("an intent", error))?;
             let intent: Intent = serde_json::from_slice(&body)
                 .map_err(|error| StoreError::Damaged(format!("the intent {}: {error}", object.location)))?;
@@ -221,7 +226,7 @@ impl Tables {
     }
 
     async fn forget_intent(&self, path: &Path) -> Result<(), StoreError> {
-        match self.store.delete(path).await {
+        match self.environment.objects.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(StoreError::caused("an intent could not be deleted", error)),
         }

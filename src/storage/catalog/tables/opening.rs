@@ -14,9 +14,9 @@ use super::actions::{INDEX_SIZE_TAG, INDEX_TAG, LAYOUT_TAG, MESSAGES_SIZE_TAG, M
 use super::columns::{messages_columns, plain_columns, property_columns};
 use super::siblings::{MESSAGES, Siblings};
 use super::table::DeltaTable;
-use crate::model::ids::WalPosition;
+use crate::environment::Environment;
+use crate::model::ids::{EpochMillis, WalPosition};
 use crate::model::thread::SemanticThread;
-use crate::model::time;
 use crate::storage::catalog::delta::{Action, Add, TableColumn, TableLog, Txn, deletion_vector};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
@@ -36,24 +36,26 @@ const OPENED_AT_ONCE: usize = 16;
 impl Tables {
     /// Opens the tables, or creates them, and finishes what an intent left. Numbers the files from `next_number`.
     pub(crate) async fn open(
-        store: Arc<dyn ObjectStore>,
+        environment: &Environment,
         mut next_number: impl FnMut() -> u32,
     ) -> Result<(Tables, PerTable<Same<Vec<FileSnapshot>>>), StoreError> {
-        let tables = per_table!(kind in PerTable::<Kind>::default() => DeltaTable::open(&store, kind).await?);
+        let tables = per_table!(kind in PerTable::<Kind>::default() => DeltaTable::open(environment, kind).await?);
         let siblings = Siblings {
-            messages: open_or_create(&store, MESSAGES, messages_columns()).await?,
-            threads: open_or_create(&store, Table::SemanticThreads.name(), plain_columns::<SemanticThread>()).await?,
+            messages: open_or_create(environment, MESSAGES, messages_columns()).await?,
+            threads: open_or_create(environment, Table::SemanticThreads.name(), plain_columns::<SemanticThread>())
+                .await?,
         };
-        let mut tables = Tables { store, tables, siblings, committed: BTreeMap::new(), pending: None };
+        let mut tables =
+            Tables { environment: environment.clone(), tables, siblings, committed: BTreeMap::new(), pending: None };
         tables.finish_intents().await?;
         let mut position = WalPosition(0);
         for_each_table!(table in tables.tables.as_ref() => position = position.max(table.log.state().wal_position()));
         for_each_table!(table in tables.tables.as_mut() => {
-            table.start_at(position).await?;
+            table.start_at(position, environment.now()).await?;
             table.columns = property_columns(&table.log)?;
         });
         let mut files: PerTable<Same<Vec<FileSnapshot>>> = per_table!(
-            table in tables.tables.as_ref() => table.open_files(&tables.store, &mut next_number).await?
+            table in tables.tables.as_ref() => table.open_files(&environment.objects, &mut next_number).await?
         );
         tables.open_threads(&mut files.conversations, &mut next_number).await?;
         for_each_table!(of_table in files.as_ref() => {
@@ -79,7 +81,7 @@ impl Tables {
             let missing = || StoreError::Damaged(format!("{path} is not in the log of {}", log.root()));
             let add = threads.get(&path).ok_or_else(missing)?;
             let file = data_file::<SemanticThread>(log, next_number(), add, FileIndex::empty())?;
-            let offsets = entry.file.index.thread_offsets(self.store.as_ref()).await;
+            let offsets = entry.file.index.thread_offsets(self.environment.objects.as_ref()).await;
             let offsets = offsets.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
             let threads = ThreadsFile::new(file, offsets).map_err(|error| StoreError::caused("threads", error))?;
             let opened = Arc::get_mut(&mut entry.file);
@@ -90,17 +92,16 @@ impl Tables {
 }
 
 impl<R: TableRow> DeltaTable<R> {
-    async fn open(store: &Arc<dyn ObjectStore>, _: Kind<R>) -> Result<DeltaTable<R>, StoreError> {
-        let log = open_or_create(store, R::TABLE.name(), plain_columns::<R>()).await?;
+    async fn open(environment: &Environment, _: Kind<R>) -> Result<DeltaTable<R>, StoreError> {
+        let log = open_or_create(environment, R::TABLE.name(), plain_columns::<R>()).await?;
         Ok(DeltaTable { log, columns: ColumnRegistry::default(), rows: PhantomData })
     }
 
     /// A store that had no such table yet holds nothing for it up to where its other tables are.
-    async fn start_at(&mut self, position: WalPosition) -> Result<(), StoreError> {
+    async fn start_at(&mut self, position: WalPosition, now: EpochMillis) -> Result<(), StoreError> {
         if self.log.version() > 0 || self.log.state().wal_position() >= position {
             return Ok(());
         }
-        let now = time::now();
         let committed = self.log.commit(vec![Action::Txn(Txn::new(position, now))], now).await;
         committed.map_err(|error| StoreError::caused("a new table's position could not be written", error))?;
         Ok(())
@@ -174,14 +175,14 @@ fn data_file<R: FlatRow>(log: &TableLog, number: u32, add: &Add, index: FileInde
 }
 
 async fn open_or_create(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     name: &str,
     columns: Vec<TableColumn>,
 ) -> Result<TableLog, StoreError> {
-    let opened = TableLog::open(store.clone(), Path::from(name)).await;
+    let opened = TableLog::open(environment.clone(), Path::from(name)).await;
     match opened.map_err(|error| StoreError::caused(format!("the table {name} could not be opened"), error))? {
         Some(log) => Ok(log),
-        None => TableLog::create(store.clone(), Path::from(name), &columns, time::now())
+        None => TableLog::create(environment.clone(), Path::from(name), &columns, environment.now())
             .await
             .map_err(|error| StoreError::caused(format!("the table {name} could not be created"), error)),
     }

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use super::actions::{add_of_messages, add_of_threads, remove, replace_deletions};
 use super::columns::new_columns;
 use super::table::DeltaTable;
+use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
 use crate::model::thread::SemanticThread;
 use crate::storage::catalog::change::TableChange;
@@ -37,7 +38,7 @@ impl Siblings {
     /// What a change of conversations means for them. `written` gets the paths of new deletion vectors.
     pub(super) async fn actions(
         &self,
-        store: &Arc<dyn ObjectStore>,
+        environment: &Environment,
         (conversations, change): (&DeltaTable, &TableChange),
         committed: &BTreeMap<u32, Arc<RoaringBitmap>>,
         written: &mut Vec<Path>,
@@ -60,15 +61,15 @@ impl Siblings {
             }
         }
         for entry in change.changed_deletions(committed) {
-            let (path, rows) = (&messages_of(&entry.file)?.path, deleted_messages(store, entry).await?);
-            actions.messages.extend(replace_deletions(store, &self.messages, path, &rows, written, now).await?);
+            let (path, rows) = (&messages_of(&entry.file)?.path, deleted_messages(&environment.objects, entry).await?);
+            actions.messages.extend(replace_deletions(environment, &self.messages, path, &rows, written, now).await?);
             let Some(threads) = &entry.file.threads else { continue };
             // A file may be replaced only by itself with another vector; what is deleted may have no threads.
             let rows = threads.rows_of(&entry.deleted);
             let before = committed.get(&entry.file.number).map(|before| threads.rows_of(before)).unwrap_or_default();
             if rows != before {
                 let path = threads.file.path();
-                actions.threads.extend(replace_deletions(store, &self.threads, path, &rows, written, now).await?);
+                actions.threads.extend(replace_deletions(environment, &self.threads, path, &rows, written, now).await?);
             }
         }
         Ok(actions)

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
 use super::actions::{add_of, remove, replace_deletions};
 use super::columns::new_columns;
+use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
 use crate::storage::catalog::change::TableChange;
@@ -37,7 +37,7 @@ impl<R: TableRow> DeltaTable<R> {
     /// The table's part of a commit. `written` gets the paths of new deletion vectors.
     pub(super) async fn actions(
         &self,
-        store: &Arc<dyn ObjectStore>,
+        environment: &Environment,
         change: &TableChange,
         committed: &BTreeMap<u32, Arc<RoaringBitmap>>,
         written: &mut Vec<Path>,
@@ -55,7 +55,7 @@ impl<R: TableRow> DeltaTable<R> {
         }
         for entry in change.changed_deletions(committed) {
             let path = entry.file.path();
-            actions.extend(replace_deletions(store, &self.log, path, &entry.deleted, written, now).await?);
+            actions.extend(replace_deletions(environment, &self.log, path, &entry.deleted, written, now).await?);
         }
         Ok(actions)
     }

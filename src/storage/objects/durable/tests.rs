@@ -66,14 +66,14 @@ async fn conforms(store: &dyn ObjectStore) {
 #[tokio::test]
 async fn both_stores_conform() {
     let folder = tempfile::tempdir().unwrap();
-    conforms(&DurableLocalStore::open(folder.path().join("a/b")).unwrap()).await;
+    conforms(&DurableLocalStore::open(folder.path().join("a/b"), Ids::system()).unwrap()).await;
     conforms(&InMemory::new()).await;
 }
 
 #[tokio::test]
 async fn of_many_creators_one_wins() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(DurableLocalStore::open(folder.path()).unwrap());
+    let store = Arc::new(DurableLocalStore::open(folder.path(), Ids::system()).unwrap());
     let tasks: Vec<_> = (0..16)
         .map(|writer| {
             let store = Arc::clone(&store);
@@ -98,15 +98,15 @@ async fn of_many_creators_one_wins() {
 async fn leftovers_go_unless_another_process_is_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let leftover = folder.path().join(STAGING).join("leftover");
-    let store = DurableLocalStore::open(folder.path()).unwrap();
+    let store = DurableLocalStore::open(folder.path(), Ids::system()).unwrap();
     store.put(&Path::from("x"), "x".into()).await.unwrap();
     fs::write(&leftover, "half").unwrap();
     assert_eq!(names(&store, None).await, ["x"]);
     assert!(store.put(&Path::from(".staging/y"), "y".into()).await.is_err());
-    let second = DurableLocalStore::open(folder.path()).unwrap();
+    let second = DurableLocalStore::open(folder.path(), Ids::system()).unwrap();
     assert!(leftover.exists());
     drop((store, second));
-    DurableLocalStore::open(folder.path()).unwrap();
+    DurableLocalStore::open(folder.path(), Ids::system()).unwrap();
     assert!(!leftover.exists());
     assert_eq!(fs::read_dir(folder.path().join(STAGING)).unwrap().count(), 1, "only the lock file");
 }
@@ -114,7 +114,7 @@ async fn leftovers_go_unless_another_process_is_at_work() {
 #[tokio::test]
 async fn update_is_refused_and_a_removed_folder_comes_back() {
     let folder = tempfile::tempdir().unwrap();
-    let store = DurableLocalStore::open(folder.path()).unwrap();
+    let store = DurableLocalStore::open(folder.path(), Ids::system()).unwrap();
     let update = PutMode::Update(object_store::UpdateVersion { e_tag: None, version: None });
     let refused = store.put_opts(&Path::from("a"), "a".into(), update.into()).await;
     assert!(matches!(refused, Err(Error::NotImplemented { .. })));
@@ -129,7 +129,7 @@ async fn files_and_folders_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
-    let store = DurableLocalStore::open(&root).unwrap();
+    let store = DurableLocalStore::open(&root, Ids::system()).unwrap();
     store.put(&Path::from("a/b"), "b".into()).await.unwrap();
     let mut upload = store.put_multipart(&Path::from("a/c/d")).await.unwrap();
     upload.put_part("d".into()).await.unwrap();
