@@ -20,8 +20,7 @@ async fn open(environment: &Environment) -> (Tables, PerTable<Same<Vec<FileSnaps
 
 /// A change of the conversations alone.
 fn change(position: u64, of_conversations: TableChange) -> CatalogChange {
-    let mut tables: PerTable<Same<TableChange>> = PerTable::default();
-    tables.conversations = of_conversations;
+    let tables = PerTable { conversations: of_conversations, ..PerTable::default() };
     CatalogChange { position: WalPosition(position), tables }
 }
 
