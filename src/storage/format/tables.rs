@@ -1,7 +1,8 @@
 //! The one list of tables whose rows are logged, found by key, replaced and deleted.
 //!
 //! What exists once for each of them is a [`PerTable`]; what is done with each of them goes through [`per_table`] or
-//! [`for_each_table`]. So a further table is one line of [`tables`] and its row's [`TableRow`].
+//! [`for_each_table`]. So a further table is one line of [`tables`]; the compiler then asks for what its rows must be able
+//! to do: [`TableRow`], and in `write` which operations log them, how they hang on conversations, how they are stored.
 
 use std::fmt;
 use std::marker::PhantomData;
