@@ -129,3 +129,52 @@ impl Deadline {
         timeout_at(self.at, work).await.unwrap_or(over)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(slots: usize, deadline: Duration) -> Admission {
+        let slot_wait = Duration::from_millis(20);
+        Admission::new(&AdmissionOptions { threads: 1, slots, slot_wait, deadline }).unwrap()
+    }
+
+    /// Never ends, and tells when it is dropped.
+    fn endless() -> (impl Future<Output = Result<(), QueryError>> + Send + 'static, tokio::sync::oneshot::Receiver<()>)
+    {
+        let (sender, dropped) = tokio::sync::oneshot::channel::<()>();
+        let work = async move {
+            let _sender = sender;
+            std::future::pending().await
+        };
+        (work, dropped)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_nobody_waits_for_ends_and_frees_its_slot() {
+        let admission = admission(1, Duration::from_secs(60));
+        let (work, dropped) = endless();
+        let task = admission.start(1, work).await.unwrap();
+        assert_eq!(admission.start(1, async { Ok(1) }).await.err(), Some(QueryError::NoSlot));
+        drop(task);
+        assert!(dropped.await.is_err());
+        let mut again = admission.start(1, async { Ok(2) }).await;
+        while matches!(again, Err(QueryError::NoSlot)) {
+            again = admission.start(1, async { Ok(2) }).await;
+        }
+        assert_eq!(again.unwrap().await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_task_ends_at_its_deadline_and_with_its_error() {
+        let admission = admission(1, Duration::from_millis(10));
+        let (work, dropped) = endless();
+        let task = admission.start(2, work).await.unwrap();
+        assert_eq!(task.await, Err(QueryError::Deadline { seconds: 0 }));
+        assert!(dropped.await.is_err());
+        let failed = admission.start(1, async { Err::<(), _>(QueryError::Internal("x".into())) }).await.unwrap();
+        assert_eq!(failed.await, Err(QueryError::Internal("x".into())));
+        let panicked = admission.spawn(async { if true { panic!("a bug") } else { Ok(()) } });
+        assert!(matches!(panicked.await, Err(QueryError::Internal(cause)) if cause.contains("ended")));
+    }
+}

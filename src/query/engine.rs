@@ -68,8 +68,8 @@ impl QueryEngine {
         })
     }
 
-    /// Asks a question and gives its rows to `read`, which works on the query threads too. Returns once there is a slot;
-    /// the task ends with what `read` gives.
+    /// Asks a question and gives its rows to `read`, which works on the query threads too. Returns once there is a
+    /// slot; the task ends with what `read` gives.
     pub(crate) async fn ask<T, F>(
         &self,
         snapshot: Arc<Snapshot>,

@@ -90,3 +90,77 @@ impl Stream for Answer {
         Poll::Ready(ended.err().map(Err))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::query::admission::{Admission, AdmissionOptions};
+
+    fn admission() -> Admission {
+        let (slot_wait, deadline) = (Duration::from_secs(60), Duration::from_secs(60));
+        Admission::new(&AdmissionOptions { threads: 1, slots: 1, slot_wait, deadline }).unwrap()
+    }
+
+    /// A task that sends so many chunks and ends like that, and how many it has sent.
+    fn answer(
+        admission: &Admission,
+        chunks: usize,
+        end: Result<(), QueryError>,
+    ) -> (Chunks, Task<()>, Arc<AtomicUsize>) {
+        let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let task = admission.spawn(async move {
+            for _ in 0..chunks {
+                sender.send(Bytes::from_static(b"chunk")).await.map_err(|_| QueryError::NoSlot)?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            end
+        });
+        (Chunks(receiver), task, sent)
+    }
+
+    #[tokio::test]
+    async fn an_error_before_the_first_chunk_is_the_answer() {
+        let admission = admission();
+        let (chunks, task, _) = answer(&admission, 0, Err(QueryError::Deadline { seconds: 3 }));
+        assert_eq!(chunks.body(task, "query").await.err(), Some(QueryError::Deadline { seconds: 3 }));
+        let (chunks, task, _) = answer(&admission, 0, Ok(()));
+        assert!(matches!(chunks.body(task, "query").await.err(), Some(QueryError::Internal(_))));
+    }
+
+    #[tokio::test]
+    async fn an_error_after_the_first_chunk_breaks_the_body_off() {
+        let admission = admission();
+        let (chunks, task, _) = answer(&admission, 9, Err(QueryError::Deadline { seconds: 3 }));
+        assert!(chunks.body(task, "query").await.unwrap().collect().await.is_err());
+        let (chunks, task, _) = answer(&admission, 9, Ok(()));
+        let whole = chunks.body(task, "query").await.unwrap().collect().await.unwrap().to_bytes();
+        assert_eq!(whole, "chunk".repeat(9));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_holds_a_few_chunks_and_one_that_left_ends_the_task() {
+        let admission = admission();
+        let (chunks, task, sent) = answer(&admission, 1_000, Ok(()));
+        let body = chunks.body(task, "query").await.unwrap();
+        while sent.load(Ordering::Relaxed) <= WAITING_CHUNKS {
+            tokio::task::yield_now().await;
+        }
+        // Nothing that runs later on the one query thread finds more of them.
+        let sent_by_then = Arc::clone(&sent);
+        let then = admission.spawn(async move { Ok(sent_by_then.load(Ordering::Relaxed)) });
+        assert_eq!(then.await, Ok(WAITING_CHUNKS + 1));
+        drop(body);
+        while Arc::strong_count(&sent) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sent.load(Ordering::Relaxed), WAITING_CHUNKS + 1);
+    }
+}

@@ -1,4 +1,4 @@
-//! `GET /webapi/v2/conversations`: filters, order, cursor and search. What matches is found by [`crate::query::search`].
+//! `GET /webapi/v2/conversations`: filters, order, cursor and search. [`crate::query::search`] finds what matches.
 
 use std::sync::Arc;
 

@@ -75,7 +75,8 @@ impl Output {
     }
 }
 
-/// The rows of one page, without their order and limit. Raw JSON is not carried through the sort: it is read afterwards.
+/// The rows of one page, without their order and limit. Raw JSON is not carried through the sort: it is read
+/// afterwards.
 pub(crate) fn page(query: &Query, source: &Source) -> Result<PagePlan> {
     let mut columns = Columns::default();
     let fields = query.columns.iter().map(|column| match &column.expr {

@@ -565,3 +565,30 @@ async fn a_large_file_is_split_and_keeps_its_deleted_rows_out() {
         assert_eq!(found.collect::<Vec<_>>(), ids, "{direction}");
     }
 }
+
+/// A choice of rows narrows a scan of files, deleted rows stay out, and the snapshot shows all rows as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_of_rows_stands_beside_the_snapshot() {
+    let rows: Rows = (0..30).map(|number| Arc::new(conversation(number, None, None))).collect();
+    let mut builder = Builder::new();
+    builder.file(&rows[..10], &Layout::default(), RoaringBitmap::from([2, 3]), false).await;
+    builder.file(&rows[10..20], &Layout::default(), RoaringBitmap::new(), false).await;
+    builder.segment(&rows[20..], &Layout::default(), RoaringBitmap::from([0]));
+    let snapshot = Arc::new(builder.snapshot);
+    let mut filter = RowFilter::default();
+    filter.ask_only(1, RoaringBitmap::from([1, 2, 5]));
+    filter.ask_only(2, RoaringBitmap::new());
+    let found = async |filter: Option<Arc<RowFilter>>| {
+        let (all, order) = (Filter::And(Vec::new()), vec![("id", false)]);
+        let found = engine().rows_among(Arc::clone(&snapshot), scope(), filter, all, order, 100).await.unwrap();
+        let mut addresses: Vec<_> = found.addresses.iter().map(|row| (row.source, row.row)).collect();
+        addresses.sort_unstable();
+        addresses
+    };
+    let segment = (1..10).map(|row| (3, row));
+    let file = |number: u32, rows: &[u32]| rows.iter().map(|row| (number, *row)).collect::<Vec<_>>();
+    let chosen: Vec<_> = file(1, &[1, 5]).into_iter().chain(segment.clone()).collect();
+    assert_eq!(found(Some(Arc::new(filter))).await, chosen);
+    let all: Vec<_> = file(1, &[0, 1, 4, 5, 6, 7, 8, 9]).into_iter().chain((0..10).map(|row| (2, row))).collect();
+    assert_eq!(found(None).await, all.into_iter().chain(segment).collect::<Vec<_>>());
+}

@@ -1,7 +1,8 @@
 //! Plans become rows.
 //!
-//! - [`question`]: what can be asked; [`row_stream`]: the rows of the answer and its [`columns`]; [`groups`] and [`page`] are the two ways to them, each
-//!   through a [`window`]; [`parts`], [`texts`]: what exports and property lists gather first.
+//! - [`question`]: what can be asked; [`row_stream`]: the rows of the answer and its [`columns`]. [`groups`] and
+//!   [`page`] are the two ways to them, each through a [`window`]; [`parts`], [`texts`]: what exports and property lists
+//!   gather first.
 //! - [`found`]: where rows lie that somebody else reads.
 //! - [`execution`], [`session`], [`row_count`]: how a plan runs, within its limits.
 

@@ -1,8 +1,8 @@
 //! The tables of a snapshot as a query sees them.
 //!
 //! - [`column`](mod@column): what a query can name; [`resolve`]: from which places a file or segment answers it.
-//! - [`provider`]: one table, a scan of its files ([`files`], [`source`]) and of its [`segments`], with the scope of the
-//!   key; [`feedback`]: what threads have of feedback.
+//! - [`provider`]: one table, a scan of its files ([`files`], [`source`]) and of its [`segments`], within the scope of
+//!   the key; [`feedback`]: what threads have of feedback.
 //! - [`rows`]: stored columns of given rows, read after a page is known.
 
 pub(crate) mod column;

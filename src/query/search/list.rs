@@ -1,8 +1,9 @@
 //! Pages of conversations.
 //!
-//! What the columns tell is a query; it goes on after the last row shown by that row's place in the order. What they do
-//! not tell (the text of messages, whether a conversation is running) is checked row by row in the same order, of a text
-//! only where the text index knows candidates. Such a page may end early, once it has taken [`SCAN_TIME`].
+//! What the columns tell is a query; it goes on after the last row shown by that row's place in the order, so that what
+//! is logged meanwhile moves nothing. What they do not tell (the text of messages, whether a conversation is running) is
+//! checked row by row in the same order, of a text only where the text index knows candidates. Such a page may end
+//! early, once it has taken [`SCAN_TIME`].
 
 use std::sync::Arc;
 use std::time::Duration;

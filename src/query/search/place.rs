@@ -16,7 +16,7 @@ pub(crate) struct ListOrder {
     pub(crate) descending: bool,
 }
 
-/// A row by what a list is ordered by, so that what is logged meanwhile moves nothing.
+/// A row, by what a list is ordered by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) time: EpochMillis,

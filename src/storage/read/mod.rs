@@ -1,5 +1,5 @@
-//! Reading: the immutable [`snapshot`], finding rows in it ([`lookup`]), choosing some beside it ([`row_filter`]), reading
-//! them ([`rows`]), texts in it ([`text_search`]), ratings of its conversations ([`ratings`]).
+//! Reading: the immutable [`snapshot`], finding rows in it ([`lookup`]), choosing some beside it ([`row_filter`]),
+//! reading them ([`rows`]), texts in it ([`text_search`]), ratings of its conversations ([`ratings`]).
 
 pub(crate) mod lookup;
 pub(crate) mod ratings;
