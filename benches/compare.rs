@@ -3,7 +3,14 @@
 //! `CONVOLAKE_OTHER=BINARY cargo bench --bench compare` prints this build's times divided by those of the other binary.
 //! Each works on a store of its own making. `CONVOLAKE_BENCH_ROWS` (default 200,000) sets the size,
 //! `CONVOLAKE_BENCH_ROUNDS` (default 15) how often each question is asked.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a bench
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the bench"
+)]
 
 mod support;
 

@@ -1,7 +1,14 @@
 //! Durable single posts at 1, 16 and 256 connections: new conversations, and re-logs of which 80 % are in files.
 //!
 //! `cargo bench --bench ingest`; `CONVOLAKE_BENCH_SECONDS` (default 5) is the time of each row.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a bench
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the bench"
+)]
 
 mod support;
 

@@ -3,7 +3,14 @@
 //! `cargo bench --bench questions`; `CONVOLAKE_BENCH_ROWS` (default 1,000,000) sets the size, `CONVOLAKE_BENCH_STORE`
 //! a folder that keeps the store between runs; `CONVOLAKE_PYTHON` a Python with DuckDB, which then answers the same
 //! questions over the same files (`duckdb_peer.py`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a bench
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the bench"
+)]
 
 mod support;
 

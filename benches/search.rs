@@ -4,7 +4,14 @@
 //! store; `CONVOLAKE_BENCH_ROWS` (default 1,000,000) sets its size, `CONVOLAKE_BENCH_STORE` a folder that keeps it
 //! between runs (the same as that of `questions`); `CONVOLAKE_PYTHON` a Python with DuckDB, which then searches the
 //! same files by `contains(lower(…))`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a bench
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the bench"
+)]
 
 mod support;
 

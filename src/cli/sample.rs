@@ -1,5 +1,6 @@
 //! A seeded, realistic sample: support conversations of a software company over two years. The same seed and number
 //! give the same document, so that a benchmark can name any of them without keeping them.
+#![expect(clippy::indexing_slicing, reason = "numbers are drawn below the length of the list")]
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write as _};

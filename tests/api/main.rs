@@ -1,5 +1,12 @@
 //! The API contract, rule by rule (sections A1 to A4, Part B), against the real binary over HTTP.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the test"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,7 +7,14 @@
 //!
 //! `CONVOLAKE_DIFFERENTIAL_REQUESTS` sets the number of requests per state (default 1,500),
 //! `CONVOLAKE_DIFFERENTIAL_SEED` the seed, `CONVOLAKE_REAL_DATA=full` uses every real data set.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the test"
+)]
 #![allow(clippy::style, clippy::complexity, reason = "the evaluator is plain on purpose")]
 
 mod attached;

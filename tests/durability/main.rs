@@ -1,6 +1,13 @@
 //! What is acknowledged survives: SIGKILL under concurrent writes, crashes between the commits of one flush, torn and
 //! damaged files, a second writer. And the tables are read by somebody else's reader.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the test"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

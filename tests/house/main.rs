@@ -2,7 +2,14 @@
 //!
 //! Imports go downward from layer to layer and, inside storage, from room to room; inside a layer no files stand in a
 //! circle. Nothing is started here: the source is read. `cargo test --test house` says what is wrong, file by file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)] // a failure is to end a test
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a failure is to end the test"
+)]
 
 mod imports;
 

@@ -1,5 +1,9 @@
 //! Exact distinct counts. Values are interned once per accumulator, whatever the number of groups; a group's values are
 //! then integer ids.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "rows, groups and ids are below the lengths that DataFusion or the interner gave"
+)]
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
 //! A sum of doubles without rounding, so that neither row order nor partitioning shows (contract A3).
+#![expect(clippy::indexing_slicing, reason = "positions are below the number of limbs")]
 
 /// Units of 2^-64 in `ExactSum::fixed`.
 const FIXED_FRACTION_BITS: i32 = 64;

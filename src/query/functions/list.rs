@@ -1,4 +1,5 @@
 //! Predicates of text lists.
+#![expect(clippy::indexing_slicing, reason = "a window of two offsets has two")]
 
 use std::collections::HashSet;
 use std::sync::Arc;

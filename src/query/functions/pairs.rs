@@ -1,4 +1,5 @@
 //! The set of (group, value id) pairs behind `count_distinct`.
+#![expect(clippy::indexing_slicing, reason = "groups and ids are below the lengths that the set was made or grown to")]
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
