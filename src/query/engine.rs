@@ -18,8 +18,9 @@ use super::execute::row_stream::RowStream;
 use super::execute::session::Limits;
 use super::execute::window::Window;
 use crate::model::scope::Scope;
+use crate::storage::format::table::Table;
 use crate::storage::read::row_filter::RowFilter;
-use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
+use crate::storage::read::snapshot::{RowAddress, Snapshot};
 
 /// An export takes as long as its client reads, so it has this many times a query's deadline.
 const EXPORT_DEADLINES: u32 = 10;

@@ -1,6 +1,6 @@
 //! A view is data: its fields, their kinds and its default time field. Each names the columns of one table.
 
-use crate::storage::read::snapshot::Table;
+use crate::storage::format::table::Table;
 
 /// What a field holds, and so which operators and aggregations it takes (contract A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

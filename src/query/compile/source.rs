@@ -9,8 +9,9 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use super::columns::Columns;
 use crate::model::scope::Scope;
 use crate::query::scan::provider::{ScanOptions, SnapshotProvider, batch_size};
+use crate::storage::format::table::Table;
 use crate::storage::read::row_filter::RowFilter;
-use crate::storage::read::snapshot::{Snapshot, Table};
+use crate::storage::read::snapshot::Snapshot;
 
 /// What a plan scans.
 #[derive(Clone)]

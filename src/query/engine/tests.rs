@@ -25,9 +25,9 @@ use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColu
 use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::FileIndex;
+use crate::storage::format::table::Table;
 use crate::storage::format::tables::PerTable;
 use crate::storage::format::writer::RowsWriter;
-use crate::storage::read::snapshot::Table;
 use crate::storage::tail::segment::{Segment, SegmentSnapshot};
 
 type Rows = Vec<Arc<Conversation>>;

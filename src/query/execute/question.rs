@@ -2,7 +2,7 @@
 
 use crate::query::compile::report::SearchReport;
 use crate::query::dsl::{PropertyQuery, Query};
-use crate::storage::read::snapshot::Table;
+use crate::storage::format::table::Table;
 
 #[derive(Debug)]
 pub(crate) enum Question {

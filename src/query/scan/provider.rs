@@ -40,8 +40,9 @@ use crate::model::scope::Scope;
 use crate::query::expr::{all_of, column};
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
+use crate::storage::format::table::Table;
 use crate::storage::read::row_filter::RowFilter;
-use crate::storage::read::snapshot::{Snapshot, Table};
+use crate::storage::read::snapshot::Snapshot;
 use crate::storage::tail::segment::ScannedSegment;
 
 /// How Parquet is read; chosen per query.

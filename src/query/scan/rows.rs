@@ -16,7 +16,8 @@ use super::segments::flat_batch;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::points::{PointRead, Points, within};
-use crate::storage::read::snapshot::{RowAddress, Snapshot, Table};
+use crate::storage::format::table::Table;
+use crate::storage::read::snapshot::{RowAddress, Snapshot};
 
 /// Bytes that a chunk is planned to have.
 const CHUNK_BYTES: u64 = 32 << 20;

@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
-pub(crate) use crate::storage::format::table::Table;
+use crate::storage::format::table::Table;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, for_each_table};
 use crate::storage::tail::Tail;
