@@ -95,7 +95,7 @@ impl Server {
             .spawn()
             .expect("the convolake binary starts");
         let stderr = Arc::new(Mutex::new(Vec::new()));
-        drain(child.stderr.take().expect("piped"), Arc::clone(&stderr));
+        let draining = drain(child.stderr.take().expect("piped"), Arc::clone(&stderr));
         let (sender, receiver) = mpsc::channel();
         let stdout = child.stdout.take().expect("piped");
         std::thread::spawn(move || {
@@ -110,7 +110,7 @@ impl Server {
             Err(reason) => {
                 let _ = child.kill();
                 let status = child.wait();
-                std::thread::sleep(Duration::from_millis(100));
+                let _ = draining.join();
                 return Err(format!(
                     "no line `listening on http://ADDRESS` on stdout ({reason}), exit {status:?}, arguments {arguments:?}, stderr:\n{}",
                     String::from_utf8_lossy(&stderr.lock().expect("lock"))
@@ -238,7 +238,7 @@ impl Drop for Server {
     }
 }
 
-fn drain(mut source: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) {
+fn drain(mut source: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let mut buffer = [0u8; 4096];
         while let Ok(read) = source.read(&mut buffer) {
@@ -247,7 +247,7 @@ fn drain(mut source: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) {
             }
             into.lock().expect("lock").extend_from_slice(&buffer[..read]);
         }
-    });
+    })
 }
 
 /// Runs a command of the binary to its end; gives its standard output. Panics when it fails.

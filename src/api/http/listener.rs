@@ -160,7 +160,9 @@ mod tests {
     use axum::routing::get;
     use bytes::Bytes;
     use std::net::SocketAddr;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
     const LIMITS: ListenerLimits = ListenerLimits {
@@ -170,9 +172,36 @@ mod tests {
         drain_time: Duration::from_millis(600),
     };
 
-    async fn slow() -> &'static str {
-        sleep(Duration::from_millis(300)).await;
-        "slow"
+    /// A handler that says when it has begun, and ends when it is told to.
+    #[derive(Default)]
+    struct Held {
+        begun: Notify,
+        end: Notify,
+    }
+
+    impl Held {
+        async fn answer(self: Arc<Self>) -> &'static str {
+            self.begun.notify_one();
+            self.end.notified().await;
+            "held"
+        }
+
+        /// Fails after the first byte.
+        async fn break_off(self: Arc<Self>) -> Body {
+            let failure = async move {
+                self.end.notified().await;
+                Err(io::Error::other("failed"))
+            };
+            let pieces = futures::stream::iter([Ok(Bytes::from("[1,"))]);
+            Body::from_stream(futures::StreamExt::chain(pieces, futures::stream::once(failure)))
+        }
+    }
+
+    struct Server {
+        address: SocketAddr,
+        held: Arc<Held>,
+        stop: CancellationToken,
+        serving: JoinHandle<()>,
     }
 
     async fn endless() -> Body {
@@ -180,22 +209,19 @@ mod tests {
         Body::from_stream(futures::stream::repeat_with(move || Ok::<_, io::Error>(zeros.clone())))
     }
 
-    async fn broken() -> Body {
-        let failure = async {
-            sleep(Duration::from_millis(50)).await;
-            Err(io::Error::other("failed"))
-        };
-        let pieces = futures::stream::iter([Ok(Bytes::from("[1,"))]);
-        Body::from_stream(futures::StreamExt::chain(pieces, futures::stream::once(failure)))
-    }
-
-    async fn start(limits: ListenerLimits) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    async fn start(limits: ListenerLimits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router =
-            Router::new().route("/slow", get(slow)).route("/endless", get(endless)).route("/broken", get(broken));
+        let held = Arc::new(Held::default());
+        let (answer, break_off) = (Arc::clone(&held), Arc::clone(&held));
+        let router = Router::new()
+            .route("/quick", get(async || "quick"))
+            .route("/held", get(move || answer.answer()))
+            .route("/endless", get(endless))
+            .route("/broken", get(move || break_off.break_off()));
         let stop = CancellationToken::new();
-        (address, stop.clone(), tokio::spawn(serve(listener, router, limits, stop)))
+        let serving = tokio::spawn(serve(listener, router, limits, stop.clone()));
+        Server { address, held, stop, serving }
     }
 
     async fn ask(address: SocketAddr, path: &str) -> TcpStream {
@@ -203,6 +229,18 @@ mod tests {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
+    }
+
+    /// The answer up to and with `wanted`.
+    async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(wanted) {
+            let mut bytes = [0; 1_024];
+            let read = timeout(Duration::from_secs(5), stream.read(&mut bytes)).await.unwrap().unwrap();
+            assert_ne!(read, 0, "the connection ends: {text}");
+            text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        text
     }
 
     async fn read_all(mut stream: TcpStream) -> String {
@@ -214,15 +252,15 @@ mod tests {
 
     #[tokio::test]
     async fn slow_headers_end_the_connection_and_free_its_slot() {
-        let (address, _stop, _serving) = start(LIMITS).await;
+        let Server { address, .. } = start(LIMITS).await;
         let mut stalled = Vec::new();
         for _ in 0..LIMITS.max_connections {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET /slow HTTP/1.1\r\nx-a: ").await.unwrap();
+            stream.write_all(b"GET /quick HTTP/1.1\r\nx-a: ").await.unwrap();
             stalled.push(stream);
         }
         // Waits for a slot.
-        assert!(read_all(ask(address, "/slow").await).await.ends_with("slow"));
+        assert!(read_all(ask(address, "/quick").await).await.ends_with("quick"));
         for stream in stalled {
             assert!(!read_all(stream).await.contains("200 OK"));
         }
@@ -230,29 +268,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_stops_reading_is_cut_off() {
-        let (address, stop, serving) = start(ListenerLimits { drain_time: Duration::from_secs(60), ..LIMITS }).await;
-        let _unread = ask(address, "/endless").await;
-        sleep(Duration::from_millis(100)).await;
+        let limits = ListenerLimits { drain_time: Duration::from_secs(60), ..LIMITS };
+        let Server { address, stop, serving, .. } = start(limits).await;
+        let mut unread = ask(address, "/endless").await;
+        read_until(&mut unread, "200 OK").await;
         stop.cancel();
         timeout(Duration::from_secs(5), serving).await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn an_error_after_the_first_byte_leaves_no_whole_body() {
-        let (address, _stop, _serving) = start(LIMITS).await;
-        let answer = read_all(ask(address, "/broken").await).await;
-        assert!(answer.contains("200 OK") && answer.contains("[1,"));
+        let Server { address, held, .. } = start(LIMITS).await;
+        let mut open = ask(address, "/broken").await;
+        let begin = read_until(&mut open, "[1,").await;
+        held.end.notify_one();
+        let answer = begin + &read_all(open).await;
+        assert!(answer.contains("200 OK"), "{answer}");
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     }
 
     #[tokio::test]
     async fn open_requests_end_before_the_server_does() {
-        let (address, stop, serving) = start(LIMITS).await;
-        let open = ask(address, "/slow").await;
-        sleep(Duration::from_millis(100)).await;
+        let Server { address, held, stop, serving } = start(LIMITS).await;
+        let open = ask(address, "/held").await;
+        held.begun.notified().await;
         stop.cancel();
+        // Stopping: no connection is taken any more.
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        held.end.notify_one();
         let answer = read_all(open).await;
-        assert!(answer.ends_with("slow"), "{answer}");
+        assert!(answer.ends_with("held"), "{answer}");
         serving.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }

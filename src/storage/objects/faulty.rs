@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -16,6 +15,7 @@ use object_store::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::Notify;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
@@ -38,6 +38,9 @@ pub(crate) struct FlakyStore {
     /// Reads whose path starts so find no free descriptor.
     unreadable: Mutex<Option<&'static str>>,
     dead: AtomicBool,
+    /// Of what [`Fault::Held`] waits for.
+    changed: Notify,
+    failed_puts: AtomicUsize,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,12 +61,15 @@ impl FlakyStore {
             often: Mutex::default(),
             unreadable: Mutex::default(),
             dead: AtomicBool::new(false),
+            changed: Notify::new(),
+            failed_puts: AtomicUsize::new(0),
         }
     }
 
     /// Until the next call, every put under `prefix` fails so.
     pub(crate) fn fail(&self, standing: Option<(&'static str, Fault)>) {
         *locked(&self.standing) = standing;
+        self.changed.notify_waiters();
     }
 
     /// Until the next call, no object under `prefix` can be opened for reading.
@@ -79,6 +85,12 @@ impl FlakyStore {
     /// From now on nothing is written or deleted, as after a crash of the process that uses it.
     pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Puts that have failed so far.
+    pub(crate) fn failed_puts(&self) -> usize {
+        self.failed_puts.load(Ordering::SeqCst)
     }
 
     fn is_dead(&self) -> bool {
@@ -121,8 +133,13 @@ impl ObjectStore for FlakyStore {
                 let _ = self.inner.put_opts(location, payload, options).await;
             }
             Some(Fault::Held) => {
-                while self.standing_fault(location) == Some(Fault::Held) && !self.is_dead() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                loop {
+                    // Asked for before the look, so that no change falls between.
+                    let changed = self.changed.notified();
+                    if self.standing_fault(location) != Some(Fault::Held) || self.is_dead() {
+                        break;
+                    }
+                    changed.await;
                 }
                 if self.is_dead() {
                     return Err(reset());
@@ -130,6 +147,7 @@ impl ObjectStore for FlakyStore {
                 return self.inner.put_opts(location, payload, options).await;
             }
         }
+        self.failed_puts.fetch_add(1, Ordering::SeqCst);
         Err(reset())
     }
 

@@ -116,9 +116,9 @@ async fn scan(store: &Store) -> BTreeMap<String, (u64, Option<String>)> {
     found
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     for _ in 0..2_000 {
-        if condition() {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -142,7 +142,7 @@ async fn a_log_write_in_doubt_is_settled_and_applied() {
             assert_eq!(scan(store).await.len(), 1, "nothing that is in doubt is visible");
         }
         objects.fail(None);
-        until("the log object is settled", || {
+        until("the log object is settled", async || {
             store.snapshot().tables.conversations.tail.live(&key("doubtful")).is_some()
         })
         .await;
@@ -178,10 +178,11 @@ async fn a_flush_that_ends_while_a_log_write_is_in_doubt_doubles_nothing() {
     assert!(store.snapshot().tables.conversations.tail.frozen().is_some());
     objects.fail(Some(("wal/", Fault::NotWritten)));
     log(store, "a", 4).await.unwrap_err();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The log up to the flush goes last.
+    until("the flush has ended but for its answer", async || names(&disk, "wal").await.len() == 1).await;
     objects.fail(None);
-    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
-    until("the change is visible", || store.snapshot().tables.conversations.tail.live(&key("a")).is_some()).await;
+    until("the flush has ended", async || !store.snapshot().tables.conversations.files.is_empty()).await;
+    until("the change is visible", async || store.snapshot().tables.conversations.tail.live(&key("a")).is_some()).await;
     let seen = scan(store).await;
     assert_eq!(
         seen.iter().map(|(id, (version, _))| (id.as_str(), *version)).collect::<Vec<_>>(),
@@ -212,7 +213,7 @@ async fn rows_that_change_while_they_are_flushed_stay_changed() {
     let seen = scan(store).await;
     assert_eq!(seen.keys().collect::<Vec<_>>(), ["back", "kept", "new", "replaced"]);
     objects.fail(None);
-    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
+    until("the flush has ended", async || !store.snapshot().tables.conversations.files.is_empty()).await;
     assert_eq!(scan(store).await, seen);
     process.end();
     assert_eq!(scan(&Process::start(&disk, 100).await.store).await, seen, "after a replay over the file");
@@ -226,11 +227,11 @@ async fn a_flush_that_fails_leaves_no_files() {
     objects.fail(Some(("messages/data", Fault::NotWritten)));
     log(store, "a", 1).await.unwrap();
     log(store, "b", 2).await.unwrap();
-    // Some tries.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let before = objects.failed_puts();
+    until("some tries have failed", async || objects.failed_puts() >= before + 3).await;
     assert!(store.snapshot().tables.conversations.files.is_empty());
     objects.fail(None);
-    until("the flush has ended", || store.snapshot().tables.conversations.files.len() == 1).await;
+    until("the flush has ended", async || store.snapshot().tables.conversations.files.len() == 1).await;
     for folder in &crate::storage::write::recovery::data_folders() {
         let written = !folder.starts_with("events") && !folder.starts_with("feedback");
         assert_eq!(names(&disk, folder).await.len(), usize::from(written), "{folder}");
@@ -245,7 +246,7 @@ async fn what_cannot_be_read_now_is_not_called_damaged() {
     log(&process.store, "a", 1).await.unwrap();
     log(&process.store, "b", 2).await.unwrap();
     let store = &process.store;
-    until("the flush has ended", || !store.snapshot().tables.conversations.files.is_empty()).await;
+    until("the flush has ended", async || !store.snapshot().tables.conversations.files.is_empty()).await;
     log(store, "c", 3).await.unwrap();
 
     process.objects.fail_reads(Some("conversations/"));
@@ -282,8 +283,9 @@ async fn a_commit_of_another_program_hides_none_of_ours() {
     let disk = disk();
     let process = Process::start(&disk, 2).await;
     let store = &process.store;
-    let flushed =
-        |count: usize| until("the flush has ended", move || store.snapshot().tables.conversations.files.len() == count);
+    let flushed = |count: usize| {
+        until("the flush has ended", async move || store.snapshot().tables.conversations.files.len() == count)
+    };
     log(store, "a", 1).await.unwrap();
     log(store, "b", 2).await.unwrap();
     flushed(1).await;

@@ -11,10 +11,11 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::change::{Change, Outcome, Prefetched};
 use super::flush::{self, FlushJob, Flushed};
@@ -148,7 +149,7 @@ impl Committer {
                 None => oldest.map(|since| since + self.policy.age),
             };
             let command = match wake {
-                Some(at) => match tokio::time::timeout_at(at.into(), self.next_command()).await {
+                Some(at) => match tokio::time::timeout_at(at, self.next_command()).await {
                     Ok(command) => command,
                     Err(_) => continue,
                 },
