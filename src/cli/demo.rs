@@ -22,6 +22,7 @@ use crate::query::error::QueryError;
 use crate::query::execute::question::Question;
 use crate::query::execute::row_stream::RowStream;
 use crate::query::{check, view};
+use crate::storage::objects::open::open_environment;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::write::bulk::BulkLoader;
 
@@ -76,11 +77,12 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     serve::log_to_stderr();
     let stop = serve::stop_on_signal()?;
     let listener = serve::bind(&arguments).await?;
+    let (environment, local_root) = open_environment(&arguments.store.store)?;
     {
-        let mut loader = BulkLoader::open(&arguments.store.store).await?;
+        let mut loader = BulkLoader::open(environment.clone(), local_root.clone()).await?;
         load_if_empty(&mut loader).await?;
     }
-    let services = serve::open(&arguments).await?;
+    let services = serve::open(environment, local_root, &arguments).await?;
     show_questions(&services.engine, &services.store.snapshot()).await?;
     let keys = KeyStore::new(services.store.environment().clone());
     let new = NewKey {

@@ -13,6 +13,7 @@ use crate::config::ImportArguments;
 use crate::model::document::{self, Document};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::resolve::Identity;
+use crate::storage::objects::open::open_environment;
 use crate::storage::write::bulk::{BulkLoader, Counts, Loaded};
 
 /// A longer line is rejected, and skipped without being kept in memory.
@@ -28,7 +29,8 @@ const BATCH_BYTES: usize = 160 << 20;
 const REJECTED_SHOWN: u64 = 1_000;
 
 pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
-    let mut loader = BulkLoader::open(&arguments.store.store).await?;
+    let (environment, local_root) = open_environment(&arguments.store.store)?;
+    let mut loader = BulkLoader::open(environment, local_root).await?;
     let runtime = tokio::runtime::Handle::current();
     let imported = tokio::task::spawn_blocking(move || {
         let defaults = ImportDefaults {

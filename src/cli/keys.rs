@@ -10,7 +10,7 @@ use crate::auth::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::model::ids::EpochMillis;
 use crate::model::time;
-use crate::storage::write::recovery::open_environment;
+use crate::storage::objects::open::open_environment;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {

@@ -19,14 +19,17 @@ use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
 use crate::auth::keys::{KeyRing, KeyStore};
 use crate::config::ServeArguments;
+use crate::environment::Environment;
 use crate::query::engine::{QueryEngine, QueryOptions};
+use crate::storage::objects::open::open_environment;
 use crate::storage::store::{Store, StoreOptions};
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     log_to_stderr();
     let stop = stop_on_signal()?;
     let listener = bind(&arguments).await?;
-    let services = open(&arguments).await?;
+    let (environment, local_root) = open_environment(&arguments.store.store)?;
+    let services = open(environment, local_root, &arguments).await?;
     listen(&arguments, listener, services, stop).await
 }
 
@@ -37,14 +40,17 @@ pub(crate) async fn bind(arguments: &ServeArguments) -> Result<TcpListener, CliE
 }
 
 /// The store, recovered, and the query engine on it.
-pub(crate) async fn open(arguments: &ServeArguments) -> Result<Services, CliError> {
-    let store = Store::open(StoreOptions {
-        url: arguments.store.store.clone(),
+pub(crate) async fn open(
+    environment: Environment,
+    local_root: Option<PathBuf>,
+    arguments: &ServeArguments,
+) -> Result<Services, CliError> {
+    let options = StoreOptions {
         tail_bytes: arguments.tail_bytes as usize,
         flush_rows: arguments.flush_rows as usize,
         flush_interval: Duration::from_secs(arguments.flush_seconds),
-    })
-    .await?;
+    };
+    let store = Store::open(environment, local_root, &options).await?;
     let options = query_options(arguments, &store);
     if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {
         clear_spill_folder(&root.join("spill"));

@@ -48,25 +48,12 @@ pub(crate) enum BulkOutcome {
 
 #[derive(Clone, Debug)]
 pub(crate) struct StoreOptions {
-    /// A folder, or a URL of an object store.
-    pub(crate) url: String,
     /// Writers are told to wait when the memory tail holds about this many bytes.
     pub(crate) tail_bytes: usize,
     /// The tail is flushed to files at this many rows,
     pub(crate) flush_rows: usize,
     /// or when its oldest change is this old (or at half of `tail_bytes`).
     pub(crate) flush_interval: Duration,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        StoreOptions {
-            url: "data/store".into(),
-            tail_bytes: 512 << 20,
-            flush_rows: 65_536,
-            flush_interval: Duration::from_secs(60),
-        }
-    }
 }
 
 /// What a change comes to, given a snapshot.
@@ -95,10 +82,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens for writing: recovers what is acknowledged, fences older writers.
-    pub(crate) async fn open(options: StoreOptions) -> Result<Arc<Store>, StoreError> {
-        let opened = recovery::open(&options.url).await?;
-        Store::start(opened, &options, PATIENCE)
+    /// Opens for writing: recovers what is acknowledged, fences older writers. `local_root` is the folder of a local
+    /// store.
+    pub(crate) async fn open(
+        environment: Environment,
+        local_root: Option<PathBuf>,
+        options: &StoreOptions,
+    ) -> Result<Arc<Store>, StoreError> {
+        Store::start(recovery::open(environment, local_root).await?, options, PATIENCE)
     }
 
     /// A store in the environment of a test, which breaks its objects; a log write in doubt is told at once.

@@ -9,11 +9,11 @@ use url::Url;
 
 use super::disk::OpenFolderError;
 use super::durable::DurableLocalStore;
-use crate::environment::Ids;
-use crate::storage::error::{Cause, ErrorKind};
+use crate::environment::{Environment, Ids};
+use crate::storage::error::{Cause, ErrorKind, StoreError};
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenStoreError {
+enum OpenStoreError {
     #[error("the store {url} needs a build with remote stores")]
     Remote { url: String },
     #[error("the store {url} has the unknown scheme {scheme:?}; a folder, file:// or memory:// is needed")]
@@ -35,11 +35,16 @@ impl Cause for OpenStoreError {
     }
 }
 
+/// The system, with the objects behind a folder or URL, and the folder of a local store. No lock is taken.
+pub(crate) fn open_environment(url_or_folder: &str) -> Result<(Environment, Option<PathBuf>), StoreError> {
+    let opened = open_store(url_or_folder, Ids::system());
+    let failed = |error| StoreError::caused(format!("the store {url_or_folder} cannot be opened"), error);
+    let (objects, local_root) = opened.map_err(failed)?;
+    Ok((Environment::system(objects), local_root))
+}
+
 /// Opens a store by its URL, or by a local folder's path; the folder is created. Also gives the folder of a local one.
-pub(crate) fn open_store(
-    url_or_folder: &str,
-    ids: Ids,
-) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
+fn open_store(url_or_folder: &str, ids: Ids) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
     let folder = if url_or_folder.contains("://") {
         let owned = || url_or_folder.to_owned();
         let url = Url::parse(url_or_folder)

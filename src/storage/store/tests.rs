@@ -48,7 +48,7 @@ fn version_of(conversation: &Conversation) -> u64 {
 }
 
 fn options(flush_rows: usize) -> StoreOptions {
-    StoreOptions { flush_rows, flush_interval: Duration::from_secs(600), ..StoreOptions::default() }
+    StoreOptions { tail_bytes: 512 << 20, flush_rows, flush_interval: Duration::from_secs(600) }
 }
 
 fn disk() -> Arc<dyn ObjectStore> {

@@ -2,6 +2,7 @@
 //!
 //! A batch is resolved like a group of single changes, with a tail of its own that ends as the batch's file.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -61,8 +62,9 @@ pub(crate) struct BulkLoader {
 
 impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
-    pub(crate) async fn open(url: &str) -> Result<BulkLoader, StoreError> {
-        let Opened { environment, lock, state, tables, position, counters, .. } = recovery::open(url).await?;
+    pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<BulkLoader, StoreError> {
+        let opened = recovery::open(environment, local_root).await?;
+        let Opened { environment, lock, state, tables, position, counters, .. } = opened;
         let mut loader = BulkLoader { environment, tables, state, counters, position, _lock: lock };
         if loader.state.active().operations > 0 {
             loader.commit_tail().await?;

@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::logged::{RowChange, changes};
 use super::state::{Staged, State};
-use crate::environment::{Environment, Ids};
+use crate::environment::Environment;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::tables::{MESSAGES, Tables};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
@@ -20,7 +20,6 @@ use crate::storage::format::tables::{Kind, PerTable, for_each_table};
 use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
-use crate::storage::objects::open::open_store;
 use crate::storage::read::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::storage::tail::{Counters, Tail};
 
@@ -46,16 +45,8 @@ pub(crate) struct Opened {
     pub(crate) counters: Counters,
 }
 
-/// The system and the objects behind a folder or URL, without the write lock, and the folder of a local store.
-pub(crate) fn open_environment(url: &str) -> Result<(Environment, Option<PathBuf>), StoreError> {
-    let opened = open_store(url, Ids::system());
-    let (objects, local_root) =
-        opened.map_err(|error| StoreError::caused(format!("the store {url} cannot be opened"), error))?;
-    Ok((Environment::system(objects), local_root))
-}
-
-pub(crate) async fn open(url: &str) -> Result<Opened, StoreError> {
-    let (environment, local_root) = open_environment(url)?;
+/// Takes the lock of a local store, then recovers.
+pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<Opened, StoreError> {
     let lock = local_root.as_deref().map(lock).transpose()?;
     let opened = recover(environment).await?;
     Ok(Opened { local_root, lock, ..opened })
