@@ -23,13 +23,16 @@ pub(crate) async fn find(
 /// What a change is meant for: 404 without any, 409 where several projects have one.
 pub(crate) fn the_one(mut found: Vec<Arc<Conversation>>) -> Result<Arc<Conversation>, Problem> {
     if found.len() > 1 {
-        let projects: Vec<&str> = found.iter().map(|conversation| conversation.project_id.as_str()).collect();
-        return Err(Problem::conflict(format!(
-            "several projects have this conversation, name one with ?projectId=: {}",
-            projects.join(", ")
-        )));
+        let projects = found.iter().map(|conversation| conversation.project_id.as_str());
+        return Err(several_projects("this conversation", projects));
     }
     found.pop().ok_or_else(unknown)
+}
+
+/// 409: a change by an organization's key must not mean more than one project.
+pub(crate) fn several_projects<'a>(what: &str, projects: impl IntoIterator<Item = &'a str>) -> Problem {
+    let projects: Vec<&str> = projects.into_iter().collect();
+    Problem::conflict(format!("several projects have {what}, name one with ?projectId=: {}", projects.join(", ")))
 }
 
 pub(crate) fn unknown() -> Problem {

@@ -69,6 +69,11 @@ impl Caller {
         &self.key.id
     }
 
+    /// Whether the key is an organization's.
+    pub(crate) fn reaches_all_projects(&self) -> bool {
+        self.project().is_none()
+    }
+
     /// What lists and queries see.
     pub(crate) fn scope(&self) -> Scope {
         Scope { organization_id: self.key.organization_id.clone(), project_id: self.project().cloned() }

@@ -18,21 +18,24 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// Whether the caller may see a conversation with these user properties: an end user sees the own ones.
+    /// Whether the caller may see a conversation with these user properties: an end user sees the own ones. E-mails
+    /// compare without case.
     pub(crate) fn sees(&self, user_properties: Option<&RawJson>) -> bool {
         self.own_user_id
             .as_deref()
             .is_none_or(|own| user_properties.and_then(user_id_json).is_some_and(|stored| is_user_id(stored, own)))
             && self.user_email.as_deref().is_none_or(|own| {
                 let stored = user_properties.and_then(|raw| raw::at_path(raw.get(), &["email".to_owned()]));
-                stored.and_then(raw::string_value).is_some_and(|stored| stored == own)
+                stored.and_then(raw::string_value).is_some_and(|stored| stored.to_lowercase() == own.to_lowercase())
             })
     }
 }
 
-/// `userId`, else `id`, as JSON; null counts as absent.
+/// `userId`, else `id`, as JSON; null and `""` count as absent.
 fn user_id_json(properties: &RawJson) -> Option<&str> {
-    let member = |name: &str| raw::at_path(properties.get(), &[name.to_owned()]).filter(|value| *value != "null");
+    let member = |name: &str| {
+        raw::at_path(properties.get(), &[name.to_owned()]).filter(|value| !matches!(*value, "null" | "\"\""))
+    };
     member("userId").or_else(|| member("id"))
 }
 
@@ -77,6 +80,8 @@ mod tests {
             (r#"{"userId":"\u00fc"}"#, "ü", true),
             (r#"{"userId":"null"}"#, "null", true),
             (r#"{"userId":null}"#, "null", false),
+            (r#"{"userId":"","id":"v"}"#, "v", true),
+            (r#"{"userId":"","id":""}"#, "", false),
             ("{}", "", false),
             ("null", "u", false),
         ] {
@@ -85,6 +90,7 @@ mod tests {
         }
         let by_email = Actor { user_email: Some("a@b".to_owned()), ..Actor::default() };
         assert!(by_email.sees(properties(r#"{"email":"a@b"}"#).as_ref()));
+        assert!(by_email.sees(properties(r#"{"email":"A@B"}"#).as_ref()));
         assert!(!by_email.sees(properties(r#"{"email":"c@b"}"#).as_ref()));
         assert!(!by_email.sees(properties("null").as_ref()));
         assert!(Actor::default().sees(properties("null").as_ref()));

@@ -13,10 +13,13 @@ pub(crate) struct AnnotationChange {
     pub(crate) state: Option<String>,
     pub(crate) assignee: Option<Option<String>>,
     pub(crate) title: Option<Option<String>>,
+    pub(crate) memo: Option<Option<String>>,
     pub(crate) categories: Option<CategoryChange>,
     pub(crate) end: bool,
     /// Stops it if it is running.
     pub(crate) stop: bool,
+    /// A chat of it was rated, which changes nothing but the time of the last change.
+    pub(crate) rated: bool,
     /// What to set on one of its threads, if it is there; no change of the conversation itself.
     pub(crate) thread: Option<(ThreadId, AnnotationUpdate)>,
 }
@@ -41,6 +44,9 @@ impl AnnotationChange {
         if let Some(title) = &self.title {
             annotations.title.clone_from(title);
         }
+        if let Some(memo) = &self.memo {
+            annotations.memo.clone_from(memo);
+        }
         match &self.categories {
             None => {}
             Some(CategoryChange::Replace(names)) => {
@@ -54,13 +60,15 @@ impl AnnotationChange {
         annotations.is_end |= self.end;
         if self.stop && conversation.is_running() {
             annotations.stopped =
-                conversation.last_message().map(|message| Stopped { at: now, last_message_id: message.id.clone() });
+                conversation.last_chat().map(|last| Stopped { at: now, last_message_id: last.message.id.clone() });
         }
         let mut updated_at = conversation.updated_at;
-        if annotations != conversation.annotations {
+        if self.rated || annotations != conversation.annotations {
             annotations.changed = Some(Changed { at: now, by: by.clone() });
-            // Never earlier than it was: documents may carry times ahead of this clock.
-            updated_at = updated_at.max(now);
+            if !self.rated {
+                // Never earlier than it was: documents may carry times ahead of this clock.
+                updated_at = updated_at.max(now);
+            }
         }
         if let Some((id, update)) = &self.thread
             && let Some((_, hash)) = SemanticThread::text_hashes(conversation).find(|(thread, _)| thread == id)

@@ -107,6 +107,13 @@ pub(crate) struct Message {
     pub(crate) user_properties: Option<RawJson>,
 }
 
+/// A message as Part B shows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Chat<'a> {
+    pub(crate) time: EpochMillis,
+    pub(crate) message: &'a Message,
+}
+
 impl Message {
     /// The text as it is, of parts the texts joined by newlines, nothing for null.
     pub(crate) fn text(&self) -> String {
@@ -151,29 +158,43 @@ impl Conversation {
         self.messages.iter().filter(|message| message.role == "user").count() as i64
     }
 
-    /// When a message is shown to have been written.
+    /// When a message was written, as Part A shows it.
     pub(crate) fn message_time(&self, message: &Message) -> EpochMillis {
         message.created_at.unwrap_or(self.created_at)
     }
 
-    /// Messages in the order of their times; those of one time as they were given.
-    pub(crate) fn messages_by_time(&self) -> Vec<&Message> {
-        let mut messages: Vec<&Message> = self.messages.iter().collect();
-        messages.sort_by_key(|message| self.message_time(message));
-        messages
+    /// The messages as Part B shows them, in the order of the document: one without a time takes that of the message
+    /// before it, so that no reply comes before its question.
+    pub(crate) fn chats(&self) -> impl Iterator<Item = Chat<'_>> {
+        self.messages.iter().scan(self.created_at, |time, message| {
+            *time = message.created_at.unwrap_or(*time);
+            Some(Chat { time: *time, message })
+        })
     }
 
-    /// The last in the order of [`Self::messages_by_time`].
-    pub(crate) fn last_message(&self) -> Option<&Message> {
-        self.messages.iter().max_by_key(|message| self.message_time(message))
+    /// The same in the order of their times; those of one time as they were given.
+    pub(crate) fn chats_by_time(&self) -> Vec<Chat<'_>> {
+        let mut chats: Vec<Chat<'_>> = self.chats().collect();
+        chats.sort_by_key(|chat| chat.time);
+        chats
+    }
+
+    /// The greatest time that Part B shows.
+    pub(crate) fn last_chat_time(&self) -> EpochMillis {
+        self.chats().map(|chat| chat.time).max().unwrap_or(self.created_at)
+    }
+
+    /// The last in the order of [`Self::chats_by_time`].
+    pub(crate) fn last_chat(&self) -> Option<Chat<'_>> {
+        self.chats().max_by_key(|chat| chat.time)
     }
 
     /// Not ended, the last message is the user's, and not stopped since (contract Part B).
     pub(crate) fn is_running(&self) -> bool {
         !self.annotations.is_end
-            && self.last_message().is_some_and(|last| {
+            && self.last_chat().is_some_and(|last| {
                 let stopped = self.annotations.stopped.as_ref();
-                last.role == "user" && stopped.is_none_or(|stopped| stopped.last_message_id != last.id)
+                last.message.role == "user" && stopped.is_none_or(|stopped| stopped.last_message_id != last.message.id)
             })
     }
 

@@ -17,13 +17,6 @@ impl Rater {
     pub(crate) fn of(actor: &Actor) -> Self {
         if actor.agent_email.is_some() { Self::Agent } else { Self::User }
     }
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Agent => "agent",
-        }
-    }
 }
 
 impl Feedback {

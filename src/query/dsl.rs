@@ -208,6 +208,11 @@ pub(crate) enum Condition {
         targets: Vec<FieldRef>,
         text: String,
     },
+    /// The field, or the value at its path, is this text, in any case. No operator of requests.
+    SameText {
+        target: FieldRef,
+        text: String,
+    },
     /// `gt`, `gte`, `lt`, `lte`. At a JSON path `value` is `Text` or `Number`, and only values of that JSON type match.
     Compare {
         target: FieldRef,

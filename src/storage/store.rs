@@ -240,7 +240,7 @@ impl Store {
                 target.stored = Some((hit.at, conversation));
             }
             let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone(), bytes };
-            Ok(Proposal::change(Change::Annotate(annotate), prefetch::of_annotations(&snapshot)))
+            Ok(Proposal::change(Change::Annotate(Box::new(annotate)), prefetch::of_annotations(&snapshot)))
         };
         Ok(self.change(propose, Outcome::into_annotated).await?.pop())
     }
@@ -268,7 +268,7 @@ impl Store {
             }
         }
         let annotate = Annotate { targets, change: change.clone(), actor: actor.clone(), bytes };
-        Ok(match self.submit(Change::Annotate(annotate), prefetch::of_annotations(snapshot)).await? {
+        Ok(match self.submit(Change::Annotate(Box::new(annotate)), prefetch::of_annotations(snapshot)).await? {
             Outcome::Stale => BulkOutcome::Stale,
             outcome => BulkOutcome::Changed(outcome.into_annotated().ok_or_else(other_answer)?.len()),
         })

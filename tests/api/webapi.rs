@@ -183,8 +183,8 @@ fn what_is_set_shows_everywhere_and_stays() {
         fields(&site.rows(&key, "{\"select\":[{\"type\":\"field\",\"field\":\"categories\"}]}")[0])[2],
         Value::Null
     );
-    // So does the other of the two; a name that is not known is no field.
-    set(&site, &key, "c", r#"{"assignee":"bo@x","title":"t","unknown":1}"#);
+    // So does the other of the two.
+    set(&site, &key, "c", r#"{"assignee":"bo@x","title":"t"}"#);
     let cleared = set(&site, &key, "c", r#"{"assignee":"","title":null}"#);
     assert_eq!(fields(&cleared), json!(["closed", null, [], "How do I\nlog in?", true]));
     for (method, title) in [("PUT", "a"), ("POST", "b"), ("PATCH", "ü")] {
@@ -327,5 +327,42 @@ fn days_are_counted_with_their_zeros() {
         let one = format!("{ROOT}/daily_count?startDate=2024-03-31&endDate=2024-03-31");
         assert_eq!(site.get(&one, &key), json!({"counts": [{"date": "2024-03-31", "count": 2}]}));
         site.restart();
+    }
+}
+
+#[test]
+fn days_of_all_years_and_zones_in_any_case_are_counted() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    for (id, created_at) in
+        [("first", "0001-01-01T00:00:00Z"), ("last", "9999-12-31T23:59:59.999Z"), ("now", "2024-03-31T22:30:00Z")]
+    {
+        let document = format!(
+            r#"{{"id":"{id}","type":"openai","createdAt":"{created_at}","messages":[{{"role":"user","content":"x"}}]}}"#
+        );
+        site.log(&key, &document);
+    }
+    let count = |start: &str, end: &str, zone: &str| -> Vec<Value> {
+        let path = format!("{ROOT}/daily_count?startDate={start}&endDate={end}{zone}");
+        let counted = site.get(&path, &key);
+        counted["counts"].as_array().expect("counts").iter().map(|day| day["count"].clone()).collect()
+    };
+    assert_eq!(count("0001-01-01", "0001-01-02", ""), [1, 0]);
+    assert_eq!(count("9999-12-30", "9999-12-31", ""), [0, 1]);
+    for zone in ["Europe/Berlin", "europe/berlin", "EUROPE/BERLIN"] {
+        assert_eq!(count("2024-03-31", "2024-04-01", &format!("&timeZone={zone}")), [0, 1], "{zone}");
+    }
+    for zone in ["UTC", "utc", "Etc/UTC", "etc/utc"] {
+        assert_eq!(count("2024-03-31", "2024-04-01", &format!("&timeZone={zone}")), [1, 0], "{zone}");
+    }
+    for (start, end, place) in [
+        ("0000-12-31", "0001-01-01", "startDate"),
+        ("9999-12-31", "10000-01-01", "endDate"),
+        ("", "2024-01-01", "startDate"),
+        ("2024-01-01", "null", "endDate"),
+    ] {
+        let path = format!("{ROOT}/daily_count?startDate={start}&endDate={end}");
+        let detail = site.refused(400, "GET", &path, &key, None);
+        assert!(detail.starts_with(place), "{path}: {detail}");
     }
 }

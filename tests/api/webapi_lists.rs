@@ -208,3 +208,99 @@ fn a_search_finds_every_text_in_any_case() {
         site.restart();
     }
 }
+
+#[test]
+fn null_and_nothing_mean_not_given() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    for n in 0..3 {
+        log(&site, &key, n, 10 + n, json!({"userProperties": {"userId": "u"}, "properties": {"p": n}}));
+    }
+    let all = site.get(ROOT, &key);
+    assert_eq!(ids(&all), ["c2", "c1", "c0"]);
+    let parameters = [
+        "userIds",
+        "userIds[]",
+        "llmAppId",
+        "categoryId",
+        "startedAt",
+        "endAt",
+        "firstChatStartedAt",
+        "firstChatEndAt",
+        "searchTerm",
+        "cursor",
+        "variables[]",
+        "variables",
+        "pageSize",
+        "activeOnly",
+        "backgroundRunning",
+        "order",
+    ];
+    for name in parameters {
+        assert_eq!(site.get(&format!("{ROOT}?{name}=null"), &key), all, "{name}");
+        let path = format!("{ROOT}?{name}=");
+        if ["userIds", "userIds[]", "searchTerm", "cursor"].contains(&name) {
+            assert_eq!(site.get(&path, &key), all, "{name}");
+        } else {
+            let detail = site.refused(400, "GET", &path, &key, None);
+            assert!(detail.starts_with(name.trim_end_matches("[]")), "{name}: {detail}");
+        }
+    }
+    let every: Vec<String> = parameters.iter().map(|name| format!("{name}=null")).collect();
+    assert_eq!(site.get(&format!("{ROOT}?{}", every.join("&")), &key), all);
+    // Not given is given after all.
+    assert_eq!(ids(&site.get(&format!("{ROOT}?pageSize=null&pageSize=1"), &key)), ["c2"]);
+    assert_eq!(site.get(&format!("{ROOT}?unknown=&other=null"), &key), all);
+    for (query, place) in [
+        ("activeOnly=NULL", "activeOnly"),
+        ("startedAt=nil", "startedAt"),
+        ("pageSize=0", "from 1 to 50"),
+        ("pageSize=x", "from 1 to 50"),
+    ] {
+        let detail = site.refused(400, "GET", &format!("{ROOT}?{query}"), &key, None);
+        assert!(detail.contains(place), "{query}: {detail}");
+    }
+}
+
+#[test]
+fn an_id_with_a_comma_is_one() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    for (n, user) in ["a,b", "a", "b", "c d"].into_iter().enumerate() {
+        log(&site, &key, n as i64, 10 - n as i64, json!({"userProperties": {"userId": user}}));
+    }
+    for _ in 0..2 {
+        for (query, expected) in [
+            ("userIds[]=a,b", "c0"),
+            ("userIds%5B%5D=a%2Cb", "c0"),
+            ("userIds=a,b", "c1 c2"),
+            ("userIds[]=a,b&userIds[]=c+d", "c0 c3"),
+            ("userIds[]=a,b&userIds=a,b", "c0 c1 c2"),
+        ] {
+            assert_eq!(ids(&site.get(&format!("{ROOT}?{query}"), &key)).join(" "), expected, "{query}");
+        }
+        site.restart();
+    }
+}
+
+#[test]
+fn a_cursor_of_an_organization_serves_its_key() {
+    let site = Site::start(&[]);
+    let (docs, shop) = (site.api_key(), site.key("api", "acme", Some("shop"), &[]));
+    let (org, other) = (site.key("org", "acme", None, &[]), site.key("org", "acme", None, &[]));
+    for n in 0..4 {
+        log(&site, if n % 2 == 0 { &docs } else { &shop }, n, 10 + n, json!({}));
+    }
+    let first = site.get(&format!("{ROOT}?pageSize=3"), &org);
+    assert_eq!(ids(&first), ["c3", "c2", "c1"]);
+    let next = format!("{ROOT}?pageSize=3&cursor={}", percent_encode(text(&first["cursor"])));
+    assert_eq!(ids(&site.get(&next, &org)), ["c0"]);
+    for key in [&other, &docs, &shop] {
+        assert!(site.refused(400, "GET", &next, key, None).contains("cursor"));
+    }
+    assert!(site.refused(400, "GET", &format!("{next}&projectId=docs"), &org, None).contains("cursor"));
+    // A project's serves its keys.
+    let first = site.get(&format!("{ROOT}?pageSize=1"), &docs);
+    let next = format!("{ROOT}?cursor={}", percent_encode(text(&first["cursor"])));
+    assert_eq!(ids(&site.get(&next, &site.api_key())), ["c0"]);
+}

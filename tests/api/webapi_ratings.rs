@@ -65,9 +65,9 @@ fn a_rating_is_feedback_of_part_a() {
         // No more than Part A's fixed shape: nothing of who set it.
         assert_eq!(site.get(&format!("/feedback/{id}"), &key), stored);
         assert_eq!((&agent["reasons"], &agent["details"]), (&Value::Null, &Value::Null));
+        assert_eq!(agent["userProperties"], json!({"supportAgentEmail": "agent@x", "userType": "agent"}));
         let rows = feedback(&site, &key);
         assert_eq!((rows.as_array().map(Vec::len), &rows[0]["conversationId"]), (Some(2), &json!("c")));
-        assert!(!rows.to_string().contains("agent@x") && !all.to_string().contains("agent@x"));
         // Every face of the conversation shows it.
         let whole = site.get(&format!("{ROOT}/c"), &key);
         let list = site.get(ROOT, &key)["conversations"][0].clone();
@@ -125,13 +125,14 @@ fn the_newest_counts_and_null_removes() {
     assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(5));
     let nothing = json!({"rating": null, "feedbackSelection": "ignored"});
     for _ in 0..2 {
-        // No older one comes up, and the other rater's stays.
-        assert_eq!(rate(&site, &key, "c/chats/m", &[], &nothing), json!([null, true]));
-        assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(1));
+        // What Part A was given stays, so the newest of it comes up; so does the other rater's.
+        assert_eq!(rate(&site, &key, "c/chats/m", &[], &nothing), json!([true, true]));
+        assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(4));
         site.restart();
     }
-    assert_eq!(rate(&site, &key, "c/chats/m", AGENT, &nothing), json!([null, null]));
-    assert_eq!(feedback(&site, &key), json!([]));
+    assert_eq!(rate(&site, &key, "c/chats/m", AGENT, &nothing), json!([true, null]));
+    let left = feedback(&site, &key);
+    assert_eq!(json!([left[0]["id"], left[1]["id"], left[2]["id"], left[3]]), json!(["f2", "f1", "f3", null]));
 }
 
 #[test]
@@ -237,4 +238,103 @@ fn bad_ratings_are_refused() {
         }
     }
     assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn null_removes_only_what_this_api_gave() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    let web = site.key("web", "acme", Some("docs"), &[]);
+    log(&site, &key, "c", &["m"]);
+    let visitor = json!({"id": "visitor", "type": "negative", "messageId": "m", "details": "no"}).to_string();
+    site.ok("POST", "/feedback", &web, Some(&visitor));
+    let nothing = json!({"rating": null});
+    for _ in 0..2 {
+        // Nothing was given here: by the key, by the user, by an agent.
+        for headers in [&[][..], &[("OWN-USER-ID", "c")], AGENT, &[("OWN-USER-ID", "c"), ("USER-EMAIL", "")][..1]] {
+            assert_eq!(rate(&site, &key, "c/chats/m", headers, &nothing), json!([false, null]), "{headers:?}");
+        }
+        assert_eq!(site.get("/feedback/visitor", &key)["details"], "no");
+        site.restart();
+    }
+    // Another user's call finds no such conversation.
+    let path = format!("{ROOT}/c/chats/m/feedback");
+    let answer =
+        site.server.request_with("POST", &path, Some(&key), Some(br#"{"rating":null}"#), &[("OWN-USER-ID", "other")]);
+    problem(&answer, 404, &path);
+    assert_eq!(rate(&site, &key, "c/chats/m", &[("OWN-USER-ID", "c")], &json!({"rating": true})), json!([true, null]));
+    assert_eq!(rate(&site, &key, "c/chats/m", &[], &nothing), json!([true, null]));
+    assert_eq!(rate(&site, &key, "c/chats/m", &[("OWN-USER-ID", "c")], &nothing), json!([false, null]));
+    assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn each_agent_and_each_user_has_one() {
+    let mut site = Site::start(&[]);
+    let (key, other_key) = (site.api_key(), site.api_key());
+    let document = json!({"id": "c", "type": "openai", "userProperties": {"userId": "u", "email": "u@x"},
+        "messages": [{"id": "m", "role": "user", "content": "x"}]});
+    site.log(&key, &document.to_string());
+    let (ann, bo) = (&[("AGENT-EMAIL", "ann@x")], &[("AGENT-EMAIL", "bo@x")]);
+    let user = &[("OWN-USER-ID", "u")];
+    let chat = "c/chats/m";
+    // The newest of each kind shows.
+    assert_eq!(rate(&site, &key, chat, ann, &json!({"rating": true})), json!([null, true]));
+    assert_eq!(rate(&site, &key, chat, bo, &json!({"rating": false})), json!([null, false]));
+    assert_eq!(rate(&site, &key, chat, user, &json!({"rating": false})), json!([false, false]));
+    assert_eq!(rate(&site, &key, chat, &[], &json!({"rating": true})), json!([true, false]));
+    assert_eq!(rate(&site, &other_key, chat, &[], &json!({"rating": false})), json!([false, false]));
+    assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(5));
+    site.restart();
+    // One each, whatever the case of an e-mail.
+    assert_eq!(rate(&site, &key, chat, &[("AGENT-EMAIL", "ANN@X")], &json!({"rating": true})), json!([false, true]));
+    assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(5));
+    // A removal brings up the newest one left, and takes nobody else's.
+    let nothing = json!({"rating": null});
+    for (key, headers, expected, left) in [
+        (&key, &ann[..], json!([false, false]), 4),
+        (&key, &ann[..], json!([false, false]), 4),
+        (&other_key, &[][..], json!([true, false]), 3),
+        (&key, &[][..], json!([false, false]), 2),
+        (&key, &bo[..], json!([false, null]), 1),
+        (&other_key, &user[..], json!([null, null]), 0),
+    ] {
+        assert_eq!(rate(&site, key, chat, headers, &nothing), expected, "{headers:?}");
+        site.restart();
+        assert_eq!(shown(&site, key, chat), expected, "{headers:?}");
+        assert_eq!(feedback(&site, key).as_array().map(Vec::len), Some(left), "{headers:?}");
+    }
+}
+
+#[test]
+fn part_a_tells_whose_rating_it_is() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    let document = json!({"id": "c", "type": "openai", "userProperties": {"userId": "u", "email": "U@x"},
+        "messages": [{"id": "m", "role": "user", "content": "x"}]});
+    site.log(&key, &document.to_string());
+    let chat = "c/chats/m";
+    let (user, email, agent) = (("OWN-USER-ID", "u"), ("USER-EMAIL", "u@x"), ("AGENT-EMAIL", "ann@x"));
+    rate(&site, &key, chat, &[], &json!({"rating": true}));
+    rate(&site, &key, chat, &[user, email], &json!({"rating": true}));
+    rate(&site, &key, chat, &[agent], &json!({"rating": true}));
+    rate(&site, &key, chat, &[("AGENT-EMAIL", "bo@x"), user, email], &json!({"rating": false}));
+    for _ in 0..2 {
+        let rows = feedback(&site, &key);
+        let who: Vec<&Value> = rows.as_array().expect("rows").iter().map(|row| &row["userProperties"]).collect();
+        assert_eq!(
+            json!(who),
+            json!([
+                null,
+                {"userId": "u", "email": "u@x"},
+                {"supportAgentEmail": "ann@x", "userType": "agent"},
+                {"userId": "u", "email": "u@x", "supportAgentEmail": "bo@x", "userType": "agent"},
+            ])
+        );
+        // So agents' ratings can be counted by themselves.
+        let request = json!({"select": [{"type": "aggregation", "aggregation": "count"}], "where": {"condition":
+            {"field": "userProperties", "operator": "eq", "value": {"path": ["userType"], "value": "agent"}}}});
+        assert_eq!(site.query_view("feedback", &key, &request.to_string())["result"], json!([{"count": 2}]));
+        site.restart();
+    }
 }

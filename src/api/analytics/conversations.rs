@@ -28,8 +28,8 @@ pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response
 
 /// `GET /conversations`
 pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
-    let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
+    let limit = call.parameters.number("limit", DEFAULT_LIMIT, 0..=MAX_LIMIT)?;
+    let offset = call.parameters.number("offset", 0, 0..=i64::MAX as usize)?;
     let scope = call.caller()?.scope();
     let snapshot = services.store.snapshot();
     let (rows, total) = services.engine.latest(Arc::clone(&snapshot), scope, limit, offset).await?;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
+use crate::api::lookup::several_projects;
 use crate::api::services::Services;
 use crate::model::conversation::{Conversation, Message};
 use crate::model::feedback::{self, Feedback, FeedbackType};
@@ -32,8 +33,8 @@ pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response
 
 /// `GET /feedback`
 pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let limit = call.parameters.number("limit", DEFAULT_LIMIT, MAX_LIMIT)?;
-    let offset = call.parameters.number("offset", 0, i64::MAX as usize)?;
+    let limit = call.parameters.number("limit", DEFAULT_LIMIT, 0..=MAX_LIMIT)?;
+    let offset = call.parameters.number("offset", 0, 0..=i64::MAX as usize)?;
     let scope = call.caller()?.scope();
     let snapshot = services.store.snapshot();
     let page = |kind: FeedbackType| {
@@ -71,11 +72,8 @@ pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Respo
         [] => return Err(unknown()),
         [feedback] => feedback,
         several => {
-            let projects: Vec<&str> = several.iter().map(|feedback| feedback.project_id.as_str()).collect();
-            return Err(Problem::conflict(format!(
-                "several projects have this feedback, name one with ?projectId=: {}",
-                projects.join(", ")
-            )));
+            let projects = several.iter().map(|feedback| feedback.project_id.as_str());
+            return Err(several_projects("this feedback", projects));
         }
     };
     if !services.store.delete_feedback(&feedback.key()).await? {

@@ -10,7 +10,7 @@ use crate::api::http::body::sized;
 use crate::api::http::call::json;
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
-use crate::model::conversation::{Conversation, Message};
+use crate::model::conversation::{Chat, Conversation};
 use crate::model::rating::Ratings;
 
 /// The conversation, with the variables of these names.
@@ -29,9 +29,9 @@ pub(crate) async fn respond(
 }
 
 /// One chat.
-pub(crate) fn respond_chat(conversation: &Conversation, message: &Message, ratings: &Ratings) -> Response {
+pub(crate) fn respond_chat(chat: Chat<'_>, ratings: &Ratings) -> Response {
     let mut body = Vec::new();
-    shape::write_chat(conversation, message, ratings, &mut body);
+    shape::write_chat(chat, ratings, &mut body);
     json(body)
 }
 

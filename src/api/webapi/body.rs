@@ -2,9 +2,10 @@
 
 use crate::model::fields::DocumentError;
 use crate::model::json::value::{self, Json, JsonErrorKind};
+use crate::query::check::suggest::nearest;
 
 const MAX_BODY_LEVELS: usize = 128;
-/// Of a title, a state or an assignee.
+/// Of a title, a state, an assignee or a memo.
 const MAX_TEXT_CHARS: usize = 2_000;
 /// Of a list in a body.
 const MAX_VALUES: usize = 10_000;
@@ -17,7 +18,14 @@ pub(crate) struct ConversationInfo {
     pub(crate) assignee: Option<Option<String>>,
     pub(crate) title: Option<Option<String>>,
     pub(crate) category_ids: Option<Vec<String>>,
+    pub(crate) memo: Option<Option<String>>,
 }
+
+/// What one conversation or many get; a memo is of one.
+const INFO: [&str; 4] = ["state", "assignee", "categoryIds", "title"];
+const INFO_OF_ONE: [&str; 5] = ["state", "assignee", "categoryIds", "title", "memo"];
+const BULK: [&str; 5] = ["userIds", "llmAppIds", "categoryIds", "conversationIds", "conversationInfo"];
+const RATING: [&str; 3] = ["rating", "feedbackSelection", "suggestedAnswer"];
 
 /// A bulk update: each filter that is not empty narrows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +38,11 @@ pub(crate) struct BulkUpdate {
 }
 
 pub(crate) fn conversation_info(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
-    info(&object(body)?, "")
+    info(&object(body, &INFO_OF_ONE)?, "")
 }
 
 pub(crate) fn title(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
-    let body = object(body)?;
+    let body = object(body, &["title"])?;
     if body.get("title").is_none() {
         return Err(invalid("title", "missing, a string or null is needed".to_owned()));
     }
@@ -42,7 +50,7 @@ pub(crate) fn title(body: &[u8]) -> Result<ConversationInfo, DocumentError> {
 }
 
 pub(crate) fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
-    let body = object(body)?;
+    let body = object(body, &BULK)?;
     let list = |name: &str| Ok::<_, DocumentError>(texts(&body, "", name)?.unwrap_or_default());
     let (user_ids, llm_app_ids) = (list("userIds")?, list("llmAppIds")?);
     let (category_ids, conversation_ids) = (list("categoryIds")?, list("conversationIds")?);
@@ -51,7 +59,10 @@ pub(crate) fn bulk_update(body: &[u8]) -> Result<BulkUpdate, DocumentError> {
         return Err(invalid("", message.to_owned()));
     }
     let info = match body.get("conversationInfo") {
-        Some(given @ Json::Object(_)) => info(given, "conversationInfo.")?,
+        Some(given @ Json::Object(_)) => {
+            only(given, "conversationInfo.", &INFO)?;
+            info(given, "conversationInfo.")?
+        }
         given => return Err(invalid("conversationInfo", wrong(given, "an object"))),
     };
     Ok(BulkUpdate { user_ids, llm_app_ids, category_ids, conversation_ids, info })
@@ -67,7 +78,7 @@ pub(crate) struct ChatRating {
 }
 
 pub(crate) fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
-    let body = object(body)?;
+    let body = object(body, &RATING)?;
     let rating = match body.get("rating") {
         Some(Json::Null) => None,
         Some(Json::Bool(rating)) => Some(*rating),
@@ -84,7 +95,7 @@ pub(crate) fn chat_rating(body: &[u8]) -> Result<ChatRating, DocumentError> {
 }
 
 pub(crate) fn category_name(body: &[u8]) -> Result<String, DocumentError> {
-    let body = object(body)?;
+    let body = object(body, &["name"])?;
     let name = match body.get("name") {
         Some(Json::String(name)) => name,
         given => return Err(invalid("name", wrong(given, "a string"))),
@@ -97,9 +108,10 @@ pub(crate) fn category_name(body: &[u8]) -> Result<String, DocumentError> {
     Ok(name.clone())
 }
 
-fn object(body: &[u8]) -> Result<Json, DocumentError> {
+/// An object with no other members than these.
+fn object(body: &[u8], known: &[&str]) -> Result<Json, DocumentError> {
     match value::parse(body, MAX_BODY_LEVELS) {
-        Ok(object @ Json::Object(_)) => Ok(object),
+        Ok(object @ Json::Object(_)) => only(&object, "", known).map(|()| object),
         Ok(other) => Err(invalid("", wrong(Some(&other), "an object"))),
         Err(error) if matches!(error.kind, JsonErrorKind::Syntax(_)) => {
             Err(DocumentError { syntax: true, path: String::new(), message: error.to_string() })
@@ -108,17 +120,27 @@ fn object(body: &[u8]) -> Result<Json, DocumentError> {
     }
 }
 
+/// A misspelt filter would change more than was meant, a misspelt field nothing: both are refused (contract Part B).
+fn only(object: &Json, prefix: &str, known: &[&str]) -> Result<(), DocumentError> {
+    let Json::Object(members) = object else { return Ok(()) };
+    let Some((name, _)) = members.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+    let hint = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    let shown: String = name.chars().take(MAX_NAME_CHARS).collect();
+    Err(invalid(&format!("{prefix}{shown}"), format!("unknown; {hint}allowed: {}", known.join(", "))))
+}
+
 /// Null counts as absent but where it clears.
 fn info(object: &Json, prefix: &str) -> Result<ConversationInfo, DocumentError> {
     let state = text(object, prefix, "state")?.flatten();
-    if state.as_deref() == Some("") {
-        return Err(invalid(&format!("{prefix}state"), "empty, a state is needed".to_owned()));
+    if state.as_deref().is_some_and(|state| state.trim().is_empty()) {
+        return Err(invalid(&format!("{prefix}state"), "blank, a state is needed".to_owned()));
     }
     Ok(ConversationInfo {
         state,
         assignee: clearable(object, prefix, "assignee")?,
         title: clearable(object, prefix, "title")?,
         category_ids: texts(object, prefix, "categoryIds")?,
+        memo: clearable(object, prefix, "memo")?,
     })
 }
 
@@ -178,7 +200,7 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         for (body, expected) in [
             ("{}", ConversationInfo::default()),
-            (r#"{"state":null,"categoryIds":null,"unknown":1}"#, ConversationInfo::default()),
+            (r#"{"state":null,"categoryIds":null}"#, ConversationInfo::default()),
             (
                 r#"{"title":null,"assignee":""}"#,
                 ConversationInfo { title: Some(None), assignee: Some(None), ..ConversationInfo::default() },
@@ -190,8 +212,11 @@ mod tests {
                     assignee: Some(some("a")),
                     state: some("s"),
                     category_ids: Some(vec!["c".to_owned()]),
+                    memo: None,
                 },
             ),
+            (r#"{"memo":"m"}"#, ConversationInfo { memo: Some(some("m")), ..ConversationInfo::default() }),
+            (r#"{"memo":""}"#, ConversationInfo { memo: Some(None), ..ConversationInfo::default() }),
             (
                 r#"{"categoryIds":[]}"#,
                 ConversationInfo { category_ids: Some(Vec::new()), ..ConversationInfo::default() },
@@ -207,6 +232,9 @@ mod tests {
             ("[]", ""),
             (r#"{"state":1}"#, "state"),
             (r#"{"state":""}"#, "state"),
+            (r#"{"state":" \t"}"#, "state"),
+            (r#"{"memo":1}"#, "memo"),
+            (r#"{"stat":"x"}"#, "stat"),
             (r#"{"assignee":{}}"#, "assignee"),
             (r#"{"title":["t"]}"#, "title"),
             (r#"{"title":"\u0000"}"#, "title"),
@@ -227,6 +255,8 @@ mod tests {
             (r#"{"userIds":["u"],"conversationInfo":[]}"#, "conversationInfo"),
             (r#"{"userIds":["u"],"conversationInfo":{"state":1}}"#, "conversationInfo.state"),
             (r#"{"userIds":[1],"conversationInfo":{}}"#, "userIds[0]"),
+            (r#"{"userIds":["u"],"userId":["v"],"conversationInfo":{}}"#, "userId"),
+            (r#"{"userIds":["u"],"conversationInfo":{"memo":"m"}}"#, "conversationInfo.memo"),
         ] {
             let error = bulk_update(body.as_bytes()).unwrap_err();
             assert_eq!((error.path.as_str(), error.syntax), (path, false), "{body}: {error}");

@@ -3,6 +3,7 @@
 //! A change runs in a task of its own: a client that goes away must not free the categories' lock while the change
 //! waits for the log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -13,7 +14,7 @@ use super::lookup::visible;
 use super::{actor, filters, shape};
 use crate::api::http::call::Call;
 use crate::api::http::problem::Problem;
-use crate::api::lookup::{the_one, unknown};
+use crate::api::lookup::{several_projects, the_one, unknown};
 use crate::api::services::Services;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
@@ -116,9 +117,14 @@ async fn change_all(
 ) -> Result<(), Problem> {
     loop {
         let snapshot = store.snapshot();
-        let order = vec![("createdAt", false)];
+        let order = vec![("projectId", false)];
         let found = engine.rows(Arc::clone(&snapshot), scope.clone(), filter.clone(), order, MAX_BULK_ROWS + 1);
-        let rows = found.await?.addresses;
+        let found = found.await?;
+        let projects: BTreeSet<&str> = (0..found.addresses.len()).filter_map(|row| found.text(row, 0)).collect();
+        if projects.len() > 1 {
+            return Err(several_projects("what matches", projects));
+        }
+        let rows = found.addresses;
         if rows.len() > MAX_BULK_ROWS {
             return Err(Problem::unprocessable(format!(
                 "more than {MAX_BULK_ROWS} conversations match, which is what one bulk update may change; narrow it"
@@ -170,6 +176,7 @@ async fn change_of(
         state: info.state,
         assignee: info.assignee,
         title: info.title,
+        memo: info.memo,
         ..AnnotationChange::default()
     };
     let (Some(ids), Some(owner)) = (info.category_ids, owner) else { return Ok((change, None)) };

@@ -7,7 +7,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use axum::response::Response;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{Span, Timestamp, ToSpan};
 use serde_json::json as value;
 
 use super::{actor, filters};
@@ -24,6 +24,8 @@ use crate::query::execute::row_stream::RowStream;
 use crate::query::view;
 
 const MAX_DAYS: i32 = 3_660;
+const EPOCH: Date = Date::constant(1970, 1, 1);
+const MICROS_PER_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 /// Its columns are `createdAt_day` and `count`.
 const QUERY: &[u8] = br#"{"select":[{"type":"time","timeUnit":"day","field":"createdAt"},
     {"type":"aggregation","aggregation":"count"}]}"#;
@@ -64,8 +66,8 @@ async fn count_days(mut rows: RowStream, zone: TimeZone) -> Result<BTreeMap<Date
         let days = days.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
         let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
         for (start, count) in days.iter().flatten().zip(numbers.values()) {
-            if let Ok(start) = Timestamp::from_microsecond(start) {
-                *counts.entry(start.to_zoned(zone.clone()).date()).or_default() += count;
+            if let Some(day) = local_date(start, &zone) {
+                *counts.entry(day).or_default() += count;
             }
         }
     }
@@ -125,6 +127,15 @@ fn date(parameters: &Parameters, name: &str) -> Result<Date, Problem> {
     })
 }
 
+/// The day of an instant in microseconds. jiff's instants end a day before the year 9999 does; what holds at their end
+/// holds after it. `None` where the day is in no year of four digits.
+fn local_date(micros: i64, zone: &TimeZone) -> Option<Date> {
+    let seconds = micros.div_euclid(1_000_000).min(Timestamp::MAX.as_second());
+    let instant = Timestamp::from_second(seconds).ok()?;
+    let local = micros.saturating_add(i64::from(zone.to_offset(instant).seconds()) * 1_000_000);
+    EPOCH.checked_add(Span::new().try_days(local.div_euclid(MICROS_PER_DAY)).ok()?).ok()
+}
+
 /// `None` beyond jiff's range, so beyond any stored time.
 fn first_instant(date: Date, zone: &TimeZone) -> Option<EpochMillis> {
     let start = zone.to_ambiguous_zoned(date.at(0, 0, 0, 0)).compatible().ok()?;
@@ -134,6 +145,7 @@ fn first_instant(date: Date, zone: &TimeZone) -> Option<EpochMillis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time;
 
     #[test]
     fn ranges_are_checked() {
@@ -158,6 +170,22 @@ mod tests {
             let read = Range::read(&Parameters::parse(Some(query)));
             assert_eq!(read.is_ok(), allowed, "{query}");
             assert!(read.err().is_none_or(|problem| problem.status().as_u16() == 400));
+        }
+    }
+
+    #[test]
+    fn instants_have_their_day_in_all_years() {
+        let zone = |name: &str| TimeZone::get(name).unwrap();
+        for (instant, name, expected) in [
+            ("0001-01-01T00:00:00Z", "UTC", Some(Date::constant(1, 1, 1))),
+            ("2024-03-30T23:00:00Z", "europe/berlin", Some(Date::constant(2024, 3, 31))),
+            ("9999-12-31T23:59:59.999Z", "UTC", Some(Date::constant(9999, 12, 31))),
+            ("9999-12-31T23:59:59.999Z", "America/New_York", Some(Date::constant(9999, 12, 31))),
+            ("9999-12-31T03:00:00Z", "America/New_York", Some(Date::constant(9999, 12, 30))),
+            ("9999-12-31T23:00:00Z", "Europe/Berlin", None),
+        ] {
+            let micros = time::parse_document_time(instant).unwrap().0 * 1_000;
+            assert_eq!(local_date(micros, &zone(name)), expected, "{instant} {name}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn integration_in(ids: &[String]) -> Result<Filter, Problem> {
     Ok(one_of(field("integrationId", None)?, texts(ids)))
 }
 
-/// The user's `userId`, else `id`; a text also means the number that it spells ([`Actor::sees`]).
+/// The user's `userId`, else `id`, and `""` is none; a text also means the number that it spells ([`Actor::sees`]).
 pub(crate) fn user_in(ids: &[String]) -> Result<Filter, Problem> {
     let text = |id: &String| Literal::Json(Json::String(id.clone()));
     let number = |id: &String| is_number(id).then(|| Literal::Json(Json::Number(id.clone())));
@@ -37,7 +37,13 @@ pub(crate) fn user_in(ids: &[String]) -> Result<Filter, Problem> {
     let (user_id, id) = (field("userProperties", Some("userId"))?, field("userProperties", Some("id"))?);
     Ok(Filter::Or(vec![
         one_of(user_id.clone(), values.clone()),
-        Filter::And(vec![Filter::Condition(Condition::IsNull(user_id)), one_of(id, values)]),
+        Filter::And(vec![
+            Filter::Or(vec![
+                Filter::Condition(Condition::IsNull(user_id.clone())),
+                one_of(user_id, vec![Literal::Json(Json::String(String::new()))]),
+            ]),
+            one_of(id, values),
+        ]),
     ]))
 }
 
@@ -66,8 +72,8 @@ pub(crate) fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
         parts.push(user_in(std::slice::from_ref(id))?);
     }
     if let Some(email) = &actor.user_email {
-        let value = Literal::Json(Json::String(email.clone()));
-        parts.push(one_of(field("userProperties", Some("email"))?, vec![value]));
+        let target = field("userProperties", Some("email"))?;
+        parts.push(Filter::Condition(Condition::SameText { target, text: email.clone() }));
     }
     Ok(parts)
 }

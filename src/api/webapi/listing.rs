@@ -11,6 +11,7 @@ use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
 use crate::api::pages::{Written, stream_list};
 use crate::api::services::Services;
+use crate::auth::scopes::Caller;
 use crate::model::actor::Actor;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
@@ -34,6 +35,26 @@ const ORDERS: [(&str, ListOrder); 6] = [
 ];
 const DEFAULT_ORDER: &str = "LAST_CHAT_TIME_DESC";
 
+/// The parameters of a list. `null` as the text of one means that it is not given, for the vendor's may be null.
+const PARAMETERS: [&str; 14] = [
+    "userIds",
+    "llmAppId",
+    "categoryId",
+    "startedAt",
+    "endAt",
+    "firstChatStartedAt",
+    "firstChatEndAt",
+    "searchTerm",
+    "cursor",
+    "variables",
+    "pageSize",
+    "activeOnly",
+    "backgroundRunning",
+    "order",
+];
+/// An empty one of these is not given either; an empty other one is a mistake.
+const MAY_BE_EMPTY: [&str; 3] = ["searchTerm", "userIds", "cursor"];
+
 /// The parameters of a list, checked.
 struct ListRequest {
     user_ids: Vec<String>,
@@ -46,6 +67,7 @@ struct ListRequest {
     variables: Vec<String>,
     page_size: usize,
     order: ListOrder,
+    cursor: Option<String>,
 }
 
 const TIMES: [(&str, &str, Comparison); 4] = [
@@ -57,6 +79,7 @@ const TIMES: [(&str, &str, Comparison); 4] = [
 
 impl ListRequest {
     fn read(parameters: &Parameters) -> Result<Self, Problem> {
+        let parameters = &parameters.given(&PARAMETERS, &MAY_BE_EMPTY)?;
         let mut times = Vec::new();
         for (name, field, comparison) in TIMES {
             if let Some(text) = parameters.text(name) {
@@ -68,15 +91,10 @@ impl ListRequest {
             let allowed: Vec<&str> = ORDERS.iter().map(|(name, _)| *name).collect();
             Problem::bad_request(format!("order: `{}` given, allowed: {}", shown(name), allowed.join(", ")))
         })?;
-        let page_size = parameters.number("pageSize", MAX_PAGE, MAX_PAGE)?;
-        if page_size == 0 {
-            return Err(Problem::bad_request(format!(
-                "pageSize: 0 given, a whole number from 1 to {MAX_PAGE} is needed"
-            )));
-        }
+        let page_size = parameters.number("pageSize", MAX_PAGE, 1..=MAX_PAGE)?;
         let term = parameters.text("searchTerm").filter(|term| !term.trim().is_empty());
         Ok(Self {
-            user_ids: parameters.list("userIds"),
+            user_ids: parameters.list_of_any("userIds"),
             llm_app_ids: parameters.list("llmAppId"),
             category_ids: parameters.list("categoryId"),
             times,
@@ -85,18 +103,20 @@ impl ListRequest {
             variables: shape::variable_names(parameters)?,
             page_size,
             order,
+            cursor: parameters.text("cursor").map(str::to_owned),
         })
     }
 
-    /// Names the list that a cursor belongs to.
-    fn fingerprint(&self, scope: &Scope, actor: &Actor) -> Result<String, Problem> {
+    /// Names the list that a cursor belongs to. That of an organization's key serves this key alone.
+    fn fingerprint(&self, caller: &Caller, scope: &Scope, actor: &Actor) -> Result<String, Problem> {
         let times: Vec<(&str, bool, i64)> =
             self.times.iter().map(|(field, comparison, at)| (*field, *comparison == Comparison::Gte, at.0)).collect();
         let identity = (
             scope.organization_id.as_str(),
             scope.project_id.as_ref().map(|id| id.as_str()),
+            caller.reaches_all_projects().then(|| caller.key_id()),
             &actor.own_user_id,
-            &actor.user_email,
+            actor.user_email.as_ref().map(|email| email.to_lowercase()),
         );
         let asked = (
             &self.user_ids,
@@ -140,9 +160,9 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let request = ListRequest::read(&call.parameters)?;
     let actor = actor::actor(call.headers())?;
     let Some(scope) = actor::scope(call)? else { return Ok(json(r#"{"conversations":[],"cursor":null}"#)) };
-    let (list, now) = (request.fingerprint(&scope, &actor)?, services.store.environment().now());
+    let (list, now) = (request.fingerprint(call.caller()?, &scope, &actor)?, services.store.environment().now());
     let secret = &services.conversation_api.secret;
-    let after = match call.parameters.text("cursor").filter(|cursor| !cursor.is_empty()) {
+    let after = match &request.cursor {
         Some(cursor) => Some(cursor::read(secret, cursor, &list, now)?),
         None => None,
     };
@@ -212,6 +232,12 @@ mod tests {
             ("pageSize=51", false),
             ("order=created_at_asc", false),
             ("order=", false),
+            ("searchTerm=&userIds=&userIds[]=&cursor=", true),
+            ("startedAt=null&endAt=null&firstChatStartedAt=null&firstChatEndAt=null&activeOnly=null&order=null", true),
+            ("pageSize=null&backgroundRunning=null&llmAppId=null&categoryId=null&variables=null&userIds[]=null", true),
+            ("llmAppId=", false),
+            ("categoryId=", false),
+            ("variables[]=", false),
             ("activeOnly=1", false),
             ("backgroundRunning=", false),
             ("startedAt=", false),
@@ -225,8 +251,13 @@ mod tests {
             assert_eq!(read.is_ok(), allowed, "{query}");
             assert!(read.err().is_none_or(|problem| problem.status().as_u16() == 400));
         }
-        let read = ListRequest::read(&Parameters::parse(Some("userIds=a,b&userIds[]=c&endAt=7.9"))).ok().unwrap();
-        assert_eq!(read.user_ids, ["a", "b", "c"]);
+        let read = ListRequest::read(&Parameters::parse(Some(
+            "userIds=a,b&userIds[]=c,d&endAt=7.9&cursor=null&llmAppId=null",
+        )))
+        .ok()
+        .unwrap();
+        assert_eq!(read.user_ids, ["a", "b", "c,d"]);
+        assert!(read.cursor.is_none() && read.llm_app_ids.is_empty());
         assert_eq!(read.times, [("lastMessageTime", Comparison::Lte, EpochMillis(7))]);
     }
 }

@@ -8,7 +8,7 @@ use crate::api::http::problem::Problem;
 use crate::api::lookup::{find, unknown};
 use crate::api::services::Services;
 use crate::model::actor::Actor;
-use crate::model::conversation::{Conversation, Message};
+use crate::model::conversation::{Chat, Conversation};
 use crate::storage::read::lookup::Lookup;
 
 /// The conversations of the path's id that the caller sees, newest first.
@@ -28,9 +28,8 @@ pub(crate) async fn newest(services: &Services, call: &Call) -> Result<Arc<Conve
     visible(services, call, &actor).await?.into_iter().next().ok_or_else(unknown)
 }
 
-pub(crate) fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<&'a Message, Problem> {
-    let message = conversation.messages.iter().find(|message| message.id.as_str() == id);
-    message.ok_or_else(unknown_chat)
+pub(crate) fn chat_of<'a>(conversation: &'a Conversation, id: &str) -> Result<Chat<'a>, Problem> {
+    conversation.chats().find(|chat| chat.message.id.as_str() == id).ok_or_else(unknown_chat)
 }
 
 pub(crate) fn unknown_chat() -> Problem {

@@ -1,10 +1,11 @@
-//! Ratings of chats: the feedback of Part A on their messages.
+//! Ratings of chats: the feedback of Part A on their messages, one of each agent and of each user (contract Part B, 10).
 
 use std::sync::Arc;
 
 use axum::response::Response;
-use futures::{StreamExt, TryStreamExt, stream};
-use xxhash_rust::xxh3::xxh3_128;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
 use super::actor;
 use super::answer::respond_chat;
@@ -15,17 +16,15 @@ use crate::api::http::problem::Problem;
 use crate::api::lookup::the_one;
 use crate::api::services::Services;
 use crate::model::actor::Actor;
+use crate::model::annotation_change::AnnotationChange;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
-use crate::model::ids::{EpochMillis, FeedbackKey};
-use crate::model::json::value::{Json, to_raw};
+use crate::model::ids::{EpochMillis, FeedbackId, FeedbackKey};
+use crate::model::json::value::{Json, RawJson, to_raw};
 use crate::model::rating::Rater;
 use crate::model::resolve::Identity;
 use crate::model::time;
-use crate::storage::format::table_row::Reference;
 use crate::storage::store::{Store, StoreError};
-
-const REMOVALS_AT_ONCE: usize = 16;
 
 /// `POST /webapi/v2/conversations/{id}/chats/{chatId}/feedback`
 pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -33,82 +32,125 @@ pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Respons
     let actor = actor::actor(call.headers())?;
     let conversation = the_one(visible(services, call, &actor).await?)?;
     let id = call.second_id()?;
-    let message = chat_of(&conversation, id)?;
-    // A task of its own, so that a client that goes away leaves no removal half done.
-    let (store, of, message_id) = (Arc::clone(&services.store), Arc::clone(&conversation), id.to_owned());
+    let chat = chat_of(&conversation, id)?;
+    let own = OwnRating {
+        key: rating_key(&conversation, id, &actor, call.caller()?.key_id()),
+        store: Arc::clone(&services.store),
+        conversation: Arc::clone(&conversation),
+        message_id: id.to_owned(),
+        actor,
+    };
+    // A task of its own, so that a client that goes away leaves no change half done.
     let task = tokio::spawn(async move {
         match given.rating {
-            Some(positive) => set(&store, &of, &message_id, positive, given, actor).await,
-            None => remove(&store, &of, &message_id, Rater::of(&actor)).await,
+            Some(positive) => own.set(positive, given).await,
+            None => own.remove().await,
         }
     });
     task.await.map_err(|_| Problem::internal())??;
     let ratings = services.store.snapshot().ratings(&conversation, &[id]).await?;
-    Ok(respond_chat(&conversation, message, &ratings))
+    Ok(respond_chat(chat, &ratings))
 }
 
-async fn set(
-    store: &Store,
-    conversation: &Conversation,
-    message_id: &str,
-    positive: bool,
-    given: ChatRating,
+/// What this API keeps of one agent or user on a chat.
+struct OwnRating {
+    key: FeedbackKey,
+    store: Arc<Store>,
+    conversation: Arc<Conversation>,
+    message_id: String,
     actor: Actor,
-) -> Result<(), Problem> {
-    let rater = Rater::of(&actor);
-    let ratings = store.snapshot().ratings(conversation, &[message_id]).await?;
-    // What is given now is the newest, also next to feedback with times ahead of this clock.
-    let after = ratings.given_at(message_id, rater).map_or(i64::MIN, |given_at| given_at.0.saturating_add(1));
-    let now = EpochMillis(store.environment().now().0.max(after.min(time::LAST)));
-    let reason = |label| {
-        let members = [("label", label), ("details", String::new())];
-        Json::Object(members.into_iter().map(|(name, text)| (name.to_owned(), Json::String(text))).collect())
-    };
-    let document = FeedbackDocument {
-        id: Some(rating_id(conversation, message_id, rater)),
-        feedback_type: if positive { FeedbackType::Positive } else { FeedbackType::Negative },
-        message_id: message_id.to_owned(),
-        created_at: Some(now),
-        updated_at: Some(now),
-        project_id: None,
-        reasons: given.selection.map(|label| to_raw(&Json::Array(vec![reason(label)]))),
-        details: given.suggested_answer,
-        properties: None,
-        user_properties: None,
-        sources: None,
-        rating: Some(Rating { conversation_id: conversation.id.as_str().to_owned(), by: actor }),
-    };
-    let identity = Identity {
-        organization_id: conversation.organization_id.clone(),
-        project_id: conversation.project_id.clone(),
-        integration_id: conversation.integration_id.clone(),
-    };
-    match store.log_feedback(identity, document).await {
-        Ok(_) => Ok(()),
-        // The conversation or the message went meanwhile.
-        Err(StoreError::Invalid(_)) => Err(unknown_chat()),
-        Err(error) => Err(error.into()),
+}
+
+impl OwnRating {
+    async fn set(self, positive: bool, given: ChatRating) -> Result<(), Problem> {
+        let ratings = self.store.snapshot().ratings(&self.conversation, &[&self.message_id]).await?;
+        // What is given now is the newest, also next to feedback with times ahead of this clock.
+        let newest = ratings.given_at(&self.message_id, Rater::of(&self.actor));
+        let after = newest.map_or(i64::MIN, |given_at| given_at.0.saturating_add(1));
+        let now = EpochMillis(self.store.environment().now().0.max(after.min(time::LAST)));
+        let reason = |label: &str| object(&[("label", Some(label)), ("details", Some(""))]);
+        let document = FeedbackDocument {
+            id: Some(self.key.id.as_str().to_owned()),
+            feedback_type: if positive { FeedbackType::Positive } else { FeedbackType::Negative },
+            message_id: self.message_id.clone(),
+            created_at: Some(now),
+            updated_at: Some(now),
+            project_id: None,
+            reasons: given.selection.map(|label| to_raw(&Json::Array(vec![reason(&label)]))),
+            details: given.suggested_answer,
+            properties: None,
+            user_properties: user_properties(&self.actor),
+            sources: None,
+            rating: Some(Rating { conversation_id: self.conversation.id.as_str().to_owned(), by: self.actor.clone() }),
+        };
+        let identity = Identity {
+            organization_id: self.key.organization_id.clone(),
+            project_id: self.key.project_id.clone(),
+            integration_id: self.conversation.integration_id.clone(),
+        };
+        match self.store.log_feedback(identity, document).await {
+            Ok(_) => self.changed().await,
+            // The conversation or the message went meanwhile.
+            Err(StoreError::Invalid(_)) => Err(unknown_chat()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes what was set here and nothing else: feedback of Part A stays, so an older rating may come up again.
+    async fn remove(self) -> Result<(), Problem> {
+        let snapshot = self.store.snapshot();
+        let (organization, project) = (&self.key.organization_id, &self.key.project_id);
+        let held =
+            snapshot.tables.feedback.find(&snapshot.store, organization, Some(project), self.key.id.as_str()).await?;
+        let is_rating = held.iter().any(|feedback| feedback.rated_by.is_some());
+        if is_rating && self.store.delete_feedback(&self.key).await? {
+            self.changed().await?;
+        }
+        Ok(())
+    }
+
+    /// A rating is a change of its conversation.
+    async fn changed(&self) -> Result<(), Problem> {
+        let change = AnnotationChange { rated: true, ..AnnotationChange::default() };
+        self.store.annotate(&self.conversation.key(), &change, &self.actor).await?;
+        Ok(())
     }
 }
 
-/// Removes all feedback of the rater on the message: nothing older comes up again.
-async fn remove(store: &Store, conversation: &Conversation, message_id: &str, rater: Rater) -> Result<(), Problem> {
-    let mut keys: Vec<FeedbackKey> = Vec::new();
-    let reference = Reference::Message(message_id);
-    let snapshot = store.snapshot();
-    let visit = snapshot.each_feedback(conversation, reference, |feedback| {
-        if feedback.rater() == rater {
-            keys.push(feedback.key());
-        }
-    });
-    visit.await?;
-    let removals = stream::iter(keys).map(|key| async move { store.delete_feedback(&key).await });
-    removals.buffer_unordered(REMOVALS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
-    Ok(())
+/// What tells Part A whose rating it is.
+fn user_properties(actor: &Actor) -> Option<RawJson> {
+    let agent = actor.agent_email.as_deref();
+    let members = [
+        ("userId", actor.own_user_id.as_deref()),
+        ("email", actor.user_email.as_deref()),
+        ("supportAgentEmail", agent),
+        ("userType", agent.map(|_| "agent")),
+    ];
+    members.iter().any(|(_, value)| value.is_some()).then(|| to_raw(&object(&members)))
 }
 
-/// One feedback of each rater on a chat, whoever they are.
-fn rating_id(conversation: &Conversation, message_id: &str, rater: Rater) -> String {
-    let chat = format!("{}:{}{message_id}", conversation.id.as_str().len(), conversation.id.as_str());
-    format!("rating-{}-{:032x}", rater.as_str(), xxh3_128(chat.as_bytes()))
+fn object(members: &[(&str, Option<&str>)]) -> Json {
+    let given =
+        members.iter().filter_map(|(name, value)| Some(((*name).to_owned(), Json::String((*value)?.to_owned()))));
+    Json::Object(given.collect())
+}
+
+/// The same for every call of one agent on one chat, and for those of one user; a caller who names nobody is the key.
+fn rating_key(conversation: &Conversation, message_id: &str, actor: &Actor, key_id: &str) -> FeedbackKey {
+    let (kind, rater) = match (&actor.agent_email, &actor.own_user_id) {
+        (Some(email), _) => ("agent", email.to_lowercase()),
+        (None, Some(id)) => ("user", id.clone()),
+        (None, None) => ("key", key_id.to_owned()),
+    };
+    let mut hash = Sha256::new();
+    for part in [conversation.id.as_str(), message_id, kind, &rater] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    FeedbackKey {
+        organization_id: conversation.organization_id.clone(),
+        project_id: conversation.project_id.clone(),
+        id: FeedbackId::new(format!("rating-{}", URL_SAFE_NO_PAD.encode(hash))),
+    }
 }

@@ -9,7 +9,7 @@ use crate::api::http::parameters::Parameters;
 use crate::api::http::problem::Problem;
 use crate::model::actor::user_id_text;
 use crate::model::annotations::UNSET_STATE;
-use crate::model::conversation::{Conversation, Message};
+use crate::model::conversation::{Chat, Conversation};
 use crate::model::ids::IntegrationId;
 use crate::model::json::value::{self, Json, RawJson, to_raw};
 use crate::model::rating::{Rater, Ratings};
@@ -34,8 +34,8 @@ struct ConversationShape<'a> {
     state: &'a str,
     assignee: Option<&'a str>,
     categories: &'a [String],
-    memo: &'static str,
-    chats: Vec<Chat<'a>>,
+    memo: &'a str,
+    chats: Vec<ChatShape<'a>>,
     chat_count: usize,
     llm_app: Option<LlmApp<'a>>,
     variables: Variables<'a>,
@@ -58,7 +58,7 @@ struct LlmApp<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Chat<'a> {
+struct ChatShape<'a> {
     id: &'a str,
     sender: &'static str,
     message: String,
@@ -115,14 +115,14 @@ fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables
 
 /// The ids of the chats that a conversation shows.
 pub(crate) fn recent_ids(conversation: &Conversation) -> Vec<&str> {
-    recent_chats(conversation).into_iter().map(|message| message.id.as_str()).collect()
+    recent_chats(conversation).into_iter().map(|chat| chat.message.id.as_str()).collect()
 }
 
 /// The chats that a conversation shows.
-fn recent_chats(conversation: &Conversation) -> Vec<&Message> {
-    let mut messages = conversation.messages_by_time();
-    let recent = messages.len().saturating_sub(SHOWN_CHATS);
-    messages.split_off(recent)
+fn recent_chats(conversation: &Conversation) -> Vec<Chat<'_>> {
+    let mut chats = conversation.chats_by_time();
+    let recent = chats.len().saturating_sub(SHOWN_CHATS);
+    chats.split_off(recent)
 }
 
 /// Appends the conversation with its most recent chats and the variables of these distinct names.
@@ -131,15 +131,15 @@ pub(crate) fn write_conversation(conversation: &Conversation, ratings: &Ratings,
     let shape = ConversationShape {
         id: conversation.id.as_str(),
         title: title(conversation),
-        user: conversation.user_properties.as_ref().map(user),
+        user: conversation.user_properties.as_ref().and_then(user),
         created_at: conversation.created_at.0,
-        last_chat_time: conversation.last_message_time().0,
+        last_chat_time: conversation.last_chat_time().0,
         is_end: annotations.is_end,
         state: annotations.state.as_deref().unwrap_or(UNSET_STATE),
         assignee: annotations.assignee.as_deref(),
         categories: annotations.categories.as_deref().unwrap_or_default(),
-        memo: "",
-        chats: recent_chats(conversation).into_iter().map(|message| chat(conversation, message, ratings)).collect(),
+        memo: annotations.memo.as_deref().unwrap_or_default(),
+        chats: recent_chats(conversation).into_iter().map(|chat| shown(chat, ratings)).collect(),
         chat_count: conversation.messages.len(),
         llm_app: conversation.integration_id.as_ref().map(IntegrationId::as_str).map(|id| LlmApp {
             id,
@@ -152,8 +152,8 @@ pub(crate) fn write_conversation(conversation: &Conversation, ratings: &Ratings,
 }
 
 /// Appends one chat.
-pub(crate) fn write_chat(conversation: &Conversation, message: &Message, ratings: &Ratings, out: &mut Vec<u8>) {
-    append(&chat(conversation, message, ratings), out);
+pub(crate) fn write_chat(chat: Chat<'_>, ratings: &Ratings, out: &mut Vec<u8>) {
+    append(&shown(chat, ratings), out);
 }
 
 fn append(shape: &impl Serialize, out: &mut Vec<u8>) {
@@ -163,16 +163,17 @@ fn append(shape: &impl Serialize, out: &mut Vec<u8>) {
     }
 }
 
-fn chat<'a>(conversation: &Conversation, message: &'a Message, ratings: &Ratings) -> Chat<'a> {
-    Chat {
+fn shown<'a>(chat: Chat<'a>, ratings: &Ratings) -> ChatShape<'a> {
+    let message = chat.message;
+    ChatShape {
         id: message.id.as_str(),
         sender: match message.role.as_str() {
             "user" => "USER",
             "assistant" => "BOT",
             _ => "AGENT",
         },
-        message: message_text(message),
-        timestamp: conversation.message_time(message).0,
+        message: message.text(),
+        timestamp: chat.time.0,
         citations: message.links.as_ref().map(citations).unwrap_or_default(),
         rating: ratings.get(message.id.as_str(), Rater::User),
         agent_rating: ratings.get(message.id.as_str(), Rater::Agent),
@@ -184,22 +185,19 @@ pub(crate) fn title(conversation: &Conversation) -> Cow<'_, str> {
     if let Some(title) = &conversation.annotations.title {
         return Cow::Borrowed(title);
     }
-    let messages = conversation.messages_by_time();
-    let first = messages.into_iter().find(|message| message.role == "user");
-    Cow::Owned(first.map(|message| message_text(message).chars().take(TITLE_CHARS).collect()).unwrap_or_default())
+    let first = conversation.chats_by_time().into_iter().find(|chat| chat.message.role == "user");
+    Cow::Owned(first.map(|chat| chat.message.text().chars().take(TITLE_CHARS).collect()).unwrap_or_default())
 }
 
-/// A text as it is, of parts the texts joined by newlines, nothing for null.
-pub(crate) fn message_text(message: &Message) -> String {
-    message.text()
-}
-
-fn user(properties: &RawJson) -> User {
-    User {
+/// `None` where neither an id nor a name is given.
+fn user(properties: &RawJson) -> Option<User> {
+    let user = User {
         user_id: user_id_text(properties).unwrap_or_default(),
         first_name: user_name(properties, "firstName"),
         last_name: user_name(properties, "lastName"),
-    }
+    };
+    let is_known = [&user.user_id, &user.first_name, &user.last_name].iter().any(|text| !text.is_empty());
+    is_known.then_some(user)
 }
 
 fn text_of(object: &Json, name: &str) -> Option<String> {
@@ -218,7 +216,7 @@ fn citations(links: &RawJson) -> Vec<Citation> {
             Some("documentation") => "DOCUMENT",
             _ => "WEB",
         },
-        title: text_of(link, "title").or_else(|| text_of(link, "label")),
+        title: ["title", "label"].iter().filter_map(|name| text_of(link, name)).find(|text| !text.is_empty()),
         knowledge_base_id: None,
         page_no: None,
         url: text_of(link, "url"),

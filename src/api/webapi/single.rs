@@ -9,7 +9,7 @@ use crate::api::http::body::sized;
 use crate::api::http::call::{Call, json};
 use crate::api::http::problem::Problem;
 use crate::api::services::Services;
-use crate::model::conversation::{Conversation, Message};
+use crate::model::conversation::{Chat, Conversation};
 
 const CHATS_PER_PAGE: usize = 100;
 
@@ -22,20 +22,18 @@ pub(crate) async fn get(services: &Services, call: &mut Call) -> Result<Response
 
 /// `GET /webapi/v2/conversations/{id}/chats`
 pub(crate) async fn chats(services: &Services, call: &mut Call) -> Result<Response, Problem> {
-    let page = call.parameters.number("pageNo", 1, i64::MAX as usize)?;
-    let Some(skipped) = page.checked_sub(1).map(|pages| pages.saturating_mul(CHATS_PER_PAGE)) else {
-        return Err(Problem::bad_request("pageNo: 0 given, a whole number from 1 is needed"));
-    };
+    let page = call.parameters.number("pageNo", 1, 1..=i64::MAX as usize)?;
+    let skipped = page.saturating_sub(1).saturating_mul(CHATS_PER_PAGE);
     let conversation = newest(services, call).await?;
-    let ids: Vec<&str> = page_of(&conversation, skipped).map(|message| message.id.as_str()).collect();
+    let ids: Vec<&str> = page_of(&conversation, skipped).map(|chat| chat.message.id.as_str()).collect();
     let ratings = services.store.snapshot().ratings(&conversation, &ids).await?;
     let body = sized(conversation.text_bytes(), move || {
         let mut body = b"{\"chats\":[".to_vec();
-        for (position, message) in page_of(&conversation, skipped).enumerate() {
+        for (position, chat) in page_of(&conversation, skipped).enumerate() {
             if position > 0 {
                 body.push(b',');
             }
-            shape::write_chat(&conversation, message, &ratings, &mut body);
+            shape::write_chat(chat, &ratings, &mut body);
         }
         body.extend_from_slice(b"]}");
         body
@@ -46,13 +44,13 @@ pub(crate) async fn chats(services: &Services, call: &mut Call) -> Result<Respon
 /// `GET /webapi/v2/conversations/{id}/chats/{chatId}`
 pub(crate) async fn chat(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = newest(services, call).await?;
-    let message = chat_of(&conversation, call.second_id()?)?;
-    let ratings = services.store.snapshot().ratings(&conversation, &[message.id.as_str()]).await?;
-    Ok(respond_chat(&conversation, message, &ratings))
+    let chat = chat_of(&conversation, call.second_id()?)?;
+    let ratings = services.store.snapshot().ratings(&conversation, &[chat.message.id.as_str()]).await?;
+    Ok(respond_chat(chat, &ratings))
 }
 
-fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = &Message> {
-    conversation.messages_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE)
+fn page_of(conversation: &Conversation, skipped: usize) -> impl Iterator<Item = Chat<'_>> {
+    conversation.chats_by_time().into_iter().skip(skipped).take(CHATS_PER_PAGE)
 }
 
 /// `GET /webapi/v2/conversations/{id}/running`

@@ -7,7 +7,7 @@ mod order;
 mod properties;
 mod reader;
 mod select;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 

@@ -74,6 +74,14 @@ fn compile_condition(condition: &Condition, columns: &mut Columns) -> Expr {
                 .map(|target| columns.add(ScanColumn::Plain(target.field.name)).ilike(pattern.clone()).is_true());
             any_of(found.collect())
         }
+        Condition::SameText { target, text } => {
+            let column = match target_of(target) {
+                Target::Plain(name, _) => columns.add(ScanColumn::Plain(name)),
+                Target::Whole(_) => return lit(false),
+                Target::Path(field, path) => columns.path(field, &path, Form::Str),
+            };
+            functions::same_in_any_case(text).call(vec![column]).is_true()
+        }
         Condition::Compare { target, comparison, value } => compare(&target_of(target), *comparison, value, columns),
         Condition::ArrayContains { target, values } => match target_of(target) {
             Target::Plain(name, _) => {

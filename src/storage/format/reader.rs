@@ -248,6 +248,7 @@ impl<'a> ConversationColumns<'a> {
                 categories: strings(self.file, self.categories, row)?,
                 is_end: self.is_end.value(row),
                 // The sidecar has the rest ([`crate::storage::store`]).
+                memo: None,
                 stopped: None,
                 changed: None,
                 threads: BTreeMap::new(),

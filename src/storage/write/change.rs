@@ -23,7 +23,7 @@ pub(crate) enum Change {
     LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
     LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
     DeleteFeedback { key: FeedbackKey },
-    Annotate(Annotate),
+    Annotate(Box<Annotate>),
 }
 
 /// One change of what Part B sets, on all of the targets or, where the log write fails, on none.

@@ -29,6 +29,7 @@ fn shown(condition: &Condition) -> String {
         Condition::ContainsText { targets, text } => {
             format!("{} contains {text}", targets.iter().map(path_of).collect::<Vec<_>>().join("|"))
         }
+        Condition::SameText { target, text } => format!("{} same {text}", path_of(target)),
         Condition::Compare { target, comparison, value } => {
             let sign = match comparison {
                 Comparison::Gt => ">",
