@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::auth::keys::{KeyKind, KeyScope};
+use crate::auth::key::{KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 
 #[derive(Args, Clone, Debug)]

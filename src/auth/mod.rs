@@ -1,5 +1,8 @@
-//! Who may do what: keys ([`keys`]), what they may do ([`scopes`]), and the secrets that this server keeps ([`secret`]).
+//! Who may do what: [`key`]s as the command line writes them ([`key_store`]) and a server takes them ([`key_ring`]), what
+//! they may do ([`scopes`]), and the secrets that this server keeps ([`secret`]).
 
-pub(crate) mod keys;
+pub(crate) mod key;
+pub(crate) mod key_ring;
+pub(crate) mod key_store;
 pub(crate) mod scopes;
 pub(crate) mod secret;

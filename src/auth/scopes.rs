@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::keys::{Key, KeyKind, KeyScope};
+use super::key::{Key, KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, ProjectId};
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
@@ -107,7 +107,7 @@ impl Caller {
         Ok(Identity { organization_id: self.key.organization_id.clone(), project_id, integration_id })
     }
 
-    /// `None` only for `org` keys. A key without a project that is of another kind is never loaded ([`super::keys`]).
+    /// `None` only for `org` keys. A key without a project that is of another kind is never loaded ([`super::key_store`]).
     fn project(&self) -> Option<&ProjectId> {
         self.key.project_id.as_ref()
     }

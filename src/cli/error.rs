@@ -4,7 +4,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Store(#[from] crate::storage::store::StoreError),
     #[error(transparent)]
-    Key(#[from] crate::auth::keys::KeyError),
+    Key(#[from] crate::auth::key_store::KeyError),
     #[error(transparent)]
     Query(#[from] crate::query::error::QueryError),
     #[error(transparent)]

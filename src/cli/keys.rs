@@ -6,7 +6,8 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::error::CliError;
-use crate::auth::keys::{CreatedKey, Key, KeyKind, KeyStore, NewKey};
+use crate::auth::key::{Key, KeyKind};
+use crate::auth::key_store::{CreatedKey, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::model::ids::EpochMillis;
 use crate::model::time;

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::problem::Problem;
-use crate::auth::keys::KeyRing;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::scopes::{Access, Caller};
 
 const API_KEY: &str = "api-key";

@@ -23,7 +23,7 @@ use super::cors::CorsOrigins;
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::route::Route;
-use crate::auth::keys::KeyRing;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::scopes::Access;
 use crate::environment::Ids;
 

@@ -10,7 +10,8 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::api::http::call::json;
-use crate::auth::keys::{KeyKind, KeyScope, KeyStore, NewKey};
+use crate::auth::key::{KeyKind, KeyScope};
+use crate::auth::key_store::{KeyStore, NewKey};
 use crate::environment::Environment;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 
