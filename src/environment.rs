@@ -114,6 +114,7 @@ impl Ids {
 struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "here it comes from")]
     fn now(&self) -> EpochMillis {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         EpochMillis(i64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST))
@@ -123,6 +124,7 @@ impl Clock for SystemClock {
 struct SystemRandomness;
 
 impl Randomness for SystemRandomness {
+    #[expect(clippy::disallowed_methods, reason = "here it comes from")]
     fn fill(&self, bytes: &mut [u8]) {
         rand::rng().fill_bytes(bytes);
     }
