@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json::value::{self, Json, RawJson};
-use super::json::{decimal, raw};
+use super::json::value::{Json, RawJson};
+use super::json::{decimal, parser, raw};
 
 /// In whose name a call was made: its headers `AGENT-EMAIL`, `USER-EMAIL` and `OWN-USER-ID`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ fn is_user_id(stored: &str, wanted: &str) -> bool {
 
 /// Whether a text is a JSON number, so that it may mean a user id that was given as one.
 pub(crate) fn is_number(text: &str) -> bool {
-    text.len() <= 64 && matches!(value::parse(text.as_bytes(), 0), Ok(Json::Number(_)))
+    text.len() <= 64 && matches!(parser::parse(text.as_bytes(), 0), Ok(Json::Number(_)))
 }
 
 /// The text that a user's id is shown as.
@@ -60,11 +60,12 @@ pub(crate) fn user_id_text(properties: &RawJson) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::value::to_raw;
 
     /// What a document with these user properties stores.
     fn properties(json: &str) -> Option<RawJson> {
-        let value = value::parse(json.as_bytes(), 8).unwrap();
-        (value != Json::Null).then(|| value::to_raw(&value))
+        let value = parser::parse(json.as_bytes(), 8).unwrap();
+        (value != Json::Null).then(|| to_raw(&value))
     }
 
     #[test]

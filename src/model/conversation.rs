@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::annotations::Annotations;
 use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
-use super::json::raw;
-use super::json::value::{self, Json, RawJson};
+use super::json::value::{Json, RawJson};
+use super::json::{parser, raw};
 use super::thread_annotations::ThreadAnnotations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl Message {
         if let Some(text) = raw::string_value(content.get()) {
             return text.into_owned();
         }
-        let Ok(Json::Array(parts)) = value::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
+        let Ok(Json::Array(parts)) = parser::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
             return String::new();
         };
         let texts = parts.iter().filter_map(|part| match part.get("text") {

@@ -5,7 +5,8 @@
 use std::fmt;
 
 use super::ids::EpochMillis;
-use super::json::value::{self, Json, JsonErrorKind, RawJson, push_key, to_raw, write_string};
+use super::json::parser::{self, JsonErrorKind, push_key};
+use super::json::value::{Json, RawJson, to_raw, write_string};
 use super::time::parse_document_time;
 
 /// Nesting of `properties` and `userProperties`; the field itself is level 1.
@@ -38,7 +39,7 @@ impl std::error::Error for DocumentError {}
 
 /// The JSON of a body within the limits that all documents share.
 pub(crate) fn parse_body(body: &[u8]) -> Result<Json, DocumentError> {
-    value::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
+    parser::parse(body, MAX_BODY_LEVELS).map_err(|error| match error.kind {
         JsonErrorKind::Syntax(_) => DocumentError { syntax: true, path: String::new(), message: error.to_string() },
         JsonErrorKind::TooDeep => DocumentError {
             syntax: false,

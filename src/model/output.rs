@@ -5,7 +5,8 @@
 
 use super::conversation::{Conversation, ConversationType, Message};
 use super::ids::{EpochMillis, IntegrationId};
-use super::json::value::{self, Json, RawJson, write_string};
+use super::json::parser;
+use super::json::value::{Json, RawJson, write_string};
 use super::time::render;
 
 /// Deeper than any stored list of links or parts.
@@ -95,7 +96,7 @@ fn write_openai_content(message: &Message, text: &mut String) {
 
 /// A stored list of objects, each with all of `names`; a missing one is null.
 fn write_objects(list: &RawJson, names: &[&str], text: &mut String) {
-    let Ok(Json::Array(elements)) = value::parse(list.get().as_bytes(), MAX_DEPTH) else {
+    let Ok(Json::Array(elements)) = parser::parse(list.get().as_bytes(), MAX_DEPTH) else {
         text.push_str(list.get());
         return;
     };

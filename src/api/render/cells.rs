@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::text::{write_double, write_integer, write_string};
 use crate::model::ids::EpochMillis;
 use crate::model::json::jsonb;
-use crate::model::json::value::{self, Json};
+use crate::model::json::parser;
+use crate::model::json::value::Json;
 use crate::model::time;
 use crate::query::error::QueryError;
 use crate::query::execute::columns::ResultKind;
@@ -134,13 +135,13 @@ impl Cells<'_> {
         }
         let mut json = Vec::new();
         self.write(row, &mut json);
-        value::parse(&json, MAX_LEVELS).unwrap_or(Json::Null)
+        parser::parse(&json, MAX_LEVELS).unwrap_or(Json::Null)
     }
 }
 
 /// An object's values as the text at their keys, nulls left out.
 fn write_texts(object: &str, out: &mut Vec<u8>) {
-    let Ok(Json::Object(members)) = value::parse(object.as_bytes(), MAX_LEVELS) else {
+    let Ok(Json::Object(members)) = parser::parse(object.as_bytes(), MAX_LEVELS) else {
         return out.extend_from_slice(object.as_bytes());
     };
     out.push(b'{');

@@ -1,7 +1,8 @@
 //! Reading the bodies of this API: 400 for what is not JSON, 422 naming the place for what is not allowed.
 
 use crate::model::fields::DocumentError;
-use crate::model::json::value::{self, Json, JsonErrorKind};
+use crate::model::json::parser::{self, JsonErrorKind};
+use crate::model::json::value::Json;
 use crate::query::check::suggest::nearest;
 
 const MAX_BODY_LEVELS: usize = 128;
@@ -110,7 +111,7 @@ pub(crate) fn category_name(body: &[u8]) -> Result<String, DocumentError> {
 
 /// An object with no other members than these.
 fn object(body: &[u8], known: &[&str]) -> Result<Json, DocumentError> {
-    match value::parse(body, MAX_BODY_LEVELS) {
+    match parser::parse(body, MAX_BODY_LEVELS) {
         Ok(object @ Json::Object(_)) => only(&object, "", known).map(|()| object),
         Ok(other) => Err(invalid("", wrong(Some(&other), "an object"))),
         Err(error) if matches!(error.kind, JsonErrorKind::Syntax(_)) => {

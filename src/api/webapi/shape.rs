@@ -11,7 +11,8 @@ use crate::model::actor::user_id_text;
 use crate::model::annotations::UNSET_STATE;
 use crate::model::conversation::{Chat, Conversation};
 use crate::model::ids::IntegrationId;
-use crate::model::json::value::{self, Json, RawJson, to_raw};
+use crate::model::json::parser;
+use crate::model::json::value::{Json, RawJson, to_raw};
 use crate::model::rating::{Rater, Ratings};
 use crate::model::search_text::user_name;
 
@@ -106,7 +107,7 @@ impl Serialize for Variables<'_> {
 /// The named top-level keys of `properties` that are there. `names` are distinct.
 fn variables<'a>(properties: Option<&RawJson>, names: &'a [String]) -> Variables<'a> {
     let properties = properties.filter(|_| !names.is_empty());
-    let parsed = properties.and_then(|properties| value::parse(properties.get().as_bytes(), MAX_DEPTH).ok());
+    let parsed = properties.and_then(|properties| parser::parse(properties.get().as_bytes(), MAX_DEPTH).ok());
     let Some(Json::Object(members)) = parsed else { return Variables(Vec::new()) };
     let members: HashMap<&str, &Json> = members.iter().map(|(name, value)| (name.as_str(), value)).collect();
     let named = |name: &'a String| Some((name.as_str(), to_raw(members.get(name.as_str())?)));
@@ -208,7 +209,7 @@ fn text_of(object: &Json, name: &str) -> Option<String> {
 }
 
 fn citations(links: &RawJson) -> Vec<Citation> {
-    let Ok(Json::Array(links)) = value::parse(links.get().as_bytes(), MAX_DEPTH) else { return Vec::new() };
+    let Ok(Json::Array(links)) = parser::parse(links.get().as_bytes(), MAX_DEPTH) else { return Vec::new() };
     let citation = |link: &Json| Citation {
         clue_id: None,
         source: match text_of(link, "type").as_deref() {

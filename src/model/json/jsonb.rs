@@ -269,11 +269,11 @@ fn write_text_key(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::parser;
     use crate::model::json::random::Random;
-    use crate::model::json::value;
 
     fn read(text: &str) -> Json {
-        value::parse(text.as_bytes(), 64).unwrap()
+        parser::parse(text.as_bytes(), 64).unwrap()
     }
 
     fn path(elements: &[&str]) -> Vec<String> {

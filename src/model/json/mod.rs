@@ -1,8 +1,9 @@
-//! JSON: parsed values ([`value`]), raw text as it was sent ([`raw`]), PostgreSQL's `jsonb` semantics ([`jsonb`]) and
+//! JSON: values ([`value`]), their parser ([`parser`]), raw text as it was sent ([`raw`]), PostgreSQL's `jsonb` semantics ([`jsonb`]) and
 //! exact numbers ([`decimal`]).
 
 pub(crate) mod decimal;
 pub(crate) mod jsonb;
+pub(crate) mod parser;
 pub(crate) mod raw;
 pub(crate) mod value;
 

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::value::{self, next_special, unescape};
+use super::parser::{self, unescape};
+use super::value::next_special;
 use super::{decimal, jsonb};
 
 /// Deeper than anything the server stores.
@@ -33,7 +34,7 @@ pub(crate) fn value_text(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'n' => None,
         b'"' => string_value(raw),
-        b'{' | b'[' => jsonb::text(&value::parse(raw.as_bytes(), MAX_DEPTH).ok()?).map(Cow::Owned),
+        b'{' | b'[' => jsonb::text(&parser::parse(raw.as_bytes(), MAX_DEPTH).ok()?).map(Cow::Owned),
         b't' | b'f' => Some(Cow::Borrowed(raw)),
         _ => Some(decimal::plain(raw)),
     }

@@ -4,14 +4,15 @@ use std::fmt;
 
 use super::suggest::nearest;
 use crate::model::json::jsonb;
-use crate::model::json::value::{self, Json, JsonErrorKind};
+use crate::model::json::parser::{self, JsonErrorKind};
+use crate::model::json::value::Json;
 use crate::query::error::QueryError;
 
 /// JSON levels of a request body. 64 filter levels cost two each, so this leaves over 100 for a condition's value;
 /// stored properties have at most 32.
 const JSON_LEVELS: usize = 256;
 pub(crate) fn parse(body: &[u8]) -> Result<Json, QueryError> {
-    value::parse(body, JSON_LEVELS).map_err(|error| {
+    parser::parse(body, JSON_LEVELS).map_err(|error| {
         let message = match error.kind {
             JsonErrorKind::Syntax(message) => {
                 return QueryError::Syntax(format!("{message} at byte {}", error.offset));

@@ -12,8 +12,8 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::number::write_shortest;
 use super::scalar::{Arguments, Kernel, function, name, single_text};
-use crate::model::json::value::{self, Json};
-use crate::model::json::{decimal, jsonb, raw};
+use crate::model::json::value::Json;
+use crate::model::json::{decimal, jsonb, parser, raw};
 
 /// Above the nesting that a document may have (contract A2), so that stored JSON always parses.
 const MAX_DEPTH: usize = 256;
@@ -182,7 +182,7 @@ fn unusual_number_text(token: &str) -> Option<Cow<'_, str>> {
 
 /// Stored JSON as a tree.
 pub(crate) fn parse(text: &str) -> Result<Json> {
-    value::parse(text.as_bytes(), MAX_DEPTH)
+    parser::parse(text.as_bytes(), MAX_DEPTH)
         .map_err(|error| internal_datafusion_err!("stored JSON does not parse: {error}"))
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::json::random::Random;
+use crate::model::json::value::to_raw;
 
 fn read(text: &str) -> Json {
     parse(text.as_bytes(), 64).unwrap()
