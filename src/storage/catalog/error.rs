@@ -7,6 +7,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 
 use super::frame::FrameError;
+use crate::storage::error::{Cause, ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogError {
@@ -27,6 +28,18 @@ pub(crate) enum CatalogError {
     /// This program made something that does not fit what is stored; nothing of it was written.
     #[error("a wrong change was prepared: {0}")]
     Bug(String),
+}
+
+impl Cause for CatalogError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            CatalogError::Damaged { .. } | CatalogError::Missing { .. } | CatalogError::Format { .. } => {
+                ErrorKind::Damaged
+            }
+            CatalogError::Unreadable { source, .. } | CatalogError::Unwritable { source, .. } => source.kind(),
+            CatalogError::Bug(_) => ErrorKind::Bug,
+        }
+    }
 }
 
 impl CatalogError {
@@ -60,5 +73,30 @@ pub(crate) async fn read_object(
         Ok(bytes) => Ok(Some(bytes)),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(source) => Err(CatalogError::unreadable(object, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_could_not_be_tried_is_tried_again() {
+        let path = Path::from("commits/1");
+        assert_eq!(read_object(&InMemory::new(), &path).await.unwrap(), None);
+        let refused = || Error::Generic { store: "s", source: "503".into() };
+        let cases = [
+            (CatalogError::damaged(&path, "x"), ErrorKind::Damaged),
+            (CatalogError::missing(&path, "x"), ErrorKind::Damaged),
+            (CatalogError::Format { object: path.clone(), found: 2, reads: 1..=1 }, ErrorKind::Damaged),
+            (CatalogError::unreadable(&path, refused()), ErrorKind::Retry),
+            (CatalogError::Unwritable { object: path.clone(), source: refused() }, ErrorKind::Retry),
+            (CatalogError::Bug("x".to_owned()), ErrorKind::Bug),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

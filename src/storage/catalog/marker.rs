@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{CatalogError, read_object};
 use super::hex::{Checksum, StoreId};
+use crate::storage::error::{Cause, ErrorKind};
 
 const OBJECT: &str = "FORMAT";
 /// What this version writes.
@@ -75,6 +76,16 @@ pub(crate) enum MarkerError {
     Older { location: String, version: u32 },
     #[error("the store {location}: {source}")]
     Object { location: String, source: Box<CatalogError> },
+}
+
+impl Cause for MarkerError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            MarkerError::Object { source, .. } => source.kind(),
+            // Another folder, or another version of this program.
+            _ => ErrorKind::Damaged,
+        }
+    }
 }
 
 /// What the store is opened for.

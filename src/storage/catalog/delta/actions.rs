@@ -80,12 +80,22 @@ pub(crate) struct Protocol {
 }
 
 pub(crate) const FEATURES: [&str; 1] = ["deletionVectors"];
+/// Says that a log is derived from something else: an engine that does not know it must not write, and may read.
+pub(crate) const DERIVED_FEATURE: &str = "convolakeDerived";
 
 impl Protocol {
     pub(crate) fn own() -> Self {
         let features = Some(FEATURES.map(str::to_owned).to_vec());
         let writer_features = features.clone();
         Self { min_reader_version: 3, min_writer_version: 7, reader_features: features, writer_features }
+    }
+
+    /// Of a log that no other engine may write to.
+    #[cfg(test)]
+    pub(crate) fn derived() -> Self {
+        let mut protocol = Self::own();
+        protocol.writer_features.get_or_insert_default().push(DERIVED_FEATURE.to_owned());
+        protocol
     }
 }
 

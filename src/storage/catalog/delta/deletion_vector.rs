@@ -16,11 +16,11 @@ use crate::environment::Environment;
 
 /// First four bytes, little-endian, of a serialized vector.
 const MAGIC: u32 = 1_681_511_377;
-const FILE_VERSION: u8 = 1;
+pub(super) const FILE_VERSION: u8 = 1;
 /// Magic, count of 32-bit bitmaps (u64), key of the only one (u32).
 const PREFIX_BYTES: usize = 16;
 /// Larger vectors get a file. The log is read whole at every start, a file only when its rows are read.
-const INLINE_BYTES: usize = 4096;
+pub(super) const INLINE_BYTES: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeletionVectorError {
@@ -191,7 +191,7 @@ async fn read_file(
 
 /// The portable format of 64-bit roaring bitmaps behind Delta's magic number; all rows are below 2^32, so it holds one
 /// 32-bit bitmap.
-fn serialize(rows: &RoaringBitmap) -> Result<Vec<u8>, DeletionVectorError> {
+pub(super) fn serialize(rows: &RoaringBitmap) -> Result<Vec<u8>, DeletionVectorError> {
     let mut rows = rows.clone();
     rows.optimize();
     let mut payload = Vec::with_capacity(PREFIX_BYTES + rows.serialized_size());
@@ -234,7 +234,7 @@ const Z85: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 /// Pads with zeros to a multiple of four bytes.
 #[expect(clippy::indexing_slicing, reason = "a remainder of 85 indexes 85 digits")]
-fn z85_encode(bytes: &[u8]) -> String {
+pub(super) fn z85_encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(4) * 5);
     for chunk in bytes.chunks(4) {
         let mut word = [0; 4];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
-use super::actions::{APP_ID, Action, Add, FEATURES, INTENT_APP_ID, MetaData, Protocol, Remove, Txn};
+use super::actions::{APP_ID, Action, Add, DERIVED_FEATURE, FEATURES, INTENT_APP_ID, MetaData, Protocol, Remove, Txn};
 use super::error::TableLogError;
 use super::schema::{TableColumn, parse_schema};
 
@@ -48,7 +48,7 @@ impl TableState {
         self.number_of(INTENT_APP_ID)
     }
 
-    fn number_of(&self, application: &str) -> u64 {
+    pub(crate) fn number_of(&self, application: &str) -> u64 {
         let version = self.transactions.get(application).map_or(0, |txn| txn.version);
         u64::try_from(version).unwrap_or(0)
     }
@@ -142,7 +142,8 @@ impl TableState {
             return Err(unsupported(format!("reader version {reader} and writer version {writer}")));
         }
         let features = [&protocol.reader_features, &protocol.writer_features].into_iter().flatten().flatten();
-        match features.into_iter().find(|feature| !FEATURES.contains(&feature.as_str())) {
+        let is_known = |feature: &str| FEATURES.contains(&feature) || feature == DERIVED_FEATURE;
+        match features.into_iter().find(|feature| !is_known(feature)) {
             Some(feature) => Err(unsupported(format!("the feature {feature:?}"))),
             None => Ok(()),
         }

@@ -14,6 +14,7 @@ use crate::storage::catalog::commit::{self, Commit, CommitNumber, Edit, Epoch};
 use crate::storage::catalog::error::CatalogError;
 use crate::storage::catalog::hex::Checksum;
 use crate::storage::catalog::manifest::Manifest;
+use crate::storage::error::{Cause, ErrorKind};
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 const FIRST_RETRY: Duration = Duration::from_millis(20);
@@ -31,6 +32,17 @@ pub(crate) enum AppendError {
     Unsettled { number: CommitNumber },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+impl Cause for AppendError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            AppendError::Fenced { .. } => ErrorKind::Fenced,
+            AppendError::Unknown { .. } => ErrorKind::Retry,
+            AppendError::Unsettled { .. } => ErrorKind::Bug,
+            AppendError::Catalog(error) => error.kind(),
+        }
+    }
 }
 
 /// Who appends. The id is the process's own, the epoch higher than all that the line has seen.
