@@ -1,7 +1,8 @@
 //! The text that a search looks through (contract Part B, `searchTerm`): title, user names and ids, and the text of
-//! messages, whatever their case.
+//! messages, whatever their case; and the conversation's id, which is found as a whole only.
 
 use memchr::memmem::Finder;
+use memchr::memrchr;
 
 use super::actor::user_id_text;
 use super::conversation::Conversation;
@@ -11,8 +12,9 @@ use super::json::value::RawJson;
 /// Ends each text of a conversation. No UTF-8 text has this byte, so no term is found across two texts.
 pub(crate) const END_OF_TEXT: u8 = 0xff;
 
-/// Names of a user property each, besides the id.
-const USER_NAMES: [&str; 3] = ["id", "firstName", "lastName"];
+/// Begins a text that a term finds only if it is the whole of it. There is one at most, the last; no UTF-8 text has this
+/// byte either.
+pub(crate) const WHOLE_TEXT: u8 = 0xfe;
 
 /// What is searched for, folded.
 #[derive(Clone, Debug)]
@@ -34,7 +36,11 @@ impl SearchTerm {
 
     /// Whether a text as [`append_search_text`] makes it has the term.
     pub(crate) fn is_in(&self, search_text: &[u8]) -> bool {
-        self.finder.find(search_text).is_some()
+        let (parts, whole) = match memrchr(WHOLE_TEXT, search_text).and_then(|at| search_text.split_at_checked(at)) {
+            Some((parts, [WHOLE_TEXT, whole @ .., END_OF_TEXT])) => (parts, whole),
+            _ => (search_text, &[][..]),
+        };
+        whole == self.folded.as_bytes() || self.finder.find(parts).is_some()
     }
 }
 
@@ -51,14 +57,18 @@ pub(crate) fn append_search_text(conversation: &Conversation, out: &mut Vec<u8>)
         append(title);
     }
     if let Some(properties) = &conversation.user_properties {
-        for name in USER_NAMES {
-            append(&user_name(properties, name));
-        }
+        append(&user_name(properties, "id"));
+        let names = [user_name(properties, "firstName"), user_name(properties, "lastName")];
+        let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        append(&names.join(" "));
         append(&user_id_text(properties).unwrap_or_default());
     }
     for message in &conversation.messages {
         append(&message.text());
     }
+    out.push(WHOLE_TEXT);
+    fold_into(conversation.id.as_str(), out);
+    out.push(END_OF_TEXT);
 }
 
 /// The name that a user property holds, `""` without one.
@@ -102,6 +112,9 @@ fn append_lower(ascii: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::document;
+    use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
+    use crate::model::resolve::{Identity, resolve};
 
     #[test]
     fn case_does_not_count() {
@@ -128,5 +141,34 @@ mod tests {
             assert!(SearchTerm::new(term).is_in(&folded), "{text} {term}");
         }
         assert!(!fold("abc").contains(&fold("abd")));
+    }
+
+    #[test]
+    fn an_id_is_found_as_a_whole_and_names_together() {
+        let document = r#"{"id":"Case-42","type":"openai","userProperties":{"firstName":"Zoë","lastName":"Bo"},
+            "messages":[{"role":"user","content":"hello"}]}"#;
+        let identity = Identity {
+            organization_id: OrganizationId::new("o"),
+            project_id: ProjectId::new("p"),
+            integration_id: None,
+        };
+        let document = document::parse(document.as_bytes()).unwrap();
+        let conversation = resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned());
+        let mut text = Vec::new();
+        append_search_text(&conversation, &mut text);
+        for (term, found) in [
+            ("case-42", true),
+            ("CASE-42", true),
+            ("case-4", false),
+            ("ase-42", false),
+            ("zoë bo", true),
+            ("oë B", true),
+            ("bo zoë", false),
+            ("ell", true),
+            ("", true),
+        ] {
+            assert_eq!(SearchTerm::new(term).is_in(&text), found, "{term}");
+        }
+        assert!(!SearchTerm::new("x").is_in(b""));
     }
 }

@@ -23,7 +23,7 @@ use crate::model::search_text::SearchTerm;
 use crate::storage::error::{Cause, ErrorKind};
 
 const MAGIC: [u8; 8] = *b"CLTXT\x00\r\n";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// magic | version | rows | bucket bits | blocks | bytes of bucket rows | bytes of blocks | checksum
 const HEADER_BYTES: usize = 64;
 const BLOCK_ENTRY_BYTES: usize = 16;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::search_text::END_OF_TEXT;
+use crate::model::search_text::{END_OF_TEXT, WHOLE_TEXT};
 
 /// The longest n-gram, in characters.
 const LENGTH: usize = 3;
@@ -12,7 +12,7 @@ const LENGTH: usize = 3;
 /// Calls `take` with the bucket of every n-gram of a search text, some of them more than once.
 pub(crate) fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32)) {
     for text in search_text.split(|byte| *byte == END_OF_TEXT) {
-        let Ok(text) = std::str::from_utf8(text) else { continue };
+        let Ok(text) = std::str::from_utf8(text.strip_prefix(&[WHOLE_TEXT]).unwrap_or(text)) else { continue };
         // The two characters before.
         let mut last: [Option<char>; LENGTH - 1] = [None; LENGTH - 1];
         for character in text.chars() {
