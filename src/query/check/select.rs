@@ -84,7 +84,8 @@ pub(crate) fn columns(
         result.columns = view
             .fields
             .iter()
-            .filter(|field| field.published)
+            .copied()
+            .filter(|field| field.is_published())
             .map(|field| FieldRef { field, path: Vec::new() })
             .map(|reference| OutputColumn {
                 name: reference.column_name(),

@@ -20,8 +20,8 @@ use crate::query::functions::{self, NumberComparison};
 use crate::query::scan::column::{Form, ScanColumn};
 use crate::query::scan::resolve::is_array_index;
 use crate::query::view::FieldKind;
+use crate::storage::format::arrow_types::list_element;
 use crate::storage::format::layout::JsonField;
-use crate::storage::format::schema::list_element;
 
 /// Where a condition looks.
 enum Target {

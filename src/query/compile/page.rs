@@ -10,7 +10,6 @@ use super::source::{SizedPlan, Source};
 use crate::query::dsl::{ColumnExpr, FieldRef, Filter, Query};
 use crate::query::functions;
 use crate::query::scan::column::ScanColumn;
-use crate::query::view;
 
 /// Where the cells of an output column of a page come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +87,7 @@ pub(crate) fn page(query: &Query, source: &Source) -> Result<PagePlan> {
     let mut output = Output::default();
     let mut page_columns = Vec::new();
     for reference in fields {
-        page_columns.push(if wide && reference.path.is_empty() && !view::is_computed(reference.field.name) {
+        page_columns.push(if wide && reference.path.is_empty() && reference.field.stored {
             PageColumn::Stored(reference.field.name)
         } else {
             PageColumn::Page(output.position(columns.field(reference)))

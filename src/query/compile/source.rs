@@ -37,7 +37,7 @@ impl Source {
             self.filter.clone(),
             columns,
             ScanOptions { pushdown_filters, batch_size },
-        );
+        )?;
         let builder = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(provider)), None)?;
         Ok((builder, batch_size))
     }

@@ -1,11 +1,14 @@
 //! The columns that a query can name: plain fields, whole JSON fields and, as virtual columns, values at a path.
 
-use arrow::datatypes::{DataType, Field, FieldRef};
 use std::sync::Arc;
 
-use crate::query::view::{self, FieldKind};
-use crate::storage::format::layout::JsonField;
-use crate::storage::format::schema::{list_element, timestamp_type};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::internal_datafusion_err;
+use datafusion::error::Result;
+
+use crate::query::view;
+use crate::storage::format::layout::{FormatVersion, JsonField};
+use crate::storage::format::table::Table;
 
 /// In what form a query needs the value at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,22 +63,40 @@ impl ScanColumn {
             ScanColumn::Whole(field) => field.name().to_owned(),
             ScanColumn::Path { field, path, form } => format!("{}{path:?}:{form:?}", field.name()),
             ScanColumn::Source => SOURCE_COLUMN.to_owned(),
-            ScanColumn::Row => crate::storage::format::schema::ROW_COLUMN.to_owned(),
+            ScanColumn::Row => crate::storage::format::arrow_types::ROW_COLUMN.to_owned(),
         }
     }
 
-    pub(crate) fn data_type(&self) -> DataType {
-        match self {
-            ScanColumn::Plain(name) => plain_type(name),
+    /// In a scan of `table`.
+    pub(crate) fn data_type(&self, table: Table) -> Result<DataType> {
+        Ok(match self {
+            ScanColumn::Plain(name) => plain_field(table, name)?.data_type(),
             ScanColumn::Whole(_) => DataType::Utf8View,
             ScanColumn::Path { form, .. } => form.data_type(),
             ScanColumn::Source => DataType::UInt32,
             ScanColumn::Row => DataType::Int32,
+        })
+    }
+
+    pub(crate) fn arrow_field(&self, table: Table) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new(self.name(), self.data_type(table)?, true)))
+    }
+
+    /// Older files have no such column.
+    pub(crate) fn since(&self, table: Table) -> Result<FormatVersion> {
+        match self {
+            ScanColumn::Plain(name) => Ok(plain_field(table, name)?.since),
+            _ => Ok(FormatVersion::FIRST),
         }
     }
 
-    pub(crate) fn arrow_field(&self) -> FieldRef {
-        Arc::new(Field::new(self.name(), self.data_type(), true))
+    /// Whether values may be as long as a document.
+    pub(crate) fn is_long(&self, table: Table) -> bool {
+        match self {
+            ScanColumn::Plain(name) => plain_field(table, name).is_ok_and(view::Field::is_long),
+            ScanColumn::Whole(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -89,14 +110,28 @@ impl Form {
     }
 }
 
-/// The Arrow type of a plain field of the view.
-pub(crate) fn plain_type(name: &str) -> DataType {
-    let field = view::CONVERSATIONS.field(name).or_else(|| view::SEMANTIC_THREADS.field(name));
-    match field.map(|field| field.kind) {
-        Some(FieldKind::Time) => timestamp_type(),
-        Some(FieldKind::Integer) => DataType::Int64,
-        Some(FieldKind::Boolean) => DataType::Boolean,
-        Some(FieldKind::TextList) => DataType::List(list_element()),
-        Some(FieldKind::Text | FieldKind::Json) | None => DataType::Utf8View,
+/// What a plain column of the table is.
+fn plain_field(table: Table, name: &str) -> Result<&'static view::Field> {
+    let field = view::of(table).column(name);
+    field.ok_or_else(|| internal_datafusion_err!("the table {table:?} has no column {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::format::arrow_types::timestamp_type;
+
+    #[test]
+    fn a_column_is_of_the_type_that_its_own_table_has() {
+        let type_in = |name, table| ScanColumn::Plain(name).data_type(table).map_err(|error| error.to_string());
+        // Only events have the one, and only threads the other.
+        assert_eq!(type_in("searchQuery", Table::Events), Ok(DataType::Utf8View));
+        assert_eq!(type_in("lastUpdated", Table::SemanticThreads), Ok(timestamp_type()));
+        for table in [Table::Conversations, Table::Events, Table::Feedback, Table::SemanticThreads] {
+            for field in view::of(table).columns {
+                assert_eq!(type_in(field.name, table), Ok(field.data_type()), "{table:?} {}", field.name);
+            }
+        }
+        assert!(type_in("lastUpdated", Table::Conversations).is_err());
     }
 }

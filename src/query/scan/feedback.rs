@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::column::ScanColumn;
-use crate::query::view::{HAS_NEGATIVE_FEEDBACK, HAS_POSITIVE_FEEDBACK};
+use crate::storage::format::columns::threads::{HAS_NEGATIVE_FEEDBACK, HAS_POSITIVE_FEEDBACK};
 
 /// What is read of feedback, in this order.
 pub(crate) const FEEDBACK_COLUMNS: [ScanColumn; 4] = [

@@ -39,7 +39,7 @@ use super::{feedback, source};
 use crate::model::scope::Scope;
 use crate::query::expr::{all_of, column};
 use crate::storage::format::data_file::DataFile;
-use crate::storage::format::layout::Layout;
+use crate::storage::format::layout::{FormatVersion, Layout};
 use crate::storage::format::table::Table;
 use crate::storage::read::row_filter::RowFilter;
 use crate::storage::read::snapshot::Snapshot;
@@ -89,9 +89,9 @@ impl SnapshotProvider {
         filter: Option<Arc<RowFilter>>,
         columns: Vec<ScanColumn>,
         options: ScanOptions,
-    ) -> Self {
-        let fields: Vec<FieldRef> = columns.iter().map(ScanColumn::arrow_field).collect();
-        Self { snapshot, table, scope, filter, columns, schema: Arc::new(Schema::new(fields)), options }
+    ) -> Result<Self> {
+        let schema = schema(&columns, table)?;
+        Ok(Self { snapshot, table, scope, filter, columns, schema, options })
     }
 
     fn scope_columns(&self) -> Vec<(ScanColumn, String)> {
@@ -123,7 +123,11 @@ impl SnapshotProvider {
 
     fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
         let mut groups: BTreeMap<GroupKey, Group<'_>> = BTreeMap::new();
-        let places = |layout: &Layout| wanted.iter().map(|column| resolve::resolve(layout, column)).collect::<Vec<_>>();
+        let since: Vec<FormatVersion> = wanted.iter().map(|column| column.since(self.table)).collect::<Result<_>>()?;
+        let places = |layout: &Layout| -> Vec<Places> {
+            let columns = wanted.iter().zip(&since);
+            columns.map(|(column, since)| resolve::resolve(layout, column, *since)).collect()
+        };
         for entry in self.snapshot.files_of(self.table).iter() {
             let in_scope = self.in_scope(&entry.file);
             if in_scope == Some(false) {
@@ -166,7 +170,7 @@ impl SnapshotProvider {
         }
         let mut fields: Vec<Field> = Vec::new();
         for (column, places) in &wanted {
-            for field in resolve::physical_fields(column, places) {
+            for field in resolve::physical_fields(column, places, self.table)? {
                 if !fields.iter().any(|present| present.name() == field.name()) {
                     fields.push(field);
                 }
@@ -174,7 +178,7 @@ impl SnapshotProvider {
         }
         let with_source = wanted.iter().any(|(_, places)| **places == Places::Source);
         let partition_fields: Vec<FieldRef> =
-            with_source.then(|| ScanColumn::Source.arrow_field()).into_iter().collect();
+            with_source.then(|| ScanColumn::Source.arrow_field(self.table)).into_iter().collect::<Result<_>>()?;
         let file_schema = Arc::new(Schema::new(fields));
         let table_schema =
             TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
@@ -182,8 +186,9 @@ impl SnapshotProvider {
         let df_schema = DFSchema::try_from(Arc::clone(&input_schema))?;
         let mut projection = Vec::with_capacity(wanted.len());
         for (column, places) in &wanted {
-            let expr = state.create_physical_expr(resolve::expression(column, places)?, &df_schema)?;
-            projection.push(ProjectionExpr::new(typed(expr, &column.data_type(), &input_schema)?, column.name()));
+            let expr = state.create_physical_expr(resolve::expression(column, places, self.table)?, &df_schema)?;
+            let data_type = column.data_type(self.table)?;
+            projection.push(ProjectionExpr::new(typed(expr, &data_type, &input_schema)?, column.name()));
         }
 
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
@@ -266,7 +271,9 @@ pub(crate) fn batch_size(
     most: usize,
 ) -> usize {
     let longest = |layout: &Layout| {
-        let reads_json = columns.iter().any(|column| is_long(column) || resolve::resolve(layout, column).reads_json());
+        let reads_json = columns
+            .iter()
+            .any(|column| column.is_long(table) || resolve::resolve(layout, column, FormatVersion::FIRST).reads_json());
         if reads_json { layout.max_json_bytes } else { 0 }
     };
     // Segments are in memory as they are.
@@ -274,11 +281,6 @@ pub(crate) fn batch_size(
     let asked = files.iter().filter(|entry| filter.is_none_or(|filter| filter.asks(entry.file.number)));
     let longest = asked.map(|entry| longest(&entry.file.layout)).max().unwrap_or(0).max(1);
     usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
-}
-
-/// Whether values may be as long as a document.
-fn is_long(column: &ScanColumn) -> bool {
-    matches!(column, ScanColumn::Whole(_) | ScanColumn::Plain("question" | "answer"))
 }
 
 const BATCH_JSON_BYTES: u64 = 64 << 20;
@@ -317,7 +319,7 @@ impl SnapshotProvider {
     async fn scan_with_feedback(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = feedback::FEEDBACK_COLUMNS.to_vec();
         let (snapshot, scope) = (Arc::clone(&self.snapshot), self.scope.clone());
-        let source = SnapshotProvider::new(snapshot, Table::Feedback, scope, None, columns.clone(), self.options);
+        let source = SnapshotProvider::new(snapshot, Table::Feedback, scope, None, columns.clone(), self.options)?;
         let task = state.task_ctx();
         let rows = execute_stream(source.scan_stored(state, &columns)?, Arc::clone(&task))?;
         let marks = Arc::new(feedback::Marks::read(rows, &task).await?);
@@ -352,14 +354,16 @@ impl SnapshotProvider {
             plans.extend(self.scan_group(state, wanted, key, group)?);
         }
         match plans.len() {
-            0 => {
-                let fields: Vec<FieldRef> = wanted.iter().map(ScanColumn::arrow_field).collect();
-                Ok(Arc::new(EmptyExec::new(Arc::new(Schema::new(fields)))))
-            }
+            0 => Ok(Arc::new(EmptyExec::new(schema(wanted, self.table)?))),
             1 => Ok(plans.swap_remove(0)),
             _ => UnionExec::try_new(plans),
         }
     }
+}
+
+fn schema(columns: &[ScanColumn], table: Table) -> Result<SchemaRef> {
+    let fields = columns.iter().map(|column| column.arrow_field(table)).collect::<Result<Vec<FieldRef>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 /// The function's own type, or a cast to the virtual column's.

@@ -8,19 +8,23 @@ use std::ops::Bound;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, lit, when};
 
-use super::column::{Form, ScanColumn, plain_type};
+use super::column::{Form, ScanColumn};
 use crate::query::expr::{any_of, column};
 use crate::query::functions;
-use crate::storage::format::layout::{ColumnKind, JsonField, Layout, RemainderPaths};
-use crate::storage::format::schema::{ROW_COLUMN, kind_type};
+use crate::storage::format::arrow_types::kind_type;
+use crate::storage::format::layout::{ColumnKind, FormatVersion, JsonField, Layout, RemainderPaths};
+use crate::storage::format::table::Table;
 
 /// The places of one virtual column in one file. Files whose columns have equal places are scanned together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Places {
     /// A physical column of the same name.
     Plain,
+    /// In none: the file is older than the column.
+    Absent,
     /// A partition value of the file.
     Source,
     Path(PathPlaces),
@@ -74,8 +78,10 @@ fn remainder_use(paths: &RemainderPaths, path: &[String]) -> RemainderUse {
     RemainderUse { at, any: at || first_below.is_some() }
 }
 
-pub(crate) fn resolve(layout: &Layout, column: &ScanColumn) -> Places {
+/// `since`: files of an older version lack the column.
+pub(crate) fn resolve(layout: &Layout, column: &ScanColumn, since: FormatVersion) -> Places {
     match column {
+        _ if layout.version < since => Places::Absent,
         ScanColumn::Plain(_) | ScanColumn::Whole(_) | ScanColumn::Row => Places::Plain,
         ScanColumn::Source => Places::Source,
         ScanColumn::Path { field, path, form } => Places::Path(resolve_path(layout, *field, path, *form)),
@@ -122,13 +128,11 @@ fn resolve_path(layout: &Layout, field: JsonField, path: &[String], form: Form) 
 }
 
 /// The physical columns that the places need.
-pub(crate) fn physical_fields(column: &ScanColumn, places: &Places) -> Vec<Field> {
+pub(crate) fn physical_fields(column: &ScanColumn, places: &Places, table: Table) -> Result<Vec<Field>> {
     let nullable = |name: &str, data_type: DataType| Field::new(name, data_type, true);
     let places = match (places, column) {
-        (Places::Source, _) => return Vec::new(),
-        (Places::Plain, ScanColumn::Plain(name)) => return vec![nullable(name, plain_type(name))],
-        (Places::Plain, ScanColumn::Row) => return vec![nullable(ROW_COLUMN, DataType::Int32)],
-        (Places::Plain, column) => return vec![nullable(&column.name(), column.data_type())],
+        (Places::Source | Places::Absent, _) => return Ok(Vec::new()),
+        (Places::Plain, column) => return Ok(vec![nullable(&column.name(), column.data_type(table)?)]),
         (Places::Path(places), _) => places,
     };
     let mut fields = Vec::new();
@@ -150,11 +154,14 @@ pub(crate) fn physical_fields(column: &ScanColumn, places: &Places) -> Vec<Field
             fields.push(nullable(field.name(), DataType::Utf8View));
         }
     }
-    fields
+    Ok(fields)
 }
 
 /// The expression over the physical columns that gives the virtual column.
-pub(crate) fn expression(scan_column: &ScanColumn, places: &Places) -> datafusion::error::Result<Expr> {
+pub(crate) fn expression(scan_column: &ScanColumn, places: &Places, table: Table) -> Result<Expr> {
+    if *places == Places::Absent {
+        return Ok(null(scan_column.data_type(table)?));
+    }
     let (Places::Path(places), ScanColumn::Path { field, path, form }) = (places, scan_column) else {
         return Ok(column(&scan_column.name()));
     };
@@ -269,7 +276,7 @@ impl Steps {
         self.last = Some(value);
     }
 
-    fn into_expr(mut self, data_type: DataType) -> datafusion::error::Result<Expr> {
+    fn into_expr(mut self, data_type: DataType) -> Result<Expr> {
         if self.last.is_none() {
             // A null column gives a null value.
             self.last = self.cases.pop().map(|(_, value)| value);
@@ -291,6 +298,17 @@ mod tests {
 
     fn path(text: &str) -> Vec<String> {
         text.split('.').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_file_is_too_old_for_is_null() {
+        let (column, table) = (ScanColumn::Plain("tags"), Table::Conversations);
+        let since = column.since(table).unwrap();
+        let places = |version| resolve(&Layout { version, ..Layout::default() }, &column, since);
+        let old = places(FormatVersion(since.0 - 1));
+        assert_eq!((places(since), &old), (Places::Plain, &Places::Absent));
+        assert_eq!(physical_fields(&column, &old, table).unwrap(), []);
+        assert_eq!(expression(&column, &old, table).unwrap(), null(column.data_type(table).unwrap()));
     }
 
     #[test]

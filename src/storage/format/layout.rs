@@ -24,7 +24,7 @@ impl JsonField {
     pub(crate) const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
 
     /// The contract's name, also the name of the raw column.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             JsonField::Properties => "properties",
             JsonField::UserProperties => "userProperties",
@@ -34,7 +34,7 @@ impl JsonField {
     }
 
     /// The column of what has no column of its own; null where nothing is left. Of a list it is the raw column.
-    pub(crate) fn remainder_column(self) -> &'static str {
+    pub(crate) const fn remainder_column(self) -> &'static str {
         match self {
             JsonField::Properties => "properties:remainder",
             JsonField::UserProperties => "userProperties:remainder",
@@ -88,9 +88,26 @@ impl Default for RemainderPaths {
     }
 }
 
+/// Of the format in which a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct FormatVersion(pub(crate) u32);
+
+impl FormatVersion {
+    pub(crate) const FIRST: Self = Self(1);
+    /// What is written.
+    pub(crate) const CURRENT: Self = Self::FIRST;
+}
+
+impl Default for FormatVersion {
+    fn default() -> Self {
+        Self::CURRENT
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Layout {
+    pub(crate) version: FormatVersion,
     /// Sorted. `Number` columns stand here also where `NumberText` is absent.
     pub(crate) columns: Vec<PropertyColumn>,
     pub(crate) properties_remainder: RemainderPaths,

@@ -2,7 +2,10 @@
 //! Parquet out ([`writer`]) and in ([`reader`]), their [`statistics`], and what finds a row by key ([`row_index`]) or by
 //! text ([`text_index`]).
 
+pub(crate) mod arrow_types;
+pub(crate) mod columns;
 pub(crate) mod data_file;
+pub(crate) mod encoding;
 pub(crate) mod error;
 pub(crate) mod flatten;
 pub(crate) mod layout;
@@ -17,4 +20,5 @@ pub(crate) mod table;
 pub(crate) mod table_row;
 pub(crate) mod tables;
 pub(crate) mod text_index;
+pub(crate) mod upload;
 pub(crate) mod writer;

@@ -1,70 +1,28 @@
-//! Stored conversations back out of their pair of Parquet files.
-//!
-//! The typed property columns are not read: the raw JSON is exact.
+//! Stored rows back out of Parquet files. The typed property columns are not read: the raw JSON is exact.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, PrimitiveArray, StringArray};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelectionPolicy;
 use serde_json::value::RawValue;
 
+use super::columns::column::{Column, FlatRow, Set};
+use super::columns::messages::MessageRow;
 use super::error::FileError;
-use super::flatten::plain::{UNSET_STATE, type_named, visibility_named};
+use super::layout::FormatVersion;
 use super::parquet_file::ParquetFile;
 use super::points::{PointRead, Points};
-use crate::model::annotations::Annotations;
-use crate::model::conversation::{Conversation, Message};
-use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
-use crate::model::json::value::{RawJson, write_string};
-
-const CONVERSATION_COLUMNS: [&str; 19] = [
-    "organizationId",
-    "projectId",
-    "id",
-    "type",
-    "integrationId",
-    "externalId",
-    "externalUrl",
-    "supportTicketConversationId",
-    "visibility",
-    "title",
-    "assignee",
-    "state",
-    "createdAt",
-    "updatedAt",
-    "tags",
-    "categories",
-    "isEnd",
-    "properties",
-    "userProperties",
-];
-
-const MESSAGE_COLUMNS: [&str; 15] = [
-    "conversationId",
-    "id",
-    "role",
-    "position",
-    "externalId",
-    "externalUrl",
-    "name",
-    "content",
-    "contentParts",
-    "links",
-    "toolCalls",
-    "properties",
-    "userProperties",
-    "createdAt",
-    "updatedAt",
-];
+use crate::model::conversation::Conversation;
+use crate::model::ids::EpochMillis;
 
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 8_192;
 
-/// The conversations at `rows`, each with the rows of its messages, in the order given.
+/// The conversations at `rows` of `file`, each with the rows of its messages, in the order given. They lack the
+/// annotations that are no columns: the sidecar has those.
 pub(crate) async fn read_conversations(
     store: &Arc<dyn ObjectStore>,
     file: &Arc<ParquetFile>,
@@ -74,272 +32,147 @@ pub(crate) async fn read_conversations(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let wanted = rows.iter().map(|(row, _)| *row..row.saturating_add(1)).collect();
-    let main = read_whole_columns(store, file, &CONVERSATION_COLUMNS, wanted);
-    let wanted = rows.iter().map(|(_, range)| range.clone()).collect();
-    let texts = read_whole_columns(store, messages, &MESSAGE_COLUMNS, wanted);
-    let (main, texts) = futures::try_join!(main, texts)?;
-    let (columns, bodies) = (ConversationColumns::new(&main)?, MessageColumns::new(&texts)?);
-    rows.iter()
-        .map(|(row, range)| {
-            let mut conversation = columns.conversation(main.index(*row)?)?;
-            conversation.messages = range
-                .clone()
-                .map(|row| bodies.message(texts.index(row)?, &conversation.id))
-                .collect::<Result<_, FileError>>()?;
-            Ok(conversation)
-        })
-        .collect()
+    let own = rows.iter().map(|(row, _)| *row..row.saturating_add(1)).collect();
+    let of_messages = rows.iter().map(|(_, range)| range.clone()).collect();
+    let own = read_back::<Conversation>(store, file, own);
+    let of_messages = read_back::<MessageRow>(store, messages, of_messages);
+    let (mut conversations, of_messages) = futures::try_join!(own, of_messages)?;
+    let mut of_messages = of_messages.into_iter();
+    for (conversation, (_, range)) in conversations.iter_mut().zip(rows) {
+        for stored in of_messages.by_ref().take(range.len()) {
+            // An index beside the file named its row.
+            if stored.conversation_id != conversation.id.as_str() || stored.position < 0 {
+                let (own, other) = (&stored.conversation_id, &conversation.id);
+                let reason = format!("a message of {own} stands where one of {other} should");
+                return Err(FileError::Damaged { path: messages.path.clone(), reason });
+            }
+            conversation.messages.push(stored.message);
+        }
+    }
+    Ok(conversations)
 }
 
-async fn read_whole_columns(
+/// What is read back of the rows in `wanted`, in its order.
+async fn read_back<R: FlatRow>(
     store: &Arc<dyn ObjectStore>,
     file: &Arc<ParquetFile>,
-    columns: &[&str],
     wanted: Vec<Range<u32>>,
-) -> Result<Points, FileError> {
+) -> Result<Vec<R::Back>, FileError> {
+    let columns: Vec<&Column<R>> = R::COLUMNS.iter().filter(|column| !column.set.is_nothing()).collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.field.name).collect();
     let policy = RowSelectionPolicy::Selectors;
-    let how = PointRead { columns, batch_rows: BATCH_ROWS, budget: None, policy };
-    let read = Points::read(store, file, wanted, &how).await?;
-    read.ok_or_else(|| FileError::Aborted { path: file.path.clone() })
-}
-
-fn column<'a>(file: &'a Points, name: &str) -> Result<&'a ArrayRef, FileError> {
-    file.batch.column_by_name(name).ok_or_else(|| file.damaged(format!("no column {name}")))
-}
-
-fn wrong_type(file: &Points, name: &str) -> FileError {
-    file.damaged(format!("column {name} is of another type"))
-}
-
-fn text<'a>(file: &'a Points, name: &str) -> Result<Text<'a>, FileError> {
-    let array = column(file, name)?.as_string_opt().ok_or_else(|| wrong_type(file, name))?;
-    Ok(Text { array, file })
-}
-
-fn times<'a>(file: &'a Points, name: &str) -> Result<Times<'a>, FileError> {
-    let array = column(file, name)?.as_primitive_opt().ok_or_else(|| wrong_type(file, name))?;
-    Ok(Times { array, file })
-}
-
-fn list<'a>(file: &'a Points, name: &str) -> Result<&'a ListArray, FileError> {
-    column(file, name)?.as_list_opt().ok_or_else(|| wrong_type(file, name))
-}
-
-#[derive(Clone, Copy)]
-struct Text<'a> {
-    array: &'a StringArray,
-    file: &'a Points,
-}
-
-impl<'a> Text<'a> {
-    fn get(&self, index: usize) -> Option<&'a str> {
-        (!self.array.is_null(index)).then(|| self.array.value(index))
+    let how = PointRead { columns: &names, batch_rows: BATCH_ROWS, budget: None, policy };
+    let read = Points::read(store, file, wanted.clone(), &how).await?;
+    let read = read.ok_or_else(|| FileError::Aborted { path: file.path.clone() })?;
+    let mut places = Vec::new();
+    for range in wanted.into_iter().filter(|range| !range.is_empty()) {
+        // What was asked as one range was read as one.
+        let start = read.index(range.start)?;
+        places.extend(start..start + range.len());
     }
-
-    fn owned(&self, index: usize) -> Option<String> {
-        self.get(index).map(str::to_owned)
+    let mut rows: Vec<R::Back> = places.iter().map(|_| R::blank()).collect();
+    for column in columns {
+        set_column(column, &read, &places, &mut rows)?;
     }
-
-    fn required(&self, index: usize) -> Result<&'a str, FileError> {
-        self.get(index).ok_or_else(|| self.file.damaged("null in a column that has none"))
-    }
-
-    fn raw(&self, index: usize) -> Result<Option<RawJson>, FileError> {
-        let Some(text) = self.owned(index) else { return Ok(None) };
-        let raw = RawValue::from_string(text).map_err(|error| self.file.damaged(format!("raw JSON: {error}")))?;
-        Ok(Some(raw))
-    }
+    Ok(rows)
 }
 
-#[derive(Clone, Copy)]
-struct Times<'a> {
-    array: &'a PrimitiveArray<TimestampMicrosecondType>,
-    file: &'a Points,
-}
-
-impl Times<'_> {
-    fn get(&self, index: usize) -> Option<EpochMillis> {
-        (!self.array.is_null(index)).then(|| EpochMillis(self.array.value(index).div_euclid(1_000)))
-    }
-
-    fn required(&self, index: usize) -> Result<EpochMillis, FileError> {
-        self.get(index).ok_or_else(|| self.file.damaged("null in a column that has none"))
-    }
-}
-
-struct ConversationColumns<'a> {
-    file: &'a Points,
-    organization_id: Text<'a>,
-    project_id: Text<'a>,
-    id: Text<'a>,
-    conversation_type: Text<'a>,
-    integration_id: Text<'a>,
-    external_id: Text<'a>,
-    external_url: Text<'a>,
-    support_ticket_conversation_id: Text<'a>,
-    visibility: Text<'a>,
-    title: Text<'a>,
-    assignee: Text<'a>,
-    state: Text<'a>,
-    created_at: Times<'a>,
-    updated_at: Times<'a>,
-    tags: &'a ListArray,
-    categories: &'a ListArray,
-    is_end: &'a BooleanArray,
-    properties: Text<'a>,
-    user_properties: Text<'a>,
-}
-
-impl<'a> ConversationColumns<'a> {
-    fn new(file: &'a Points) -> Result<Self, FileError> {
-        Ok(Self {
-            file,
-            organization_id: text(file, "organizationId")?,
-            project_id: text(file, "projectId")?,
-            id: text(file, "id")?,
-            conversation_type: text(file, "type")?,
-            integration_id: text(file, "integrationId")?,
-            external_id: text(file, "externalId")?,
-            external_url: text(file, "externalUrl")?,
-            support_ticket_conversation_id: text(file, "supportTicketConversationId")?,
-            visibility: text(file, "visibility")?,
-            title: text(file, "title")?,
-            assignee: text(file, "assignee")?,
-            state: text(file, "state")?,
-            created_at: times(file, "createdAt")?,
-            updated_at: times(file, "updatedAt")?,
-            tags: list(file, "tags")?,
-            categories: list(file, "categories")?,
-            is_end: column(file, "isEnd")?.as_boolean_opt().ok_or_else(|| wrong_type(file, "isEnd"))?,
-            properties: text(file, "properties")?,
-            user_properties: text(file, "userProperties")?,
-        })
-    }
-
-    /// Without its messages.
-    fn conversation(&self, row: usize) -> Result<Conversation, FileError> {
-        let type_text = self.conversation_type.required(row)?;
-        let visibility = self
-            .visibility
-            .get(row)
-            .map(|name| visibility_named(name).ok_or_else(|| self.file.damaged(format!("unknown visibility {name}"))));
-        Ok(Conversation {
-            organization_id: OrganizationId::new(self.organization_id.required(row)?),
-            project_id: ProjectId::new(self.project_id.required(row)?),
-            id: ConversationId::new(self.id.required(row)?),
-            integration_id: self.integration_id.get(row).map(IntegrationId::new),
-            conversation_type: type_named(type_text)
-                .ok_or_else(|| self.file.damaged(format!("unknown type {type_text}")))?,
-            external_id: self.external_id.owned(row),
-            external_url: self.external_url.owned(row),
-            support_ticket_conversation_id: self.support_ticket_conversation_id.owned(row),
-            created_at: self.created_at.required(row)?,
-            updated_at: self.updated_at.required(row)?,
-            properties: self.properties.raw(row)?,
-            user_properties: self.user_properties.raw(row)?,
-            tags: strings(self.file, self.tags, row)?,
-            visibility: visibility.transpose()?,
-            messages: Vec::new(),
-            annotations: Annotations {
-                title: self.title.owned(row),
-                state: self.state.owned(row).filter(|state| state != UNSET_STATE),
-                assignee: self.assignee.owned(row),
-                categories: strings(self.file, self.categories, row)?,
-                is_end: self.is_end.value(row),
-                // The sidecar has the rest ([`crate::storage::store`]).
-                memo: None,
-                stopped: None,
-                changed: None,
-                threads: BTreeMap::new(),
-            },
-        })
-    }
-}
-
-fn strings(file: &Points, lists: &ListArray, row: usize) -> Result<Option<Vec<String>>, FileError> {
-    if lists.is_null(row) {
-        return Ok(None);
-    }
-    let elements = lists.value(row);
-    let elements = elements.as_string_opt::<i32>().ok_or_else(|| file.damaged("a list is of another type"))?;
-    Ok(Some(elements.iter().flatten().map(str::to_owned).collect()))
-}
-
-struct MessageColumns<'a> {
-    file: &'a Points,
-    conversation_id: Text<'a>,
-    id: Text<'a>,
-    role: Text<'a>,
-    position: &'a PrimitiveArray<Int32Type>,
-    external_id: Text<'a>,
-    external_url: Text<'a>,
-    name: Text<'a>,
-    content: Text<'a>,
-    content_parts: Text<'a>,
-    links: Text<'a>,
-    tool_calls: Text<'a>,
-    properties: Text<'a>,
-    user_properties: Text<'a>,
-    created_at: Times<'a>,
-    updated_at: Times<'a>,
-}
-
-impl<'a> MessageColumns<'a> {
-    fn new(file: &'a Points) -> Result<Self, FileError> {
-        let position = column(file, "position")?.as_primitive_opt().ok_or_else(|| wrong_type(file, "position"))?;
-        Ok(Self {
-            file,
-            conversation_id: text(file, "conversationId")?,
-            id: text(file, "id")?,
-            role: text(file, "role")?,
-            position,
-            external_id: text(file, "externalId")?,
-            external_url: text(file, "externalUrl")?,
-            name: text(file, "name")?,
-            content: text(file, "content")?,
-            content_parts: text(file, "contentParts")?,
-            links: text(file, "links")?,
-            tool_calls: text(file, "toolCalls")?,
-            properties: text(file, "properties")?,
-            user_properties: text(file, "userProperties")?,
-            created_at: times(file, "createdAt")?,
-            updated_at: times(file, "updatedAt")?,
-        })
-    }
-
-    /// The message in `row`, which must be one of `conversation`: an index beside the file named it.
-    fn message(&self, row: usize, conversation: &ConversationId) -> Result<Message, FileError> {
-        let own = self.conversation_id.required(row)?;
-        if own != conversation.as_str() || self.position.value(row) < 0 {
-            return Err(self.file.damaged(format!("a message of {own} stands where one of {conversation} should")));
+/// Sets a column of each row from its place in what was read.
+fn set_column<R: FlatRow>(
+    column: &Column<R>,
+    read: &Points,
+    places: &[usize],
+    rows: &mut [R::Back],
+) -> Result<(), FileError> {
+    let name = column.field.name;
+    let Some(array) = read.batch.column_by_name(name) else {
+        let may_lack = column.field.since > FormatVersion::FIRST;
+        return if may_lack { Ok(()) } else { Err(read.damaged(format!("no column {name}"))) };
+    };
+    let wrong_type = || read.damaged(format!("column {name} is of another type"));
+    let values = Stored { array, places, required: column.field.required, name, read };
+    match &column.set {
+        Set::Nothing => Ok(()),
+        Set::Text(set) => {
+            let texts = array.as_string_opt::<i32>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                set(row, texts.value(place));
+                Ok(())
+            })
         }
-        let content = match self.content.get(row) {
-            Some(text) => Some(json_string(text).map_err(|error| self.file.damaged(error.to_string()))?),
-            None => self.content_parts.raw(row)?,
-        };
-        Ok(Message {
-            id: MessageId::new(self.id.required(row)?),
-            external_id: self.external_id.owned(row),
-            external_url: self.external_url.owned(row),
-            created_at: self.created_at.get(row),
-            updated_at: self.updated_at.get(row),
-            role: self.role.required(row)?.to_owned(),
-            name: self.name.owned(row),
-            content,
-            links: self.links.raw(row)?,
-            tool_calls: self.tool_calls.raw(row)?,
-            properties: self.properties.raw(row)?,
-            user_properties: self.user_properties.raw(row)?,
-        })
+        Set::Checked(set) => {
+            let texts = array.as_string_opt::<i32>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| match set(row, texts.value(place)) {
+                true => Ok(()),
+                false => Err(read.damaged(format!("unknown {name} {}", texts.value(place)))),
+            })
+        }
+        Set::Json(set) => {
+            let texts = array.as_string_opt::<i32>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                let json = RawValue::from_string(texts.value(place).to_owned());
+                set(row, json.map_err(|error| read.damaged(format!("raw JSON: {error}")))?);
+                Ok(())
+            })
+        }
+        Set::Time(set) => {
+            let times = array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                set(row, EpochMillis(times.value(place).div_euclid(1_000)));
+                Ok(())
+            })
+        }
+        Set::Integer(set) => {
+            let integers = array.as_primitive_opt::<Int64Type>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                set(row, integers.value(place));
+                Ok(())
+            })
+        }
+        Set::Boolean(set) => {
+            let booleans = array.as_boolean_opt().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                set(row, booleans.value(place));
+                Ok(())
+            })
+        }
+        Set::TextList(set) => {
+            let lists = array.as_list_opt::<i32>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| {
+                let elements = lists.value(place);
+                let elements = elements.as_string_opt::<i32>().ok_or_else(wrong_type)?;
+                set(row, elements.iter().flatten().map(str::to_owned).collect());
+                Ok(())
+            })
+        }
     }
 }
 
-/// Spelled as the model spells strings, so that a content comes back byte for byte.
-fn json_string(text: &str) -> Result<RawJson, serde_json::Error> {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    write_string(text, &mut quoted);
-    RawValue::from_string(quoted)
+/// The values of one column at the places of the rows.
+struct Stored<'a> {
+    array: &'a ArrayRef,
+    places: &'a [usize],
+    required: bool,
+    name: &'a str,
+    read: &'a Points,
+}
+
+impl Stored<'_> {
+    /// Calls `set` for each row that has a value.
+    fn each<B>(
+        &self,
+        rows: &mut [B],
+        mut set: impl FnMut(&mut B, usize) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
+        for (row, place) in rows.iter_mut().zip(self.places) {
+            if !self.array.is_null(*place) {
+                set(row, *place)?;
+            } else if self.required {
+                return Err(self.read.damaged(format!("null in column {}, which has none", self.name)));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -460,51 +293,5 @@ mod tests {
         assert_eq!(statistics["createdAt"].max, Some(time(created.max())));
         assert_eq!(statistics["id"].null_count, Some(0));
         assert!(statistics.contains_key("properties.plan") && !statistics.contains_key("properties"));
-    }
-
-    /// Run by hand: prints how long a point read takes and writes the files where `CONVOLAKE_TEST_FILES` says.
-    #[tokio::test]
-    #[ignore = "a measurement"]
-    async fn measure() {
-        let mut rng = StdRng::seed_from_u64(9);
-        let stored: Vec<_> = (0..65_536)
-            .map(|n| {
-                let mut conversation = random_conversation(n, &mut rng);
-                let keys: Vec<String> = (0..25)
-                    .map(|k| format!(r#""key{}":"value {} of {k}","n{k}":{n}"#, n % 20 * 25 + k, n % 97))
-                    .collect();
-                conversation.properties = Some(RawValue::from_string(format!("{{{}}}", keys.join(","))).unwrap());
-                Arc::new(conversation)
-            })
-            .collect();
-        let bytes: usize = stored.iter().map(|c| crate::storage::format::table_row::json_bytes(c.as_ref())).sum();
-        let registry = ColumnRegistry::default();
-        let start = std::time::Instant::now();
-        let mut counts = PathCounts::new(&registry);
-        stored.iter().for_each(|conversation| counts.add(conversation.as_ref()).unwrap());
-        println!("count: {:?}, {} bytes each", start.elapsed(), bytes / stored.len());
-        let (columns, _) = registry.choose(&counts);
-        let start = std::time::Instant::now();
-        let flat = crate::storage::format::flatten::flatten(&stored, &columns).unwrap();
-        println!("flatten: {:?}, {} columns", start.elapsed(), flat.layout.columns.len());
-        let start = std::time::Instant::now();
-        let pair = written(&stored).await;
-        println!("count and write both: {:?}, {} + {} bytes", start.elapsed(), pair.main.file.size, pair.messages.size);
-        let folder = tempfile::tempdir().unwrap();
-        let folder = std::env::var("CONVOLAKE_TEST_FILES").map_or(folder.path().to_owned(), Into::into);
-        for name in ["c", "m"] {
-            let bytes = pair.store.get(&name.into()).await.unwrap().bytes().await.unwrap();
-            std::fs::write(folder.join(name), bytes).unwrap();
-        }
-        let store: Arc<dyn ObjectStore> =
-            Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap());
-        let [file, messages] = pair.files(true);
-        for row in [1u32, 2, 30_000, 65_000, 12_345] {
-            let rows = [(row, pair.ranges[row as usize].clone())];
-            let start = std::time::Instant::now();
-            let read = read_conversations(&store, &file, &messages, &rows).await.unwrap();
-            println!("row {row}: {:?}", start.elapsed());
-            assert_eq!(text(&read[0]), text(&stored[row as usize]));
-        }
     }
 }

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::columns::column::FlatRow;
+use super::columns::{conversations, events, feedback, threads};
 use super::error::FlattenError;
 use super::flatten::number::needs_text;
 use super::flatten::trie::{PathTrie, ROOT};
 use super::flatten::walk::{Token, Visitor, walk};
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
-use super::schema::conversations_plain_fields;
-use super::table_row::FlatRow;
 
 /// Property columns per table.
 pub(crate) const MAX_COLUMNS: usize = 1_000;
@@ -131,8 +131,8 @@ impl PathCounts {
 
     pub(crate) fn add<R: FlatRow>(&mut self, row: &R) -> Result<(), FlattenError> {
         self.documents += 1;
-        for (counts, field) in self.fields.iter_mut().zip(JsonField::ALL) {
-            if let Some(raw) = row.json(field) {
+        for (counts, get) in self.fields.iter_mut().zip(R::SPREAD) {
+            if let Some(raw) = get.and_then(|get| get(row)) {
                 walk(raw.get(), ROOT, counts)?;
                 if counts.trie.len() > MAX_COUNTED_PATHS {
                     counts.forget_rare();
@@ -261,8 +261,9 @@ struct Names {
 
 impl Names {
     fn new(registry: &ColumnRegistry) -> Self {
-        let plain = conversations_plain_fields();
-        let names = plain.iter().map(|field| field.name()).chain(registry.columns.values());
+        let tables = [&conversations::FIELDS[..], &threads::FIELDS, &events::FIELDS, &feedback::FIELDS];
+        let plain = tables.into_iter().flatten().map(|field| field.name);
+        let names = plain.chain(registry.columns.values().map(String::as_str));
         Self { taken: names.map(|name| name.to_lowercase()).collect() }
     }
 

@@ -8,31 +8,14 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 use serde_json::{Map, Number, Value};
 
+use super::arrow_types::{kind_type, timestamp_type};
+use super::columns::column::FlatRow;
 use super::layout::{ColumnKind, Layout};
-use super::schema::{ROW_COLUMN, kind_type, messages_schema, timestamp_type};
-use super::table_row::FlatRow;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
 
 /// Property columns of a file whose statistics stand in the table log.
 const MAX_PROPERTY_COLUMNS: usize = 32;
-
-/// Columns without an order worth knowing.
-const WITHOUT_STATISTICS: [&str; 13] = [
-    "properties",
-    "userProperties",
-    "properties:remainder",
-    "userProperties:remainder",
-    "tags",
-    "categories",
-    "content",
-    "contentParts",
-    "links",
-    "toolCalls",
-    "reasons",
-    "sources",
-    ROW_COLUMN,
-];
 
 /// `min` and `max` are bounds (strings may be cut, the maximum rounded up), not necessarily values.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,12 +29,9 @@ pub(crate) fn rows_statistics<R: FlatRow>(
     metadata: &ParquetMetaData,
     layout: &Layout,
 ) -> BTreeMap<String, ColumnStatistics> {
-    let plain = R::plain_fields();
-    let mut statistics: BTreeMap<String, ColumnStatistics> = plain
-        .iter()
-        .filter(|field| !WITHOUT_STATISTICS.contains(&field.name().as_str()))
-        .map(|field| (field.name().clone(), of_column(metadata, field.name(), field.data_type())))
-        .collect();
+    let plain = R::COLUMNS.iter().map(|column| &column.field).filter(|field| field.stored && field.statistics);
+    let mut statistics: BTreeMap<String, ColumnStatistics> =
+        plain.map(|field| (field.name.to_owned(), of_column(metadata, field.name, &field.data_type()))).collect();
     // The order of a number's text is not the number's.
     let properties = layout.columns.iter().filter(|column| column.kind != ColumnKind::NumberText);
     let mut properties: Vec<_> =
@@ -59,15 +39,6 @@ pub(crate) fn rows_statistics<R: FlatRow>(
     properties.sort_by_key(|(name, statistics)| (statistics.null_count.unwrap_or(u64::MAX), *name));
     statistics.extend(properties.into_iter().take(MAX_PROPERTY_COLUMNS).map(|(name, found)| (name.clone(), found)));
     statistics
-}
-
-pub(crate) fn messages_statistics(metadata: &ParquetMetaData) -> BTreeMap<String, ColumnStatistics> {
-    messages_schema()
-        .fields()
-        .iter()
-        .filter(|field| !WITHOUT_STATISTICS.contains(&field.name().as_str()))
-        .map(|field| (field.name().clone(), of_column(metadata, field.name(), field.data_type())))
-        .collect()
 }
 
 fn of_column(metadata: &ParquetMetaData, name: &str, data_type: &DataType) -> ColumnStatistics {

@@ -4,54 +4,18 @@ use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::Field;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::flatten::plain;
-use super::layout::JsonField;
+use super::columns::column::FlatRow;
 use super::row_index::Siblings;
-use super::schema;
 use super::table::Table;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, key_hash};
-use crate::model::json::value::RawJson;
 use crate::model::resolve::Previous;
 use crate::model::thread::SemanticThread;
-
-/// What becomes a row of columns.
-pub(crate) trait FlatRow: Send + Sync + 'static {
-    fn json(&self, field: JsonField) -> Option<&RawJson>;
-
-    /// Of plain columns whose values may be as long as JSON.
-    fn text_bytes(&self) -> [usize; 2] {
-        [0; 2]
-    }
-
-    /// The columns that every file has, `_row` last.
-    fn plain_fields() -> Vec<Field>;
-
-    /// The same up to the raw JSON.
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef>;
-}
-
-const JSON_FIELDS: [JsonField; 4] =
-    [JsonField::Properties, JsonField::UserProperties, JsonField::Reasons, JsonField::Sources];
-
-/// Bytes of the JSON fields and of what is as long.
-pub(crate) fn json_bytes<R: FlatRow>(row: &R) -> usize {
-    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
-    json.chain(row.text_bytes()).sum()
-}
-
-/// Bytes of the longest of these.
-pub(crate) fn longest_json<R: FlatRow>(row: &R) -> u64 {
-    let json = JSON_FIELDS.iter().filter_map(|field| row.json(*field)).map(|raw| raw.get().len());
-    json.chain(row.text_bytes()).max().unwrap_or(0) as u64
-}
 
 /// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
 pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwned {
@@ -150,24 +114,6 @@ impl IndexEntry for Previous {
     }
 }
 
-impl FlatRow for Conversation {
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
-            JsonField::Reasons | JsonField::Sources => None,
-        }
-    }
-
-    fn plain_fields() -> Vec<Field> {
-        schema::conversations_plain_fields()
-    }
-
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::conversation_arrays(rows)
-    }
-}
-
 impl TableRow for Conversation {
     type Id = ConversationId;
     type Entry = Previous;
@@ -203,24 +149,6 @@ impl TableRow for Conversation {
     }
 }
 
-impl FlatRow for Event {
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
-            JsonField::Reasons | JsonField::Sources => None,
-        }
-    }
-
-    fn plain_fields() -> Vec<Field> {
-        schema::events_plain_fields()
-    }
-
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::event_arrays(rows)
-    }
-}
-
 impl TableRow for Event {
     type Id = EventId;
     type Entry = Self;
@@ -250,25 +178,6 @@ impl TableRow for Event {
     }
 }
 
-impl FlatRow for Feedback {
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.properties.as_ref(),
-            JsonField::UserProperties => self.user_properties.as_ref(),
-            JsonField::Reasons => self.reasons.as_ref(),
-            JsonField::Sources => self.sources.as_ref(),
-        }
-    }
-
-    fn plain_fields() -> Vec<Field> {
-        schema::feedback_plain_fields()
-    }
-
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::feedback_arrays(rows)
-    }
-}
-
 impl TableRow for Feedback {
     type Id = FeedbackId;
     type Entry = Self;
@@ -294,27 +203,5 @@ impl TableRow for Feedback {
     /// The whole feedback: point reads take it from here.
     fn entry(self: &Arc<Self>) -> Arc<Self> {
         self.clone()
-    }
-}
-
-impl FlatRow for SemanticThread {
-    fn json(&self, field: JsonField) -> Option<&RawJson> {
-        match field {
-            JsonField::Properties => self.conversation.properties.as_ref(),
-            JsonField::UserProperties => self.conversation.user_properties.as_ref(),
-            JsonField::Reasons | JsonField::Sources => None,
-        }
-    }
-
-    fn text_bytes(&self) -> [usize; 2] {
-        [&self.question, &self.answer].map(|text| text.as_ref().map_or(0, String::len))
-    }
-
-    fn plain_fields() -> Vec<Field> {
-        schema::semantic_threads_plain_fields()
-    }
-
-    fn plain_arrays(rows: &[Arc<Self>]) -> Vec<ArrayRef> {
-        plain::thread_arrays(rows)
     }
 }

@@ -1,20 +1,13 @@
 //! Columns of the tables as their logs have them.
 
-use arrow::datatypes::{DataType, Field};
-
 use crate::storage::catalog::delta::{Action, DeltaType, TableColumn, TableLog};
 use crate::storage::error::StoreError;
+use crate::storage::format::columns::column::FlatRow;
+use crate::storage::format::columns::field::{Field, FieldKind};
 use crate::storage::format::registry::ColumnRegistry;
-use crate::storage::format::schema::{self, ROW_COLUMN};
-use crate::storage::format::table_row::FlatRow;
 
 pub(super) fn plain_columns<R: FlatRow>() -> Vec<TableColumn> {
-    let fields = R::plain_fields();
-    fields.iter().filter(|field| field.name() != ROW_COLUMN).map(table_column).collect()
-}
-
-pub(super) fn messages_columns() -> Vec<TableColumn> {
-    schema::messages_schema().fields().iter().map(|field| table_column(field)).collect()
+    R::COLUMNS.iter().map(|column| &column.field).filter(|field| field.stored).map(table_column).collect()
 }
 
 /// The schema of a table that gets property columns.
@@ -34,14 +27,12 @@ pub(super) fn property_columns(log: &TableLog) -> Result<ColumnRegistry, StoreEr
 }
 
 fn table_column(field: &Field) -> TableColumn {
-    let data_type = match field.data_type() {
-        DataType::Int32 => DeltaType::Integer,
-        DataType::Int64 => DeltaType::Long,
-        DataType::Float64 => DeltaType::Double,
-        DataType::Boolean => DeltaType::Boolean,
-        DataType::Timestamp(..) => DeltaType::Timestamp,
-        DataType::List(_) => DeltaType::StringList,
-        _ => DeltaType::String,
+    let data_type = match field.kind {
+        FieldKind::Text | FieldKind::Json => DeltaType::String,
+        FieldKind::Time => DeltaType::Timestamp,
+        FieldKind::Integer => DeltaType::Long,
+        FieldKind::Boolean => DeltaType::Boolean,
+        FieldKind::TextList => DeltaType::StringList,
     };
-    TableColumn::new(field.name(), data_type)
+    TableColumn::new(field.name, data_type)
 }

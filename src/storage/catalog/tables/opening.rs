@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::Tables;
 use super::actions::{INDEX_SIZE_TAG, INDEX_TAG, LAYOUT_TAG, MESSAGES_SIZE_TAG, MESSAGES_TAG, THREADS_TAG};
-use super::columns::{messages_columns, plain_columns, property_columns};
+use super::columns::{plain_columns, property_columns};
 use super::siblings::{MESSAGES, Siblings};
 use super::table::DeltaTable;
 use crate::environment::Environment;
@@ -20,6 +20,8 @@ use crate::model::thread::SemanticThread;
 use crate::storage::catalog::delta::{Action, Add, TableColumn, TableLog, Txn, deletion_vector};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
+use crate::storage::format::columns::column::FlatRow;
+use crate::storage::format::columns::messages::MessageRow;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::layout::Layout;
 use crate::storage::format::parquet_file::ParquetFile;
@@ -28,7 +30,7 @@ use crate::storage::format::row_index::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table::Table;
-use crate::storage::format::table_row::{FlatRow, TableRow};
+use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Kind, PerTable, Same, for_each_table, per_table};
 
 const OPENED_AT_ONCE: usize = 16;
@@ -41,7 +43,7 @@ impl Tables {
     ) -> Result<(Tables, PerTable<Same<Vec<FileSnapshot>>>), StoreError> {
         let tables = per_table!(kind in PerTable::<Kind>::default() => DeltaTable::open(environment, kind).await?);
         let siblings = Siblings {
-            messages: open_or_create(environment, MESSAGES, messages_columns()).await?,
+            messages: open_or_create(environment, MESSAGES, plain_columns::<MessageRow>()).await?,
             threads: open_or_create(environment, Table::SemanticThreads.name(), plain_columns::<SemanticThread>())
                 .await?,
         };

@@ -19,9 +19,9 @@ use super::number;
 use super::trie::{PathTrie, ROOT};
 use super::walk::{Token, Visitor, unescape, walk};
 use crate::model::json::jsonb;
+use crate::storage::format::columns::column::{FlatRow, LongColumns};
 use crate::storage::format::error::FlattenError;
-use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
-use crate::storage::format::table_row::{FlatRow, longest_json};
+use crate::storage::format::layout::{ColumnKind, FormatVersion, JsonField, Layout, PropertyColumn, RemainderPaths};
 
 /// Paths of a remainder that a layout lists.
 const MAX_REMAINDER_PATHS: usize = 1_000;
@@ -73,11 +73,12 @@ impl PropertyFiller {
         let mut builders: Vec<Builder> = self.slots.iter().map(Builder::new).collect();
         let mut remainders = [StringViewBuilder::new(), StringViewBuilder::new()];
         let mut buffer = String::new();
+        let long = LongColumns::<R>::new();
         for (row, filled) in rows.iter().enumerate() {
-            self.max_json_bytes = self.max_json_bytes.max(longest_json(filled.as_ref()));
-            for field in JsonField::ALL {
+            self.max_json_bytes = self.max_json_bytes.max(long.longest(filled) as u64);
+            for (field, get) in JsonField::ALL.into_iter().zip(R::SPREAD) {
                 let remainder = &mut remainders[field as usize];
-                let Some(text) = filled.json(field).map(|raw| raw.get()) else {
+                let Some(text) = get.and_then(|get| get(filled)).map(|raw| raw.get()) else {
                     remainder.append_null();
                     continue;
                 };
@@ -109,6 +110,7 @@ impl PropertyFiller {
     pub(crate) fn into_layout(self) -> Layout {
         let [properties, user_properties] = self.fields;
         Layout {
+            version: FormatVersion::CURRENT,
             columns: Vec::new(),
             properties_remainder: properties.into_remainder(),
             user_properties_remainder: user_properties.into_remainder(),

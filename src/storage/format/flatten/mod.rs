@@ -4,9 +4,7 @@
 //! bytes each; the layout is the whole file's.
 
 pub(crate) mod fields;
-pub(crate) mod messages;
 pub(crate) mod number;
-pub(crate) mod plain;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub(crate) mod trie;
@@ -21,15 +19,16 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
 use self::fields::PropertyFiller;
+use super::columns::arrays::arrays;
+use super::columns::column::FlatRow;
 use super::error::FlattenError;
 use super::layout::{Layout, PropertyColumn};
 use super::schema::rows_schema;
-use super::table_row::FlatRow;
 use crate::model::conversation::Conversation;
 
 /// Rows of one batch of a file.
-const MAX_BATCH_ROWS: usize = 4_096;
-/// JSON and content bytes of one batch of a file; a single conversation may be larger.
+pub(crate) const MAX_BATCH_ROWS: usize = 4_096;
+/// JSON and content bytes of one batch of a file; a single row may be larger.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
 #[derive(Clone)]
@@ -108,25 +107,23 @@ fn assemble<R: FlatRow>(
 ) -> Result<RecordBatch, FlattenError> {
     let end = first_row + rows.len();
     let end_row = i32::try_from(end).map_err(|_| FlattenError::TooManyRows { row: end })?;
-    let mut arrays = R::plain_arrays(rows);
-    arrays.extend(remainders);
+    let mut arrays = arrays(rows, &remainders)?;
     arrays.push(Arc::new(Int32Array::from_iter_values(first_row as i32..end_row)));
     arrays.extend(values);
     Ok(RecordBatch::try_new(schema, arrays)?)
 }
 
 /// Cuts rows into runs whose batches stay within the limits of rows and bytes.
-pub(crate) fn chunks<R>(of: &[Arc<R>], rows: impl Fn(&R) -> usize, bytes: impl Fn(&R) -> usize) -> Vec<Range<usize>> {
+pub(crate) fn chunks<R>(of: &[Arc<R>], bytes: impl Fn(&R) -> usize) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
-    let (mut start, mut chunk_rows, mut chunk_bytes) = (0, 0, 0);
+    let (mut start, mut chunk_bytes) = (0, 0);
     for (index, row) in of.iter().enumerate() {
-        let (r, b) = (rows(row), bytes(row));
-        if index > start && (chunk_rows + r > MAX_BATCH_ROWS || chunk_bytes + b > MAX_BATCH_BYTES) {
+        let bytes = bytes(row);
+        if index > start && (index - start >= MAX_BATCH_ROWS || chunk_bytes + bytes > MAX_BATCH_BYTES) {
             chunks.push(start..index);
-            (start, chunk_rows, chunk_bytes) = (index, 0, 0);
+            (start, chunk_bytes) = (index, 0);
         }
-        chunk_rows += r;
-        chunk_bytes += b;
+        chunk_bytes += bytes;
     }
     if start < of.len() {
         chunks.push(start..of.len());

@@ -1,0 +1,127 @@
+//! The columns of `conversations`: one row each, all that is analysed, no messages.
+
+use super::column::{Column, FlatRow, Set, TextList, fields, shown, shown_count};
+use super::field::{Field, Values};
+use crate::model::annotations::{Annotations, UNSET_STATE};
+use crate::model::conversation::{Conversation, ConversationType, Visibility};
+use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId};
+use crate::storage::format::layout::JsonField;
+
+pub(crate) static FIELDS: [&Field; Conversation::COLUMNS.len()] = fields::<Conversation, _>();
+pub(crate) static SHOWN: [&Field; shown_count::<Conversation>()] = shown::<Conversation, _>();
+
+type Entry = Column<Conversation>;
+
+impl FlatRow for Conversation {
+    /// Its messages lie in a file of their own, the rest of its annotations in the sidecar.
+    type Back = Conversation;
+
+    const COLUMNS: &'static [Column<Self>] = &[
+        Entry::text("id", |c| Some(c.id.as_str()))
+            .required()
+            .values(Values::Unique)
+            .published()
+            .set(Set::Text(|c, id| c.id = ConversationId::new(id))),
+        Entry::integer("userMessageCount", |c| Some(c.user_message_count())).required().published(),
+        Entry::text("organizationId", |c| Some(c.organization_id.as_str()))
+            .required()
+            .sorted()
+            .published()
+            .set(Set::Text(|c, id| c.organization_id = OrganizationId::new(id))),
+        Entry::text("projectId", |c| Some(c.project_id.as_str()))
+            .required()
+            .sorted()
+            .published()
+            .set(Set::Text(|c, id| c.project_id = ProjectId::new(id))),
+        Entry::text("integrationId", |c| c.integration_id.as_ref().map(IntegrationId::as_str))
+            .published()
+            .set(Set::Text(|c, id| c.integration_id = Some(IntegrationId::new(id)))),
+        Entry::time("firstMessageTime", |c| Some(c.first_message_time())).required().sorted().published(),
+        Entry::text("type", |c| Some(c.conversation_type.as_str())).required().published().set(Set::Checked(
+            |c, name| {
+                let found = TYPES.into_iter().find(|one| one.as_str() == name);
+                found.map(|found| c.conversation_type = found).is_some()
+            },
+        )),
+        Entry::spread_json(JsonField::Properties, |c| c.properties.as_ref())
+            .published()
+            .set(Set::Json(|c, json| c.properties = Some(json))),
+        Entry::spread_json(JsonField::UserProperties, |c| c.user_properties.as_ref())
+            .published()
+            .set(Set::Json(|c, json| c.user_properties = Some(json))),
+        Entry::text("externalId", |c| c.external_id.as_deref())
+            .values(Values::Unique)
+            .when_asked()
+            .set(Set::Text(|c, id| c.external_id = Some(id.to_owned()))),
+        Entry::text("externalUrl", |c| c.external_url.as_deref())
+            .when_asked()
+            .set(Set::Text(|c, url| c.external_url = Some(url.to_owned()))),
+        Entry::text("supportTicketConversationId", |c| c.support_ticket_conversation_id.as_deref())
+            .when_asked()
+            .set(Set::Text(|c, id| c.support_ticket_conversation_id = Some(id.to_owned()))),
+        Entry::time("createdAt", |c| Some(c.created_at))
+            .required()
+            .sorted()
+            .when_asked()
+            .set(Set::Time(|c, time| c.created_at = time)),
+        Entry::time("updatedAt", |c| Some(c.updated_at))
+            .required()
+            .when_asked()
+            .set(Set::Time(|c, time| c.updated_at = time)),
+        Entry::time("lastMessageTime", |c| Some(c.last_message_time())).required().when_asked(),
+        Entry::integer("messageCount", |c| Some(c.messages.len() as i64)).required().when_asked(),
+        Entry::text_list("tags", |c| c.tags.as_deref().map(TextList::Many))
+            .when_asked()
+            .set(Set::TextList(|c, tags| c.tags = Some(tags))),
+        Entry::text("visibility", |c| c.visibility.map(Visibility::as_str)).when_asked().set(Set::Checked(
+            |c, name| {
+                c.visibility = [Visibility::Private, Visibility::Public].into_iter().find(|one| one.as_str() == name);
+                c.visibility.is_some()
+            },
+        )),
+        Entry::text("title", |c| c.annotations.title.as_deref())
+            .values(Values::Unique)
+            .when_asked()
+            .set(Set::Text(|c, title| c.annotations.title = Some(title.to_owned()))),
+        Entry::text("state", |c| Some(c.annotations.state.as_deref().unwrap_or(UNSET_STATE)))
+            .required()
+            .when_asked()
+            .set(Set::Text(|c, state| c.annotations.state = Some(state.to_owned()).filter(|set| set != UNSET_STATE))),
+        Entry::text("assignee", |c| c.annotations.assignee.as_deref())
+            .when_asked()
+            .set(Set::Text(|c, assignee| c.annotations.assignee = Some(assignee.to_owned()))),
+        Entry::text_list("categories", |c| c.annotations.categories.as_deref().map(TextList::Many))
+            .when_asked()
+            .set(Set::TextList(|c, categories| c.annotations.categories = Some(categories))),
+        Entry::boolean("isEnd", |c| Some(c.annotations.is_end))
+            .required()
+            .when_asked()
+            .set(Set::Boolean(|c, is_end| c.annotations.is_end = is_end)),
+        Entry::remainder(JsonField::Properties),
+        Entry::remainder(JsonField::UserProperties),
+    ];
+
+    fn blank() -> Conversation {
+        Conversation {
+            organization_id: OrganizationId::new(""),
+            project_id: ProjectId::new(""),
+            id: ConversationId::new(""),
+            integration_id: None,
+            conversation_type: ConversationType::Openai,
+            external_id: None,
+            external_url: None,
+            support_ticket_conversation_id: None,
+            created_at: EpochMillis(0),
+            updated_at: EpochMillis(0),
+            properties: None,
+            user_properties: None,
+            tags: None,
+            visibility: None,
+            messages: Vec::new(),
+            annotations: Annotations::default(),
+        }
+    }
+}
+
+const TYPES: [ConversationType; 3] =
+    [ConversationType::Openai, ConversationType::SupportTicket, ConversationType::SupportCopilot];
