@@ -24,7 +24,7 @@ use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
-use crate::storage::format::row_index::FileIndex;
+use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::table::Table;
 use crate::storage::format::tables::PerTable;
 use crate::storage::format::writer::RowsWriter;

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use super::error::FileError;
 use super::layout::Layout;
 use super::parquet_file::ParquetFile;
-use super::row_index::FileIndex;
+use super::row_index::file::FileIndex;
 use super::statistics::ColumnStatistics;
 use super::text_index::file::TextIndex;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::columns::column::FlatRow;
-use super::row_index::Siblings;
+use super::row_index::builder::Siblings;
 use super::table::Table;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;

@@ -26,7 +26,7 @@ use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::layout::Layout;
 use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::ColumnRegistry;
-use crate::storage::format::row_index::FileIndex;
+use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::statistics::DeltaStatistics;
 use crate::storage::format::table::Table;

@@ -1,0 +1,163 @@
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::builder::{IndexBuilder, Siblings};
+use super::error::IndexError;
+use super::file::FileIndex;
+use super::header::{HEADER_BYTES, Header};
+use crate::model::ids::{OrganizationId, ProjectId, key_hash};
+
+fn siblings(messages: u32, threads: u32) -> Siblings {
+    Siblings { messages, threads }
+}
+
+fn hash(number: u32) -> u128 {
+    xxh3_128(&number.to_le_bytes())
+}
+
+fn external(number: u32) -> Option<u128> {
+    (number % 3 == 0).then(|| hash(number / 30 + 1_000_000_000))
+}
+
+fn build(rows: u32) -> Bytes {
+    let mut builder = IndexBuilder::new();
+    for row in 0..rows {
+        builder.push(
+            hash(row),
+            external(row),
+            siblings(row % 5, row % 3),
+            format!("{row}").repeat(row as usize % 4).as_bytes(),
+        );
+    }
+    builder.finish().unwrap()
+}
+
+async fn stored(rows: u32) -> (InMemory, FileIndex) {
+    let (store, path) = (InMemory::new(), Path::from("conversations/index/a.idx"));
+    let object = build(rows);
+    let size = object.len() as u64;
+    store.put(&path, object.into()).await.unwrap();
+    let index = FileIndex::open(&store, path, size).await.unwrap();
+    (store, index)
+}
+
+#[tokio::test]
+async fn every_row_is_found() {
+    for rows in [0, 1, 127, 128, 129, 1000, 30_000] {
+        let (store, index) = stored(rows).await;
+        assert_eq!((index.rows(), index.memory_bytes() < 200 + 8 * rows as usize + 200), (rows, true));
+        let offsets = index.message_offsets(&store).await.unwrap();
+        assert_eq!(offsets.len(), rows as usize + 1);
+        for row in (0..rows).step_by(1 + rows as usize / 300).chain(rows.checked_sub(1)) {
+            assert_eq!(index.find_id(&store, hash(row)).await.unwrap(), [row]);
+            let messages = index.message_range(&store, row).await.unwrap();
+            assert_eq!(messages, offsets[row as usize]..offsets[row as usize + 1]);
+            assert_eq!(messages.len(), row as usize % 5);
+            let previous = index.previous(&store, row).await.unwrap();
+            assert_eq!(previous, format!("{row}").repeat(row as usize % 4));
+            if let Some(key) = external(row) {
+                let expected: Vec<u32> = (0..rows).filter(|other| external(*other) == Some(key)).collect();
+                assert_eq!(index.find_external_id(&store, key).await.unwrap(), expected);
+            }
+        }
+        assert!(matches!(index.previous(&store, rows).await, Err(IndexError::Row { .. })));
+        assert!(matches!(index.message_range(&store, rows).await, Err(IndexError::Row { .. })));
+    }
+}
+
+#[tokio::test]
+async fn references_find_all_their_rows_once() {
+    let mut builder = IndexBuilder::new();
+    for row in 0..2_000 {
+        builder.push(hash(row), None, siblings(2, 1), b"x");
+        // Twice the same, one that many rows share, one of its own.
+        for reference in [row % 7, row % 7, 1_000 + row] {
+            builder.push_reference(hash(10_000 + reference));
+        }
+    }
+    let (store, path, object) = (InMemory::new(), Path::from("a.idx"), builder.finish().unwrap());
+    store.put(&path, object.clone().into()).await.unwrap();
+    let index = FileIndex::open(&store, path, object.len() as u64).await.unwrap();
+    for shared in 0..7 {
+        let expected: Vec<u32> = (0..2_000).filter(|row| row % 7 == shared).collect();
+        assert_eq!(index.find_reference(&store, hash(10_000 + shared)).await.unwrap(), expected);
+    }
+    for row in (0..2_000).step_by(13) {
+        assert_eq!(index.find_reference(&store, hash(11_000 + row)).await.unwrap(), [row]);
+        assert_eq!(index.previous(&store, row).await.unwrap(), "x");
+        assert_eq!(index.message_range(&store, row).await.unwrap(), row * 2..row * 2 + 2);
+    }
+    assert!(index.find_reference(&store, hash(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn absent_keys_are_not_found_and_seldom_read() {
+    let (store, index) = stored(20_000).await;
+    let absent = 50_000..100_000;
+    let seeming = absent.clone().filter(|number| index.may_contain_id(hash(*number))).count();
+    assert!(seeming < 500, "{seeming} of 50000 absent keys seem present");
+    for number in absent.filter(|number| index.may_contain_id(hash(*number))) {
+        assert!(index.find_id(&store, hash(number)).await.unwrap().is_empty());
+    }
+    assert!(!index.may_contain_external_id(hash(7)));
+}
+
+/// Equal hashes that fill several blocks, and fence posts that equal a hash only in the upper half.
+#[tokio::test]
+async fn equal_hashes_across_blocks() {
+    let mut builder = IndexBuilder::new();
+    let key = |row: u32| (u128::from(row / 300) << 64) | u128::from((row % 3) << 7) | 0x5555_0000_0000;
+    for row in 0..1500 {
+        builder.push(key(row), None, Siblings::default(), b"");
+    }
+    let object = builder.finish().unwrap();
+    let (store, path) = (InMemory::new(), Path::from("a.idx"));
+    store.put(&path, object.clone().into()).await.unwrap();
+    let index = FileIndex::from_bytes(path, &object).unwrap();
+    for row in (0..1500).step_by(7) {
+        let expected: Vec<u32> = (0..1500).filter(|other| key(*other) == key(row)).collect();
+        assert_eq!(index.find_id(&store, key(row)).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_million_rows_fit_in_8_mb() {
+    let mut builder = IndexBuilder::new();
+    for row in 0..1_000_000 {
+        builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(1, 1), b"");
+    }
+    let index = FileIndex::from_bytes(Path::from("a"), &builder.finish().unwrap()).unwrap();
+    assert!(index.memory_bytes() < 8 << 20, "{} bytes", index.memory_bytes());
+}
+
+#[tokio::test]
+async fn a_damaged_opening_is_refused() {
+    let object = build(300);
+    let opening = HEADER_BYTES + Header::read(&object, object.len() as u64).unwrap().0.opening_bytes() as usize;
+    for index in 0..opening {
+        let mut damaged = object.to_vec();
+        damaged[index] ^= 4;
+        let result = FileIndex::from_bytes(Path::from("a"), &damaged);
+        assert!(matches!(result, Err(IndexError::Corrupt { .. })), "byte {index}");
+    }
+    for length in [0, 5, HEADER_BYTES, opening, object.len() - 1] {
+        assert!(FileIndex::from_bytes(Path::from("a"), &object[..length]).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn keys_of_other_parts_differ() {
+    let hash = |organization: &str, project: &str, id: &str| {
+        key_hash(&OrganizationId::new(organization), &ProjectId::new(project), id)
+    };
+    let keys = [("a", "b", "c"), ("ab", "", "c"), ("", "ab", "c"), ("a", "bc", ""), ("a", "", "bc")];
+    for (number, (organization, project, id)) in keys.iter().enumerate() {
+        let same = keys.iter().filter(|key| hash(key.0, key.1, key.2) == hash(organization, project, id)).count();
+        assert_eq!(same, 1, "{number}");
+    }
+    // It stands in files, so it may never change.
+    assert_eq!(hash("a", "b", "c"), 123_901_051_403_331_717_176_519_081_376_268_818_236);
+}
