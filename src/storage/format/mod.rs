@@ -1,6 +1,11 @@
-//! How rows lie in files: columns ([`schema`], [`table_row`], [`layout`], [`registry`]), files ([`data_file`]), rows into arrays ([`flatten`]),
-//! Parquet out ([`writer`]) and in ([`reader`]), their [`statistics`], and what finds a row by key ([`row_index`]) or by
-//! text ([`text_index`]).
+//! How rows lie in files.
+//!
+//! - [`columns`]: one table of columns for each type of row, from which [`schema`], [`encoding`] and [`statistics`] derive;
+//!   [`layout`], [`registry`]: which properties have columns of their own; [`flatten`]: rows into arrays.
+//! - [`writer`]: Parquet out, brought to the store by [`upload`](mod@upload). [`parquet_file`]: footers; [`points`]: some
+//!   rows of some columns; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
+//! - [`row_index`]: what finds a row by key; [`text_index`]: by text.
+//! - [`tables`]: the list of tables; [`table_row`]: what their rows have in common.
 
 pub(crate) mod arrow_types;
 pub(crate) mod columns;

@@ -125,7 +125,7 @@ impl<R: FlatRow> Column<R> {
         Self::new(name, FieldKind::Json, Get::Json(get)).values(Values::Long)
     }
 
-    /// A JSON object that is spread over property columns; it needs a [`remainder`] too.
+    /// A JSON object that is spread over property columns; it needs a [`Self::remainder`] too.
     pub(crate) const fn spread_json(field: JsonField, get: JsonGetter<R>) -> Self {
         Self::new(field.name(), FieldKind::Json, Get::Spread(field, get)).values(Values::Long)
     }
