@@ -18,6 +18,7 @@ pub(crate) fn arrays<R: FlatRow>(rows: &[Arc<R>], remainders: &[ArrayRef; 2]) ->
     R::COLUMNS.iter().filter(|column| column.field.stored).map(|column| array(column, rows, remainders)).collect()
 }
 
+#[expect(clippy::indexing_slicing, reason = "only fields that are spread have a remainder, and there is one for each")]
 fn array<R: FlatRow>(
     column: &Column<R>,
     rows: &[Arc<R>],

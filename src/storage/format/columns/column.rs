@@ -4,6 +4,8 @@
 //! The tables beside this file are lists of these. All that stores, reads, queries and documents a column derives from
 //! its entry there.
 
+#![expect(clippy::indexing_slicing, reason = "done while compiling, where a miss is an error")]
+
 use super::field::{Field, FieldKind, Shown, Values};
 use crate::model::ids::EpochMillis;
 use crate::model::json::value::RawJson;
