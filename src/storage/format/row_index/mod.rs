@@ -7,7 +7,7 @@
 //! message offsets, thread offsets (u32, rows + 1)    previous offsets (u64, rows + 1)    previous blobs
 //! ```
 //! Integers are little-endian. [`header`] says where each part starts, [`keys`] finds an entry, [`builder`] writes the
-//! object, [`file`] reads it. Everything after the opening is read by small ranges. About 1.6 bytes per key stay in
+//! object, [`file`](mod@file) reads it. Everything after the opening is read by small ranges. About 1.6 bytes per key stay in
 //! memory.
 
 pub(crate) mod builder;
