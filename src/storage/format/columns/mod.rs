@@ -1,8 +1,8 @@
 //! One table of columns for each type of row: [`conversations`], [`messages`], [`threads`], [`events`], [`feedback`].
 //!
-//! An entry says all that there is to say of a column ([`field`], [`column`](mod@column)); the schema of its files, their arrays
-//! ([`arrays`]), encodings and statistics, the row that is read back, the view's field and its documentation derive
-//! from it.
+//! An entry says all that there is to say of a column ([`field`], [`column`](mod@column)); the schema of its files,
+//! their arrays ([`arrays`]), encodings and statistics, the row that is read back, the view's field and its documentation
+//! derive from it.
 
 pub(crate) mod arrays;
 pub(crate) mod column;

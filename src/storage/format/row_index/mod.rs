@@ -7,8 +7,8 @@
 //! message offsets, thread offsets (u32, rows + 1)    previous offsets (u64, rows + 1)    previous blobs
 //! ```
 //! Integers are little-endian. [`header`] says where each part starts, [`keys`] finds an entry, [`builder`] writes the
-//! object, [`file`](mod@file) reads it. Everything after the opening is read by small ranges. About 1.6 bytes per key stay in
-//! memory.
+//! object, [`file`](mod@file) reads it. Everything after the opening is read by small ranges. About 1.6 bytes per key
+//! stay in memory.
 
 pub(crate) mod builder;
 pub(crate) mod error;
