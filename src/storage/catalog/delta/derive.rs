@@ -54,7 +54,7 @@ struct Derived {
     manifest: Option<Arc<Manifest>>,
     /// The log is only whole with a checkpoint, which could not be written yet.
     owes_checkpoint: bool,
-    /// The checkpoint before which old versions were deleted.
+    /// The newest checkpoint before which nothing is left to delete, or is not to be deleted yet.
     cleaned: Option<u64>,
 }
 
@@ -206,6 +206,8 @@ impl DerivedLogs {
         if derived.owes_checkpoint {
             log.write_checkpoint(now).await?;
             derived.owes_checkpoint = false;
+            // A repair, which may be one of a start: it deletes nothing.
+            derived.cleaned = log.checkpoint;
         }
         if log.checkpoint != derived.cleaned {
             let deleted = log.delete_old_log(EpochMillis(now.0.saturating_sub(LOG_RETENTION_MILLIS))).await;

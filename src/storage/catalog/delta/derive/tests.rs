@@ -1,19 +1,24 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
 
 use super::*;
 use crate::storage::catalog::commit::tests::{NOW, adds, column, deletes, edit, file, id};
-use crate::storage::catalog::commit::{Commit, Edit, Epoch, FileEntry, TableEdit};
+use crate::storage::catalog::commit::{Commit, DeletionEdit, Edit, Epoch, FileEntry, FileId, RowSet, TableEdit};
 use crate::storage::catalog::delta::actions::Action;
 use crate::storage::catalog::delta::deletion_vector;
 use crate::storage::catalog::delta::schema::{DeltaType, TableColumn};
 use crate::storage::catalog::hex::Checksum;
+use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
 use crate::storage::catalog::manifest::tests::commit;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
@@ -293,4 +298,49 @@ async fn a_failing_table_holds_no_other_up() {
         derive(&mut logs, &manifest).await;
         assert_told(&memory, &manifest, "once the store answers").await;
     }
+}
+
+/// Flushes of 100 rows with a fifth of them written before: the line and the logs grow with what changes, not with what
+/// is there.
+#[tokio::test]
+async fn logs_grow_with_what_changes() {
+    let store = memory();
+    let mut logs = logs(&store);
+    let line = CommitLine::open(Arc::clone(&store), &Evidence::default()).await.unwrap();
+    let writer = Writer { id: "w".to_owned(), epoch: Epoch(1), patience: Duration::ZERO };
+    let mut line = CommitWriter::begin(line, writer, NOW).await.unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut halves = Vec::new();
+    for half in 0..2u64 {
+        let mut bytes = 0;
+        let mut objects = 0;
+        for number in half * 250 + 1..=half * 250 + 250 {
+            let mut step = both([number]);
+            let mut deleted: BTreeMap<FileId, RoaringBitmap> = BTreeMap::new();
+            if number > 5 {
+                for _ in 0..20 {
+                    deleted.entry(id(random.random_range(1..number))).or_default().insert(random.random_range(0..100));
+                }
+            }
+            for (id, rows) in deleted {
+                let known = &line.manifest().tables["events"].files[&id].deleted;
+                let (rows, total) = (&rows - known.as_ref(), known.union_len(&rows));
+                let rows = DeletionEdit { rows: RowSet(rows), total };
+                if !rows.rows.is_empty() {
+                    step.tables.get_mut("events").unwrap().deletions.insert(id, rows);
+                }
+            }
+            let before: BTreeSet<String> = names(&store).await.into_iter().collect();
+            let manifest = line.append(&step, NOW).await.unwrap();
+            derive(&mut logs, &manifest).await;
+            line.checkpoint_if_due().await.unwrap();
+            for name in names(&store).await.into_iter().filter(|name| !before.contains(name)) {
+                bytes += store.head(&Path::from(name)).await.unwrap().size;
+                objects += 1;
+            }
+        }
+        assert!(objects <= 3 * 250 + 15, "a commit and two tables with news, and a few checkpoints: {objects}");
+        halves.push(bytes);
+    }
+    assert!(halves[1] * 10 <= halves[0] * 12, "{halves:?}");
 }
