@@ -46,6 +46,8 @@ pub(crate) enum Denied {
     /// Names the field.
     #[error("{0}: another project than the key's is named")]
     OtherProject(&'static str),
+    #[error("{0}: an extension of the query language, which a web key may not use")]
+    Extension(&'static str),
     #[error("projectId: a project is needed with an organization's key")]
     NoProject,
 }
@@ -63,6 +65,14 @@ impl Caller {
 
     pub(crate) fn check(&self, access: Access) -> Result<(), Denied> {
         if access.allows(&self.key) { Ok(()) } else { Err(Denied::Kind(self.key.kind)) }
+    }
+
+    /// `named`: what a query names of the extensions of the query language (contract A5).
+    pub(crate) fn check_extension(&self, named: Option<&'static str>) -> Result<(), Denied> {
+        match named {
+            Some(name) if self.key.kind == KeyKind::Web => Err(Denied::Extension(name)),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn key_id(&self) -> &str {

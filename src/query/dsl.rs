@@ -145,6 +145,22 @@ impl Query {
             week_start: Weekday::Monday,
         }
     }
+
+    /// A field of contract A5 that is named anywhere.
+    pub(crate) fn extension(&self) -> Option<&'static Field> {
+        let groups = self.groups.iter().map(|key| match key {
+            KeyExpr::Field(reference) => reference.field,
+            KeyExpr::Bucket { field, .. } => field,
+        });
+        let arguments = self.aggregations.iter().filter_map(|one| Some(one.argument.as_ref()?.field));
+        let exprs = self.columns.iter().map(|column| &column.expr).chain(self.order.iter().map(|order| &order.expr));
+        let shown = exprs.filter_map(|expr| match expr {
+            ColumnExpr::Field(reference) => Some(reference.field),
+            ColumnExpr::Group(_) | ColumnExpr::Aggregation(_) => None,
+        });
+        let named = groups.chain(arguments).chain(shown).find(|field| field.extension);
+        named.or_else(|| self.filter.as_ref()?.extension())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +179,15 @@ pub(crate) enum Filter {
 }
 
 impl Filter {
+    fn extension(&self) -> Option<&'static Field> {
+        match self {
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(Filter::extension),
+            Filter::Condition(condition) => {
+                condition.targets().iter().map(|target| target.field).find(|field| field.extension)
+            }
+        }
+    }
+
     pub(crate) fn equal(target: FieldRef, value: Literal) -> Filter {
         Filter::Condition(Condition::In { target, values: vec![value], or_null: false, negated: false })
     }
@@ -245,4 +270,22 @@ pub(crate) enum Condition {
         target: FieldRef,
         object: Json,
     },
+}
+
+impl Condition {
+    fn targets(&self) -> &[FieldRef] {
+        match self {
+            Condition::ContainsText { targets, .. } => targets,
+            Condition::IsNull(target)
+            | Condition::IsNotNull(target)
+            | Condition::In { target, .. }
+            | Condition::SameText { target, .. }
+            | Condition::Compare { target, .. }
+            | Condition::ArrayContains { target, .. }
+            | Condition::JsonContains { target, .. }
+            | Condition::JsonContainedBy { target, .. }
+            | Condition::JsonHasKeys { target, .. }
+            | Condition::JsonArrayContainsObject { target, .. } => std::slice::from_ref(target),
+        }
+    }
 }

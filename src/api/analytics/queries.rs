@@ -33,7 +33,9 @@ pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Re
 
 async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let query = call.read_json().await?.parse(move |body| check(view, body)).await??;
-    let scope = call.caller()?.scope();
+    let caller = call.caller()?;
+    caller.check_extension(query.extension().map(|field| field.name))?;
+    let scope = caller.scope();
     let (read, chunks) = encode(JsonRows::new(Envelope::Query { page_size: query.limit }));
     let task = services.engine.ask(services.store.snapshot(), scope, Question::Query(query), read).await?;
     Ok(json(chunks.body(task, "query").await?))

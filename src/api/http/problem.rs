@@ -138,7 +138,7 @@ impl From<DocumentError> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Kind(_) | Denied::OtherProject(_) => Self::forbidden(denied.to_string()),
+            Denied::Kind(_) | Denied::OtherProject(_) | Denied::Extension(_) => Self::forbidden(denied.to_string()),
             Denied::NoProject => Self::unprocessable(denied.to_string()),
         }
     }

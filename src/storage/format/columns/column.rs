@@ -91,6 +91,7 @@ impl<R: FlatRow> Column<R> {
             since: FormatVersion::FIRST,
             stored: true,
             shown: Shown::Never,
+            extension: false,
             omit_null: false,
             values: Values::Repeated,
             sorted: false,
@@ -169,6 +170,12 @@ impl<R: FlatRow> Column<R> {
     pub(crate) const fn when_asked(mut self) -> Self {
         self.field.shown = Shown::WhenAsked;
         self
+    }
+
+    /// The same of an extension of the query language (contract A5).
+    pub(crate) const fn extension(mut self) -> Self {
+        self.field.extension = true;
+        self.when_asked()
     }
 
     pub(crate) const fn values(mut self, values: Values) -> Self {

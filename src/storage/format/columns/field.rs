@@ -55,6 +55,8 @@ pub(crate) struct Field {
     /// Whether files have it; else the scan makes it.
     pub(crate) stored: bool,
     pub(crate) shown: Shown,
+    /// Whether it is an extension of the query language (contract A5), which web keys may not use.
+    pub(crate) extension: bool,
     /// Whether it is left out of a row where it is null: the published type is not nullable.
     pub(crate) omit_null: bool,
     pub(crate) values: Values,
