@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{ORGANIZATION, PROJECT, Site};
 
 fn log(site: &Site, key: &str, id: &str, members: &str) {
     let document = format!(
@@ -458,4 +458,75 @@ fn rows_orders_and_pages() {
         );
         site.restart();
     }
+}
+
+#[test]
+fn durations_are_shown_when_they_are_asked_for() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    let document = |id: &str, times: [&str; 3]| {
+        let messages: Vec<String> =
+            times.iter().map(|time| format!(r#"{{"role":"user","content":"q","createdAt":{time}}}"#)).collect();
+        let messages = messages.join(",");
+        format!(r#"{{"id":"{id}","type":"openai","createdAt":"2024-08-26T12:00:00Z","messages":[{messages}]}}"#)
+    };
+    // The times of messages alone count, in whatever order they stand.
+    let minute = [r#""2024-08-26T10:01:00.250Z""#, r#""2024-08-26T10:00:30Z""#, r#""2024-08-26T10:00:00.000Z""#];
+    site.log(&key, &document("minute", minute));
+    site.log(&key, &document("one", ["null", r#""2024-08-20T10:00:00Z""#, "null"]));
+    site.log(&key, &document("none", ["null"; 3]));
+    for round in 0..2 {
+        let request = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"durationMs"}],
+            "orderBy":[{"field":"durationMs","direction":"desc"},{"field":"id","direction":"asc"}]}"#;
+        let expected = json!([{"id": "minute", "durationMs": 60_250}, {"id": "none", "durationMs": 0},
+            {"id": "one", "durationMs": 0}]);
+        assert_eq!(site.rows(&key, request), expected, "round {round}");
+        assert_eq!(ids(&site, &key, &condition("durationMs", "gt", "60249.5")), ["minute"]);
+        assert_eq!(ids(&site, &key, &condition("durationMs", "eq", "0")), ["none", "one"]);
+        let totals = r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"durationMs"},
+            {"type":"aggregation","aggregation":"max","field":"durationMs"}]}"#;
+        let totals = &site.rows(&key, totals)[0];
+        assert_eq!(
+            (totals["sum_durationMs"].as_f64(), totals["max_durationMs"].as_f64()),
+            (Some(60_250.0), Some(60_250.0))
+        );
+        let csv = site.send("POST", "/query/conversations/export", &key, Some(request)).text();
+        assert_eq!(csv, "id,durationMs\r\nminute,60250\r\nnone,0\r\none,0\r\n", "round {round}");
+        // Nobody who does not name it sees it.
+        assert!(site.rows(&key, "{}")[0].get("durationMs").is_none());
+        site.restart();
+    }
+    let openapi = site.get("/openapi.json", &key);
+    let schemas = &openapi["components"]["schemas"];
+    assert_eq!(
+        schemas["ConversationsRows"]["properties"]["data"]["properties"]["result"]["items"]["properties"]["durationMs"]
+            ["type"],
+        json!(["integer", "null"])
+    );
+    assert!(schemas["ConversationsFilter"].to_string().contains("\"durationMs\""));
+}
+
+/// A web key stays with contract A3, wherever a query names what is beyond it (contract A5).
+#[test]
+fn web_keys_use_no_extension() {
+    let site = Site::start(&[]);
+    let (api, web) = (site.api_key(), site.key("web", ORGANIZATION, Some(PROJECT), &["query"]));
+    log(&site, &api, "c", "");
+    let field = r#"{"type":"field","field":"durationMs"}"#;
+    let filter = condition("durationMs", "gte", "0");
+    for request in [
+        format!(r#"{{"select":[{field}]}}"#),
+        r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"durationMs"}]}"#.to_owned(),
+        r#"{"groupBy":[{"field":"durationMs"}]}"#.to_owned(),
+        r#"{"orderBy":[{"field":"durationMs","direction":"asc"}]}"#.to_owned(),
+        format!(r#"{{"where":{{"or":[{{"and":[{filter}]}}]}}}}"#),
+    ] {
+        site.query(&api, &request);
+        let detail = site.refused(403, "POST", "/query/conversations", &web, Some(&request));
+        assert!(detail.contains("durationMs"), "{detail}");
+    }
+    // What is invalid anyway stays so.
+    let request = format!(r#"{{"select":[{field}],"groupby":[]}}"#);
+    site.refused(422, "POST", "/query/conversations", &web, Some(&request));
+    site.query(&web, r#"{"select":[{"type":"field","field":"messageCount"}]}"#);
 }

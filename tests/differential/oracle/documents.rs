@@ -76,6 +76,7 @@ impl Stored {
             "updatedAt" => Cell::Time(self.updated_at),
             "firstMessageTime" => Cell::Time(self.first_message_time()),
             "lastMessageTime" => Cell::Time(self.last_message_time()),
+            "durationMs" => Cell::Count(self.last_message_time() - self.first_message_time()),
             "properties" => json_cell(self.properties.as_ref()),
             "userProperties" => json_cell(self.user_properties.as_ref()),
             other => panic!("no field {other}"),

@@ -122,12 +122,13 @@ pub static CONVERSATIONS: View = View {
         ("assignee", Kind::Text),
         ("categories", Kind::List),
         ("isEnd", Kind::Flag),
+        ("durationMs", Kind::Count),
     ],
     published: 9,
     default_time: "firstMessageTime",
     left_out: &[],
     shows_texts: false,
-    favourites: &["type", "projectId", "integrationId", "userMessageCount"],
+    favourites: &["type", "projectId", "integrationId", "userMessageCount", "durationMs"],
     searched: None,
 };
 

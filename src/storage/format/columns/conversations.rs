@@ -97,6 +97,9 @@ impl FlatRow for Conversation {
             .required()
             .when_asked()
             .set(Set::Boolean(|c, is_end| c.annotations.is_end = is_end)),
+        Entry::integer("durationMs", |c| Some(c.last_message_time().0 - c.first_message_time().0))
+            .required()
+            .extension(),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
     ];
