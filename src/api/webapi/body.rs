@@ -269,7 +269,7 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         for (body, rating, selection, suggested_answer) in [
             (r#"{"rating":true}"#, Some(true), None, None),
-            (r#"{"rating":null,"feedbackSelection":null,"suggestedAnswer":null,"x":1}"#, None, None, None),
+            (r#"{"rating":null,"feedbackSelection":null,"suggestedAnswer":null}"#, None, None, None),
             (r#"{"rating":false,"feedbackSelection":"s","suggestedAnswer":""}"#, Some(false), some("s"), some("")),
         ] {
             assert_eq!(chat_rating(body.as_bytes()), Ok(ChatRating { rating, selection, suggested_answer }), "{body}");
@@ -282,6 +282,7 @@ mod tests {
             (r#"{"rating":1}"#, "rating"),
             (r#"{"rating":true,"feedbackSelection":["s"]}"#, "feedbackSelection"),
             (r#"{"rating":null,"suggestedAnswer":5}"#, "suggestedAnswer"),
+            (r#"{"rating":null,"x":1}"#, "x"),
             (long.as_str(), "feedbackSelection"),
         ] {
             assert_eq!(chat_rating(body.as_bytes()).unwrap_err().path, path, "{body}");
