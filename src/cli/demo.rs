@@ -82,6 +82,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     {
         let mut loader = BulkLoader::open(environment.clone(), local_root.clone()).await?;
         load_if_empty(&mut loader).await?;
+        loader.finish().await?;
     }
     let services = serve::open(environment, local_root, &arguments).await?;
     show_questions(&services.engine, &services.store.snapshot()).await?;

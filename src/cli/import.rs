@@ -38,7 +38,12 @@ pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
             project_id: arguments.project,
             integration_id: arguments.integration,
         };
-        import_files(&runtime, &mut loader, &arguments.files, &defaults)
+        let imported = import_files(&runtime, &mut loader, &arguments.files, &defaults);
+        // What was loaded stays, whatever ended the import.
+        let finished = runtime.block_on(loader.finish());
+        let report = imported?;
+        finished?;
+        Ok::<_, ImportError>(report)
     });
     let report = imported.await.map_err(|_| ImportError::Thread)??;
     println!("{report}");

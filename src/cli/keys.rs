@@ -9,9 +9,11 @@ use super::error::CliError;
 use crate::auth::key::{Key, KeyKind};
 use crate::auth::key_store::{CreatedKey, KeyStore, NewKey};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
+use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
 use crate::storage::objects::open::open_environment;
+use crate::storage::write::recovery::open_marker;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
@@ -40,27 +42,34 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
                 project_id: arguments.project,
                 integration_id: arguments.integration,
             };
-            show(open(&arguments.store)?.create(new).await?)
+            show(open(&arguments.store).await?.create(new).await?)
         }
         KeysCommand::List(store) => {
-            let (environment, _) = open_environment(&store.store)?;
+            let environment = open_store(&store).await?;
             let now = environment.now();
             print(&table(&KeyStore::new(environment).list().await?, now))
         }
         KeysCommand::Revoke(arguments) => {
-            let key = open(&arguments.store)?.revoke(&arguments.id).await?;
+            let key = open(&arguments.store).await?.revoke(&arguments.id).await?;
             eprintln!("key {} is revoked", key.id);
             Ok(())
         }
         KeysCommand::Rotate(arguments) => {
-            let store = open(&arguments.key.store)?;
+            let store = open(&arguments.key.store).await?;
             show(store.rotate(&arguments.key.id, arguments.overlap).await?)
         }
     }
 }
 
-fn open(arguments: &StoreArguments) -> Result<KeyStore, CliError> {
-    Ok(KeyStore::new(open_environment(&arguments.store)?.0))
+async fn open(arguments: &StoreArguments) -> Result<KeyStore, CliError> {
+    Ok(KeyStore::new(open_store(arguments).await?))
+}
+
+/// Keys may come before anything else: where there is nothing yet, it becomes a store.
+async fn open_store(StoreArguments { store }: &StoreArguments) -> Result<Environment, CliError> {
+    let (environment, _) = open_environment(store)?;
+    open_marker(&environment, store).await?;
+    Ok(environment)
 }
 
 /// The key alone on stdout, for scripts; what it is on stderr.

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use super::error::StoreError;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
+use super::maintain::log_deriver::LogDeriver;
 use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
 use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Committer, FlushPolicy, Request};
+use super::write::derived::DerivedTables;
 use super::write::{prefetch, recovery};
 use crate::environment::Environment;
 use crate::model::actor::Actor;
@@ -77,6 +80,9 @@ pub(crate) struct Store {
     local_root: Option<PathBuf>,
     /// Ends with the store.
     background: CancellationToken,
+    /// Ends after the last flush.
+    deriving: CancellationToken,
+    deriver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Held as long as this process may write.
     _lock: Option<std::fs::File>,
 }
@@ -95,12 +101,19 @@ impl Store {
     /// A store in the environment of a test, which breaks its objects; a log write in doubt is told at once.
     #[cfg(test)]
     pub(crate) async fn open_on(environment: Environment, options: &StoreOptions) -> Result<Arc<Store>, StoreError> {
-        Store::start(recovery::recover(environment).await?, options, Duration::ZERO)
+        Store::start(recovery::recover(environment, "of a test").await?, options, Duration::ZERO)
     }
 
     fn start(opened: recovery::Opened, options: &StoreOptions, patience: Duration) -> Result<Arc<Store>, StoreError> {
-        let recovery::Opened { environment, local_root, lock, state, tables, writer, position, counters } = opened;
+        let recovery::Opened { environment, local_root, lock, marker, state, catalog, writer, position, .. } = opened;
+        let (named_position, counters) = (opened.named_position, opened.counters);
         let published = Arc::new(ArcSwap::from_pointee(state.snapshot(&environment.objects)));
+        let deriving = CancellationToken::new();
+        let deriver = LogDeriver {
+            tables: DerivedTables::new(&environment, marker.store, published.clone()),
+            published: published.clone(),
+            stop: deriving.clone(),
+        };
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let committer = Committer {
             environment: environment.clone(),
@@ -115,8 +128,9 @@ impl Store {
             writer,
             patience,
             counters,
-            tables: Arc::new(tokio::sync::Mutex::new(tables)),
+            catalog: Arc::new(tokio::sync::Mutex::new(catalog)),
             position,
+            named_position,
             state,
             deferred: VecDeque::new(),
         };
@@ -132,6 +146,8 @@ impl Store {
             tail_bytes: options.tail_bytes,
             local_root,
             background: CancellationToken::new(),
+            deriving,
+            deriver: tokio::sync::Mutex::new(Some(tokio::spawn(deriver.run()))),
             _lock: lock,
         }))
     }
@@ -333,20 +349,27 @@ impl Store {
         snapshot.read_rows(addresses).await
     }
 
-    /// Flushes and stops taking changes.
+    /// Flushes and stops taking changes; other engines then see what was flushed.
     pub(crate) async fn shutdown(&self) -> Result<(), StoreError> {
         self.background.cancel();
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Stop(reply)).await.is_err() {
-            return Ok(());
+        let stopped = match self.commands.send(Command::Stop(reply)).await {
+            Ok(()) => answer.await.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        };
+        self.deriving.cancel();
+        if let Some(deriver) = self.deriver.lock().await.take() {
+            // Nothing here depends on how it ended.
+            let _ = deriver.await;
         }
-        answer.await.unwrap_or(Ok(()))
+        stopped
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         self.background.cancel();
+        self.deriving.cancel();
     }
 }
 

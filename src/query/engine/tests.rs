@@ -20,6 +20,7 @@ use crate::query::scan::rows::RowReader;
 use crate::query::view::CONVERSATIONS;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
+use crate::storage::format::file_id::FileId;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::parquet_file::ParquetFile;
@@ -61,7 +62,12 @@ struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        let snapshot = Snapshot { store: Arc::new(InMemory::new()), tables: PerTable::default(), flush_generation: 0 };
+        let snapshot = Snapshot {
+            store: Arc::new(InMemory::new()),
+            manifest: Arc::default(),
+            tables: PerTable::default(),
+            flush_generation: 0,
+        };
         Builder { snapshot, number: 0 }
     }
 
@@ -86,7 +92,14 @@ impl Builder {
         self.snapshot.store.put(&path, bytes.into()).await.unwrap();
         let parquet = ParquetFile::new(path, written.file.size);
         let (layout, statistics) = (written.layout, written.file.statistics);
-        let file = DataFile::new(self.number, parquet, written.file.rows, layout, statistics, FileIndex::empty());
+        let file = DataFile::new(
+            (FileId(uuid::Uuid::nil()), self.number),
+            parquet,
+            written.file.rows,
+            layout,
+            statistics,
+            FileIndex::empty(),
+        );
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
         Arc::make_mut(&mut self.snapshot.tables.conversations.files).push(file);
     }

@@ -12,6 +12,7 @@ use super::commit::{Commit, CommitNumber, Edit, Epoch, FileEntry, FileId, Import
 use super::hex::Checksum;
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
+use crate::storage::format::registry::ColumnRegistry;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Manifest {
@@ -125,6 +126,15 @@ impl Table {
         }
         columns.iter().try_for_each(|column| table.add_column(column))?;
         Ok(table)
+    }
+
+    pub(crate) fn has_column(&self, PropertyColumn { field, path, kind, name }: &PropertyColumn) -> bool {
+        let known = self.columns.get(&(*field, path.clone(), *kind));
+        known.is_some_and(|known| known.name == *name)
+    }
+
+    pub(crate) fn column_registry(&self) -> ColumnRegistry {
+        ColumnRegistry::new(self.columns.values().map(|column| column.as_ref().clone()))
     }
 
     fn change(&mut self, name: &str, edit: &TableEdit, time: EpochMillis) -> Result<(), String> {

@@ -1,22 +1,20 @@
-//! What the store holds: the [`files`] of the [`tables`] and how commits [`change`] them, each table with a log in Delta format ([`delta`]).
+//! What the store holds. The [`line`](mod@line) of commits ([`commit`]) is the only authority: added up, it is the [`manifest`]
+//! (and a [`checkpoint`] of it). [`writing`] makes a [`change`] of the tables the next commit, [`opening`] opens the
+//! [`files`] of a manifest by their [`description`]s. The logs in Delta format ([`delta`]) are for other engines. A
+//! [`marker`] says that a folder is a store.
 
 pub(crate) mod change;
-#[cfg(test)]
 pub(crate) mod checkpoint;
-#[cfg(test)]
 pub(crate) mod commit;
 pub(crate) mod delta;
-#[cfg(test)]
+pub(crate) mod description;
+mod edit;
 pub(crate) mod error;
 pub(crate) mod files;
-#[cfg(test)]
 mod frame;
-#[cfg(test)]
 pub(crate) mod hex;
-#[cfg(test)]
 pub(crate) mod line;
-#[cfg(test)]
 pub(crate) mod manifest;
-#[cfg(test)]
 pub(crate) mod marker;
-pub(crate) mod tables;
+pub(crate) mod opening;
+pub(crate) mod writing;

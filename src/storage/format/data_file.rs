@@ -7,6 +7,7 @@ use object_store::path::Path;
 use roaring::RoaringBitmap;
 
 use super::error::FileError;
+use super::file_id::FileId;
 use super::layout::Layout;
 use super::parquet_file::ParquetFile;
 use super::row_index::file::FileIndex;
@@ -15,6 +16,8 @@ use super::text_index::file::TextIndex;
 
 /// An immutable Parquet file of a table that queries read.
 pub(crate) struct DataFile {
+    /// For as long as the store lives; the sibling files have the same.
+    pub(crate) id: FileId,
     /// Unique within this process and never reused; with the row number it is a row's address.
     pub(crate) number: u32,
     pub(crate) parquet: Arc<ParquetFile>,
@@ -35,7 +38,7 @@ pub(crate) struct DataFile {
 impl DataFile {
     /// Without siblings and text index.
     pub(crate) fn new(
-        number: u32,
+        (id, number): (FileId, u32),
         parquet: ParquetFile,
         rows: u32,
         layout: Layout,
@@ -44,7 +47,7 @@ impl DataFile {
     ) -> Self {
         let parquet = Arc::new(parquet);
         let text_index = OnceLock::new();
-        Self { number, parquet, rows, layout, statistics, messages: None, threads: None, index, text_index }
+        Self { id, number, parquet, rows, layout, statistics, messages: None, threads: None, index, text_index }
     }
 
     pub(crate) fn path(&self) -> &Path {

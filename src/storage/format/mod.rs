@@ -12,6 +12,7 @@ pub(crate) mod columns;
 pub(crate) mod data_file;
 pub(crate) mod encoding;
 pub(crate) mod error;
+pub(crate) mod file_id;
 pub(crate) mod flatten;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;

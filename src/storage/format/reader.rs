@@ -188,7 +188,7 @@ mod tests {
     use crate::storage::format::flatten::test_support::random_conversation;
     use crate::storage::format::registry::{ColumnRegistry, PathCounts};
     use crate::storage::format::schema::rows_schema;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, WrittenSiblings, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, write_siblings};
 
     struct Pair {
         store: Arc<dyn ObjectStore>,
@@ -208,7 +208,7 @@ mod tests {
         let all = Arc::new(conversations.to_vec());
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
         let written = write_siblings(&store, paths, all, columns).await.unwrap();
-        let WrittenSiblings { conversations: main, messages, .. } = written;
+        let (main, messages) = (written.conversations.content, written.messages.content);
         let mut rows = 0;
         let ranges = conversations.iter().map(|conversation| {
             rows += conversation.messages.len() as u32;

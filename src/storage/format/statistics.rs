@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::scalar::ScalarValue;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::arrow_types::{kind_type, timestamp_type};
@@ -110,7 +111,8 @@ fn integer(value: i64, data_type: &DataType) -> ScalarValue {
 }
 
 /// The parts of a Delta `add` action's `stats` that name columns.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeltaStatistics {
     pub(crate) min_values: Map<String, Value>,
     pub(crate) max_values: Map<String, Value>,

@@ -1,5 +1,9 @@
 //! The tables by name.
 
+/// The rows of its files hang on those of conversations; queries do not read it by itself.
+pub(crate) const MESSAGES: &str = "messages";
+pub(crate) const MESSAGES_TIME_COLUMN: &str = "createdAt";
+
 /// What queries read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Table {
@@ -18,6 +22,13 @@ impl Table {
             Table::Events => "events",
             Table::Feedback => "feedback",
             Table::SemanticThreads => "semantic_threads",
+        }
+    }
+    /// The column whose bounds say from when to when a file's rows are.
+    pub(crate) fn time_column(self) -> &'static str {
+        match self {
+            Table::Conversations | Table::SemanticThreads => "firstMessageTime",
+            Table::Events | Table::Feedback => "createdAt",
         }
     }
 }

@@ -9,20 +9,29 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FileError;
+
+/// What an object's writer gave, and the xxh3-128 of the object.
+pub(crate) struct Uploaded<T> {
+    pub(crate) content: T,
+    pub(crate) checksum: u128,
+}
 
 /// Runs `write` on a blocking thread and stores what it writes under `path`, once it has succeeded.
 pub(crate) async fn upload<T: Send + 'static>(
     store: &Arc<dyn ObjectStore>,
     path: Path,
     write: impl FnOnce(ChannelWriter) -> Result<T, FileError> + Send + 'static,
-) -> Result<T, FileError> {
+) -> Result<Uploaded<T>, FileError> {
     let (sender, mut receiver) = mpsc::channel(CHANNEL_CHUNKS);
     let encoding = tokio::task::spawn_blocking(move || write(ChannelWriter { sender, buffer: Vec::new() }));
     let mut object = BufWriter::new(store.clone(), path.clone());
     let mut stored = Ok(());
+    let mut hash = Xxh3::new();
     while let Some(chunk) = receiver.recv().await {
+        hash.update(&chunk);
         stored = object.put(chunk).await;
         if stored.is_err() {
             break;
@@ -33,14 +42,14 @@ pub(crate) async fn upload<T: Send + 'static>(
     let encoded = encoding.await.unwrap_or_else(|_| Err(FileError::Aborted { path: path.clone() }));
     match (stored, encoded) {
         (Ok(()), Ok(value)) => match object.shutdown().await {
-            Ok(()) => Ok(value),
+            Ok(()) => Ok(Uploaded { content: value, checksum: hash.digest128() }),
             Err(source) => Err(FileError::Write { path, source }),
         },
         (stored, encoded) => {
             // Nothing refers to what was stored of it; garbage collection takes what an abort leaves behind.
             let _ = object.abort().await;
             stored?;
-            encoded
+            encoded.and(Err(FileError::Aborted { path }))
         }
     }
 }

@@ -19,7 +19,7 @@ use super::error::FileError;
 use super::flatten::{Flattener, MAX_BATCH_ROWS, chunks};
 use super::layout::Layout;
 use super::statistics::{ColumnStatistics, rows_statistics};
-use super::upload::upload;
+use super::upload::{Uploaded, upload};
 use crate::model::conversation::Conversation;
 use crate::model::thread::SemanticThread;
 
@@ -85,10 +85,10 @@ pub(crate) struct SiblingPaths {
 
 /// What a flush of conversations has written.
 pub(crate) struct WrittenSiblings {
-    pub(crate) conversations: WrittenRows,
-    pub(crate) messages: WrittenFile,
+    pub(crate) conversations: Uploaded<WrittenRows>,
+    pub(crate) messages: Uploaded<WrittenFile>,
     /// `None` where they have no threads.
-    pub(crate) threads: Option<WrittenRows>,
+    pub(crate) threads: Option<Uploaded<WrittenRows>>,
 }
 
 /// All files of a flush of conversations, encoded side by side on blocking threads. After an error nothing is being
@@ -135,7 +135,9 @@ pub(crate) async fn write_siblings(
         upload(store, paths.threads, write).await.map(Some)
     };
     let (conversations, messages, threads) = futures::join!(main, messages, threads);
-    Ok(WrittenSiblings { conversations: conversations?, messages: messages?.file, threads: threads? })
+    let Uploaded { content: WrittenRows { file, .. }, checksum } = messages?;
+    let messages = Uploaded { content: file, checksum };
+    Ok(WrittenSiblings { conversations: conversations?, messages, threads: threads? })
 }
 
 /// Of the conversations whose threads are in memory at once.
@@ -147,7 +149,7 @@ pub(crate) async fn write_rows<R: FlatRow>(
     path: Path,
     rows: Arc<Vec<Arc<R>>>,
     columns: Layout,
-) -> Result<WrittenRows, FileError> {
+) -> Result<Uploaded<WrittenRows>, FileError> {
     upload(store, path, move |sink| {
         let mut writer = RowsWriter::new(sink, &columns)?;
         writer.write(&rows)?;

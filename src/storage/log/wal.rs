@@ -78,6 +78,8 @@ pub(crate) struct WalHeader {
     pub(crate) writer_id: String,
     pub(crate) epoch: u64,
     pub(crate) nonce: u64,
+    /// The newest commit that the writer knew: a commit line that ends before it has lost its end.
+    pub(crate) newest_commit: u64,
 }
 
 impl WalHeader {

@@ -1,3 +1,4 @@
 //! What runs beside requests, with what they leave of the machine.
 
+pub(crate) mod log_deriver;
 pub(crate) mod text_indexer;

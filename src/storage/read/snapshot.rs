@@ -6,6 +6,7 @@ use object_store::ObjectStore;
 
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
+use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::table::Table;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, for_each_table};
@@ -15,6 +16,8 @@ use crate::storage::tail::segment::{ScannedSegment, SegmentSnapshot, ThreadsOf};
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The commit that it stands on: the files are its files, with the deleted rows of what came since.
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) tables: PerTable<TableSnapshot>,
     /// Counts the flushes that have moved rows from the tail to files.
     pub(crate) flush_generation: u64,

@@ -5,9 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::change::{Change, Prefetched};
+use super::derived::DerivedTables;
 use super::files::{self, FileNumbers, NewRows};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
@@ -19,10 +21,12 @@ use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
 use crate::storage::catalog::change::CatalogChange;
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::Tables;
+use crate::storage::catalog::marker::Marker;
+use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{for_each_table, per_table};
+use crate::storage::log::writer::{LogWriter, PATIENCE};
 use crate::storage::tail::Counters;
 
 /// Index look-ups under way at once.
@@ -53,9 +57,11 @@ pub(crate) struct Loaded {
 /// The store in the hands of one loading process.
 pub(crate) struct BulkLoader {
     environment: Environment,
-    tables: Tables,
+    catalog: Catalog,
     state: State,
     counters: Counters,
+    writer: LogWriter,
+    marker: Marker,
     position: WalPosition,
     _lock: Option<std::fs::File>,
 }
@@ -64,8 +70,8 @@ impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
     pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<BulkLoader, StoreError> {
         let opened = recovery::open(environment, local_root).await?;
-        let Opened { environment, lock, state, tables, position, counters, .. } = opened;
-        let mut loader = BulkLoader { environment, tables, state, counters, position, _lock: lock };
+        let Opened { environment, lock, marker, state, catalog, writer, position, counters, .. } = opened;
+        let mut loader = BulkLoader { environment, catalog, state, counters, writer, marker, position, _lock: lock };
         if loader.state.active().operations > 0 {
             loader.commit_tail().await?;
         }
@@ -145,19 +151,35 @@ impl BulkLoader {
         Ok(rest)
     }
 
+    /// Ends the loading. The log gets an object without operations: what was loaded is in no other, so only this one
+    /// tells that the commits are missing, should they ever be.
+    pub(crate) async fn finish(mut self) -> Result<(), StoreError> {
+        self.writer.knows_commit(self.state.manifest.number.0);
+        let position = WalPosition(self.position.0 + 1);
+        let end = self.writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
+        let put = end.put(self.environment.objects.as_ref(), PATIENCE).await;
+        put.map_err(|error| StoreError::caused("the write-ahead log cannot be written", error))?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(self.state.snapshot(&self.environment.objects)));
+        let mut derived = DerivedTables::new(&self.environment, self.marker.store, snapshot);
+        if let Err(error) = derived.derive().await {
+            tracing::warn!(%error, "the next start tries again");
+        }
+        Ok(())
+    }
+
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
         let (state, counters) = (&mut self.state, &mut self.counters);
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
-        let written = files::write(&self.environment, rows, self.tables.columns()).await?;
+        let written = files::write(&self.environment, rows, self.catalog.columns()).await?;
         let change = CatalogChange {
             position: self.position,
             tables: per_table!(
                 table in state.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
             ),
         };
-        self.tables.commit(&change).await?;
+        state.manifest = self.catalog.commit(&change).await?;
         for_each_table!(
-            table in state.tables.as_mut(), written in written, columns in self.tables.layouts() => {
+            table in state.tables.as_mut(), written in written, columns in self.catalog.layouts() => {
                 let file = written.new.map(|new| FileSnapshot { file: new.file, deleted: Arc::default() });
                 table.files.extend(file);
                 table.columns = columns;

@@ -23,7 +23,7 @@ use super::resolve::decide;
 use super::state::{Staged, State};
 use crate::environment::Environment;
 use crate::model::ids::WalPosition;
-use crate::storage::catalog::tables::Tables;
+use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::log::wal::WalError;
 use crate::storage::log::writer::{LogObject, LogWriter};
@@ -68,9 +68,11 @@ pub(crate) struct Committer {
     /// How long the changes of a group wait for its log write; then they are told that its outcome is unknown.
     pub(crate) patience: Duration,
     pub(crate) counters: Counters,
-    pub(crate) tables: Arc<tokio::sync::Mutex<Tables>>,
+    pub(crate) catalog: Arc<tokio::sync::Mutex<Catalog>>,
     /// The last durable WAL object.
     pub(crate) position: WalPosition,
+    /// What the files held as of the commit that it names.
+    pub(crate) named_position: WalPosition,
     pub(crate) state: State,
     /// Commands taken from the channel while they could not be worked on.
     pub(crate) deferred: VecDeque<Command>,
@@ -133,7 +135,8 @@ impl Committer {
                 None if due => {
                     self.state.freeze();
                     oldest = None;
-                    let job = FlushJob::new(&self.environment, self.position, &self.state, &mut self.counters);
+                    let positions = (self.position, self.named_position);
+                    let job = FlushJob::new(&self.environment, positions, &self.state, &mut self.counters);
                     flush = Some(Flush { job, running: false, retry_at: None });
                     continue;
                 }
@@ -179,6 +182,16 @@ impl Committer {
                     if let Some(flush) = flush.take() {
                         self.end_flush(*flushed, &flush.job);
                     }
+                }
+                Some(Command::Flushed(Err(error))) if error.kind() == ErrorKind::Fenced => {
+                    let refusal = Refusal { kind: error.kind(), message: error.to_string() };
+                    tracing::error!(error = refusal.message, "the store takes no more changes");
+                    if let Some(reply) = stopping.take() {
+                        let _ = reply.send(Err(error));
+                        return;
+                    }
+                    self.refuse_all(&refusal).await;
+                    return;
                 }
                 Some(Command::Flushed(Err(error))) => {
                     tracing::error!(%error, "flush failed; the changes stay in the write-ahead log and in memory");
@@ -278,6 +291,7 @@ impl Committer {
                 tracing::info!(position = position.0, "the log object is written; changes are taken again");
             }
             self.position = position;
+            self.named_position = self.state.manifest.wal_position;
             staged.finish(&mut self.state, bytes, &mut self.counters);
             self.state.mark_deleted(&file_deletions);
             self.publish();
@@ -325,10 +339,10 @@ impl Committer {
     }
 
     fn spawn_flush(&self, job: FlushJob) {
-        let tables = self.tables.clone();
+        let catalog = self.catalog.clone();
         let sender = self.own_commands.clone();
         tokio::spawn(async move {
-            let result = flush::run(job, tables).await;
+            let result = flush::run(job, catalog).await;
             if let Some(sender) = sender.upgrade() {
                 let _ = sender.send(Command::Flushed(result.map(Box::new))).await;
             }
@@ -338,6 +352,7 @@ impl Committer {
     /// Swaps the frozen rows for their file, in one snapshot.
     fn end_flush(&mut self, flushed: Flushed, job: &FlushJob) {
         flushed.install(job, &mut self.state);
+        self.writer.knows_commit(self.state.manifest.number.0);
         self.publish();
     }
 

@@ -5,18 +5,21 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use datafusion::scalar::ScalarValue;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use uuid::Uuid;
 
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{Key, lookup_hash};
-use crate::storage::catalog::change::{MessagesWritten, NewFile, Sidecar, TableChange};
+use crate::model::ids::{EpochMillis, Key, lookup_hash};
+use crate::storage::catalog::change::{NewFile, TableChange};
+use crate::storage::catalog::commit::{FileEntry, FileId, Times};
+use crate::storage::catalog::description::{self, Description, FileDescription};
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::{MESSAGES, discard};
+use crate::storage::catalog::hex::Checksum;
+use crate::storage::catalog::opening::data_folder;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::error::{FileError, FlattenError};
@@ -25,9 +28,11 @@ use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::builder::IndexBuilder;
 use crate::storage::format::row_index::file::FileIndex;
-use crate::storage::format::table::Table;
+use crate::storage::format::statistics::ColumnStatistics;
+use crate::storage::format::table::{MESSAGES, MESSAGES_TIME_COLUMN, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, Same, per_table};
+use crate::storage::format::upload::Uploaded;
 use crate::storage::format::writer::{
     SiblingPaths, WrittenFile, WrittenRows, WrittenSiblings, write_rows, write_siblings,
 };
@@ -83,7 +88,8 @@ impl<R> Written<R> {
     }
 }
 
-/// Writes a file for each table that has rows. `columns` are the tables' so far. After a failure nothing is left.
+/// Writes a file for each table that has rows. `columns` are the tables' so far. After a failure nothing is left: no
+/// commit can name the files yet.
 pub(crate) async fn write(
     environment: &Environment,
     rows: PerTable<NewRows>,
@@ -126,46 +132,49 @@ async fn write_table<R: Stored>(
     sort_rows(&mut rows);
     let rows = Arc::new(rows);
     let (layout, columns) = choose_columns(&columns, rows.clone()).await?;
-    let (store, places) = (&environment.objects, Places::new(R::TABLE, environment.ids.random()));
+    let (store, places) = (&environment.objects, Places::new(R::TABLE, FileId(environment.ids.in_order())));
     paths.extend(places.all());
     let index = write_index(store, &places.index, rows.clone());
     let data = R::write(store, &places, rows.clone(), layout);
     // Both to their end: what is still being written could not be deleted.
     let (index, data) = futures::join!(index, data);
     let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
-    let new = new_file(store, places, numbers, index?, data?).await?;
+    let new = new_file::<R>(store, places, numbers, index?, data?).await?;
     Ok(Written { rows, new: Some(new), columns })
 }
 
 /// Where the parts of a new file go.
 struct Places {
+    id: FileId,
     data: Path,
     index: Path,
+    description: Path,
     messages: Path,
     threads: Path,
 }
 
 impl Places {
-    /// `stem` is no other file's.
-    fn new(table: Table, stem: Uuid) -> Places {
-        let data = |table: &str| Path::from(format!("{table}/data/{stem}.parquet"));
+    fn new(table: Table, id: FileId) -> Places {
+        let data = |table: &str| data_folder(table).join(format!("{id}.parquet"));
         Places {
+            id,
             data: data(table.name()),
-            index: Path::from(format!("{}/index/{stem}.idx", table.name())),
+            index: description::index_path(id),
+            description: description::path(id),
             messages: data(MESSAGES),
             threads: data(Table::SemanticThreads.name()),
         }
     }
 
-    fn all(&self) -> [Path; 4] {
-        [&self.data, &self.index, &self.messages, &self.threads].map(Clone::clone)
+    fn all(&self) -> [Path; 5] {
+        [&self.data, &self.index, &self.description, &self.messages, &self.threads].map(Clone::clone)
     }
 }
 
 struct WrittenData {
-    rows: WrittenRows,
-    messages: Option<WrittenFile>,
-    threads: Option<WrittenRows>,
+    rows: Uploaded<WrittenRows>,
+    messages: Option<Uploaded<WrittenFile>>,
+    threads: Option<Uploaded<WrittenRows>>,
 }
 
 /// How the rows of a table become Parquet files.
@@ -204,40 +213,96 @@ impl Stored for Conversation {
     }
 }
 
-async fn new_file(
+async fn new_file<R: TableRow>(
     store: &Arc<dyn ObjectStore>,
     places: Places,
     numbers: FileNumbers,
     index: Bytes,
     data: WrittenData,
 ) -> Result<NewFile, StoreError> {
-    let sidecar = Sidecar { path: places.index, size: index.len() as u64 };
-    let index = FileIndex::from_bytes(sidecar.path.clone(), &index)
+    let id = places.id;
+    let index_bytes = index.len() as u64;
+    let index = FileIndex::from_bytes(places.index, &index)
         .map_err(|error| StoreError::caused("an index just written", error))?;
     let WrittenData { rows, messages, threads } = data;
-    let threads = match threads {
-        None => None,
-        Some(threads) => {
-            let offsets = index.thread_offsets(store.as_ref()).await;
-            let offsets = offsets.map_err(|error| StoreError::caused("an index just written", error))?;
-            let file = data_file(numbers.threads, places.threads, threads, FileIndex::empty());
-            Some(ThreadsFile::new(file, offsets).map_err(|error| StoreError::caused("threads just written", error))?)
-        }
-    };
-    let mut file = data_file(numbers.file, places.data, rows, index);
-    file.threads = threads;
-    let mut of_messages = None;
-    if let Some(WrittenFile { size, rows, metadata, statistics }) = messages {
-        file.messages = Some(Arc::new(ParquetFile::written(places.messages, size, metadata)));
-        of_messages = Some(Arc::new(MessagesWritten { rows, statistics }));
+    let entry = entry(id, &places.data, &rows.content.file, rows.checksum, R::TABLE.time_column());
+    let description = describe(&rows);
+    let mut threads_of = None;
+    if let Some(threads) = threads {
+        let offsets = index.thread_offsets(store.as_ref()).await;
+        let offsets = offsets.map_err(|error| StoreError::caused("an index just written", error))?;
+        let time_column = Table::SemanticThreads.time_column();
+        let entry = self::entry(id, &places.threads, &threads.content.file, threads.checksum, time_column);
+        let description = describe(&threads);
+        let file = data_file((id, numbers.threads), places.threads, threads.content, FileIndex::empty());
+        let file =
+            ThreadsFile::new(file, offsets).map_err(|error| StoreError::caused("threads just written", error))?;
+        threads_of = Some((file, entry, description));
     }
-    Ok(NewFile { file: Arc::new(file), index: sidecar, messages: of_messages })
+    let mut file = data_file((id, numbers.file), places.data, rows.content, index);
+    let mut messages_of = None;
+    if let Some(Uploaded { content: written, checksum }) = messages {
+        messages_of = Some(self::entry(id, &places.messages, &written, checksum, MESSAGES_TIME_COLUMN));
+        file.messages = Some(Arc::new(ParquetFile::written(places.messages, written.size, written.metadata)));
+    }
+    let threads = threads_of.as_ref().map(|(_, _, description)| description.clone());
+    let described = Description { id, index_bytes, rows: description, threads };
+    description::write(store.as_ref(), &described)
+        .await
+        .map_err(|error| StoreError::caused("what has to be known of a data file", error))?;
+    let threads = threads_of.map(|(threads, entry, _)| {
+        file.threads = Some(threads);
+        entry
+    });
+    Ok(NewFile { file: Arc::new(file), entry, messages: messages_of, threads })
 }
 
-fn data_file(number: u32, path: Path, written: WrittenRows, index: FileIndex) -> DataFile {
+fn describe(written: &Uploaded<WrittenRows>) -> FileDescription {
+    let Uploaded { content: WrittenRows { file, layout }, checksum } = written;
+    FileDescription::new(Checksum(*checksum), layout, &file.statistics)
+}
+
+/// A new file as its commit tells it.
+fn entry(id: FileId, path: &Path, written: &WrittenFile, checksum: u128, time_column: &str) -> FileEntry {
+    let times = written.statistics.get(time_column).and_then(times);
+    FileEntry {
+        id,
+        path: path.to_string(),
+        size: written.size,
+        checksum: Checksum(checksum),
+        rows: written.rows,
+        level: 0,
+        times,
+    }
+}
+
+fn times(ColumnStatistics { min, max, .. }: &ColumnStatistics) -> Option<Times> {
+    match (min, max) {
+        (
+            Some(ScalarValue::TimestampMicrosecond(Some(from), _)),
+            Some(ScalarValue::TimestampMicrosecond(Some(to), _)),
+        ) => {
+            let (from, to) = (from.div_euclid(1_000), to.div_euclid(1_000));
+            Some(Times { from: EpochMillis(from), to: EpochMillis(to) })
+        }
+        _ => None,
+    }
+}
+
+fn data_file(id: (FileId, u32), path: Path, written: WrittenRows, index: FileIndex) -> DataFile {
     let WrittenRows { file, layout } = written;
     let parquet = ParquetFile::written(path, file.size, file.metadata);
-    DataFile::new(number, parquet, file.rows, layout, file.statistics, index)
+    DataFile::new(id, parquet, file.rows, layout, file.statistics, index)
+}
+
+/// Deletes what a failed try wrote: the next one writes other files, and the disk may be full.
+async fn discard(store: &dyn ObjectStore, written: &[Path]) {
+    for path in written {
+        match store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(%path, %error, "a file of a failed flush could not be deleted"),
+        }
+    }
 }
 
 /// The order of rows in a file: what is asked together lies together.

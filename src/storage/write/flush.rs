@@ -13,7 +13,8 @@ use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::change::CatalogChange;
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::tables::Tables;
+use crate::storage::catalog::manifest::Manifest;
+use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
@@ -29,6 +30,9 @@ use crate::storage::tail::segment::SegmentSnapshot;
 pub(crate) struct FlushJob {
     environment: Environment,
     position: WalPosition,
+    /// The log may go up to here once the flush has ended. That is not its own position: a commit may be lost as long
+    /// as no log object names it, and then the log still has what it held.
+    clean_to: WalPosition,
     tables: PerTable<TableJob>,
     /// The new files, once they are written: a second try commits them and writes no others.
     written: Arc<OnceCell<PerTable<Written>>>,
@@ -49,13 +53,14 @@ impl FlushJob {
     /// Of the frozen generations.
     pub(crate) fn new(
         environment: &Environment,
-        position: WalPosition,
+        (position, clean_to): (WalPosition, WalPosition),
         state: &State,
         counters: &mut Counters,
     ) -> FlushJob {
         FlushJob {
             environment: environment.clone(),
             position,
+            clean_to,
             tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
             written: Arc::default(),
         }
@@ -94,6 +99,7 @@ impl<R: TableRow> TableJob<R> {
 }
 
 pub(crate) struct Flushed {
+    pub(crate) manifest: Arc<Manifest>,
     tables: PerTable<Same<FlushedTable>>,
 }
 
@@ -114,6 +120,7 @@ impl Flushed {
         for_each_table!(table in state.tables.as_mut(), new in self.tables, of_job in job.tables.as_ref() => {
             new.install(of_job, table);
         });
+        state.manifest = self.manifest;
         state.flush_generation += 1;
     }
 }
@@ -138,13 +145,14 @@ impl FlushedTable {
     }
 }
 
-pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) -> Result<Flushed, StoreError> {
-    let mut tables = tables.lock().await;
-    let columns = tables.columns();
+/// Only the columns and the commit need the catalog; the files are written while others may have it.
+pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>) -> Result<Flushed, StoreError> {
+    let columns = catalog.lock().await.columns();
     let write = || {
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
         files::write(&job.environment, rows, columns)
     };
+    // Whether a commit that failed names them may be unknown: from here on they stay.
     let written = job.written.get_or_try_init(write).await?;
     let change = CatalogChange {
         position: job.position,
@@ -152,19 +160,21 @@ pub(crate) async fn run(job: FlushJob, tables: Arc<tokio::sync::Mutex<Tables>>) 
             table in job.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
         ),
     };
-    tables.commit(&change).await?;
-    let flushed = Flushed {
-        tables: per_table!(
-            table in job.tables.as_ref(), new in written.as_ref(), columns in tables.layouts()
-                => FlushedTable::new(table, new, columns)
-        ),
+    let (manifest, layouts) = {
+        let mut catalog = catalog.lock().await;
+        (catalog.commit(&change).await?, catalog.layouts())
     };
+    let tables = per_table!(
+        table in job.tables.as_ref(), new in written.as_ref(), columns in layouts
+            => FlushedTable::new(table, new, columns)
+    );
     fail_point::reached("flush:before-log-cleaning");
-    clean_log(job.environment.objects.as_ref(), tables.position()).await;
-    Ok(flushed)
+    clean_log(job.environment.objects.as_ref(), job.clean_to).await;
+    Ok(Flushed { manifest, tables })
 }
 
-/// Deletes log objects that every table holds. What is left behind only costs space; the next flush tries again.
+/// Deletes log objects up to a position that the files hold. What is left behind only costs space; the next flush tries
+/// again.
 async fn clean_log(store: &dyn ObjectStore, position: WalPosition) {
     let listed = match wal::list(store).await {
         Ok(listed) => listed,

@@ -1,77 +1,142 @@
-//! Opening a store for writing: lock, tables, replay of the write-ahead log, fence, removal of leftovers.
+//! Opening a store for writing: the lock, the log's fence, the commit line, and the replay of what the log has beyond
+//! the files. Nothing is deleted: what a crash has left costs space, and what seems to be left may be somebody's only
+//! copy.
 
-use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
 
-use futures::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::logged::{RowChange, changes};
-use super::state::{Staged, State};
+use super::replay::{self, Range};
+use super::state::State;
 use crate::environment::Environment;
 use crate::model::ids::WalPosition;
-use crate::storage::catalog::tables::{MESSAGES, Tables};
-use crate::storage::error::{Cause, ErrorKind, StoreError};
-use crate::storage::format::table::Table;
-use crate::storage::format::table_row::TableRow;
+use crate::storage::catalog::commit::{CommitNumber, Epoch};
+use crate::storage::catalog::hex::StoreId;
+use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
+use crate::storage::catalog::manifest::Manifest;
+use crate::storage::catalog::marker::{self, Marker, Purpose};
+use crate::storage::catalog::opening::{data_folder, open_files};
+use crate::storage::catalog::writing::Catalog;
+use crate::storage::error::StoreError;
+use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::tables::{Kind, PerTable, for_each_table};
-use crate::storage::log::operation::Operation;
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
-use crate::storage::read::snapshot::{RowAddress, Snapshot, TableSnapshot};
-use crate::storage::tail::{Counters, Tail};
+use crate::storage::tail::Counters;
 
 const LOCK_FILE: &str = "LOCK";
-/// Folders in which every object belongs to a table or is a leftover of an unfinished flush.
-pub(crate) fn data_folders() -> Vec<String> {
-    let mut folders = vec![format!("{MESSAGES}/data"), format!("{}/data", Table::SemanticThreads.name())];
-    for_each_table!(kind in PerTable::<Kind>::default() => {
-        let table = kind.name();
-        folders.extend([format!("{table}/data"), format!("{table}/index")]);
-    });
-    folders
-}
+/// Numbers that an older writer may take while this one puts its fence.
+const FENCE_TRIES: u64 = 1_000;
 
 pub(crate) struct Opened {
     pub(crate) environment: Environment,
     pub(crate) local_root: Option<PathBuf>,
     pub(crate) lock: Option<std::fs::File>,
+    pub(crate) marker: Marker,
     pub(crate) state: State,
-    pub(crate) tables: Tables,
+    pub(crate) catalog: Catalog,
     pub(crate) writer: LogWriter,
+    /// Of the fence.
     pub(crate) position: WalPosition,
+    /// What the files held as of the commit that the fence names.
+    pub(crate) named_position: WalPosition,
     pub(crate) counters: Counters,
+}
+
+/// Folders of the tables' data files.
+pub(crate) fn data_folders() -> Vec<Path> {
+    let mut folders = vec![data_folder(MESSAGES), data_folder(Table::SemanticThreads.name())];
+    for_each_table!(kind in PerTable::<Kind>::default() => folders.push(data_folder(kind.name())));
+    folders
+}
+
+/// That the objects are a store's. Is there nothing yet, they become one. `location` is for errors.
+pub(crate) async fn open_marker(environment: &Environment, location: &str) -> Result<Marker, StoreError> {
+    let new_store = StoreId(environment.ids.random().as_u128());
+    let opened = marker::open(environment.objects.as_ref(), location, Purpose::Writing { new_store }).await;
+    opened.map_err(|error| StoreError::caused("the store cannot be opened", error))
 }
 
 /// Takes the lock of a local store, then recovers.
 pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<Opened, StoreError> {
+    let location = local_root.as_ref().map_or("the object store".to_owned(), |root| root.display().to_string());
     let lock = local_root.as_deref().map(lock).transpose()?;
-    let opened = recover(environment).await?;
+    let opened = recover(environment, &location).await?;
     Ok(Opened { local_root, lock, ..opened })
 }
 
 /// The store as its objects are; whoever calls holds the lock where there is one.
-pub(crate) async fn recover(environment: Environment) -> Result<Opened, StoreError> {
+pub(crate) async fn recover(environment: Environment, location: &str) -> Result<Opened, StoreError> {
+    let objects = environment.objects.as_ref();
+    let marker = open_marker(&environment, location).await?;
+    let newest = newest_object(objects).await?;
+    let evidence = Evidence { newest_known: newest.commit, data_folders: data_folders() };
+    let opened = CommitLine::open(environment.objects.clone(), &evidence).await;
+    let line = opened.map_err(|error| StoreError::caused("the commits cannot be read", error))?;
+    let Manifest { number, epoch, wal_position: named_position, .. } = *line.manifest().as_ref();
+
+    // The clock keeps the epochs rising also where old log objects are gone.
+    let epoch = (newest.epoch.max(epoch.0) + 1).max(u64::try_from(environment.now().0).unwrap_or(0));
+    let mut writer = LogWriter::new(environment.ids.random(), epoch);
+    writer.knows_commit(number.0);
+    let free = WalPosition(newest.position.max(named_position).0 + 1);
+    let position = put_fence(objects, &mut writer, epoch, free).await?;
+    // From here on older writers acknowledge nothing; from the first commit on they commit nothing.
+    let committing = Writer { id: writer.writer_id().to_owned(), epoch: Epoch(epoch), patience: PATIENCE };
+    let begun = CommitWriter::begin(line, committing, environment.now()).await;
+    let line = begun.map_err(|error| StoreError::caused("the first commit failed", error))?;
+    let catalog = Catalog::new(&environment, line);
+    let manifest = catalog.manifest().clone();
+    writer.knows_commit(manifest.number.0);
+
     let mut counters = Counters::new();
-    let (tables, files) = Tables::open(&environment, || counters.file()).await?;
-    let mut state = State::default();
-    for_each_table!(table in state.tables.as_mut(), of_table in files, columns in tables.layouts() => {
+    let files = open_files(&environment.objects, &manifest, || counters.file()).await?;
+    let mut state = State { manifest: manifest.clone(), ..State::default() };
+    for_each_table!(table in state.tables.as_mut(), of_table in files, columns in catalog.layouts() => {
         (table.files, table.columns) = (of_table, columns);
     });
-    let (last, epoch) = replay(&environment.objects, &mut state, &mut counters, tables.position()).await?;
-    // The clock keeps the epochs rising also where old log objects are gone.
-    let epoch = (epoch + 1).max(u64::try_from(environment.now().0).unwrap_or(0));
-    let mut writer = LogWriter::new(environment.ids.random(), epoch);
-    let position = WalPosition(last.0 + 1);
-    let fence = writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
-    fence.put(environment.objects.as_ref(), PATIENCE).await.map_err(|error| match error {
-        WalError::Fenced { .. } => StoreError::Fenced(format!("another process has opened the store: {error}")),
-        error => StoreError::caused("the write-ahead log cannot be written", error),
-    })?;
-    remove_leftovers(environment.objects.as_ref(), &tables).await?;
-    Ok(Opened { environment, local_root: None, lock: None, state, tables, writer, position, counters })
+    let range = Range { after: manifest.wal_position, fence: position };
+    replay::replay(&environment.objects, &mut state, &mut counters, range).await?;
+    let (local_root, lock) = (None, None);
+    Ok(Opened { environment, local_root, lock, marker, state, catalog, writer, position, named_position, counters })
+}
+
+/// What the newest object of the log tells of the store.
+#[derive(Default)]
+struct Newest {
+    position: WalPosition,
+    epoch: u64,
+    commit: CommitNumber,
+}
+
+async fn newest_object(objects: &dyn ObjectStore) -> Result<Newest, StoreError> {
+    let listed = wal::list(objects).await;
+    let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
+    let Some(position) = listed.last().copied() else { return Ok(Newest::default()) };
+    let header = replay::read_group(objects, position).await?.header;
+    Ok(Newest { position, epoch: header.epoch, commit: CommitNumber(header.newest_commit) })
+}
+
+/// At the first number from `free` on that no older writer takes.
+async fn put_fence(
+    objects: &dyn ObjectStore,
+    writer: &mut LogWriter,
+    own_epoch: u64,
+    free: WalPosition,
+) -> Result<WalPosition, StoreError> {
+    for position in (free.0..free.0 + FENCE_TRIES).map(WalPosition) {
+        let fence = writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
+        match fence.put(objects, PATIENCE).await {
+            Ok(()) => return Ok(position),
+            Err(WalError::Fenced { epoch, .. }) if epoch < own_epoch => {}
+            Err(error @ WalError::Fenced { .. }) => {
+                return Err(StoreError::Fenced(format!("another process has opened the store: {error}")));
+            }
+            Err(error) => return Err(StoreError::caused("the write-ahead log cannot be written", error)),
+        }
+    }
+    Err(StoreError::Fenced("another process writes the store; stop it first".into()))
 }
 
 /// One writing process per local store; the operating system frees the lock when the process ends, however it ends.
@@ -88,96 +153,4 @@ fn lock(root: &FilePath) -> Result<std::fs::File, StoreError> {
         ))),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-/// Takes in every operation above the tables' position. Gives the last position and the highest epoch seen.
-async fn replay(
-    store: &Arc<dyn ObjectStore>,
-    state: &mut State,
-    counters: &mut Counters,
-    tables: WalPosition,
-) -> Result<(WalPosition, u64), StoreError> {
-    let listed = wal::list(store.as_ref()).await;
-    let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
-    let mut last = tables;
-    let mut epoch = 0;
-    for position in listed.into_iter().filter(|position| *position > tables) {
-        if position.0 != last.0 + 1 {
-            return Err(StoreError::Damaged(format!(
-                "the write-ahead log object {} is missing; put it back, or move {} and all later ones out of the \
-                 store to start without the changes in them",
-                wal::wal_path(WalPosition(last.0 + 1)),
-                wal::wal_path(position)
-            )));
-        }
-        let damaged = |reason: String| {
-            let path = wal::wal_path(position);
-            StoreError::Damaged(format!(
-                "the write-ahead log object {path} is damaged: {reason}; to start without the changes in it, move it \
-                 (and all later ones) out of the store"
-            ))
-        };
-        let group = wal::read(store.as_ref(), position).await.map_err(|error| match error.kind() {
-            ErrorKind::Damaged => damaged(error.to_string()),
-            _ => StoreError::caused("the write-ahead log cannot be read now", error),
-        })?;
-        epoch = epoch.max(group.header.epoch);
-        let snapshot = state.snapshot(store);
-        let mut staged = Staged::begin(state);
-        let mut bytes = 0;
-        let mut file_deletions = Vec::new();
-        for text in &group.operations {
-            let operation: Operation = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-            file_deletions.extend(replaced_row(&snapshot, &staged, &operation).await?);
-            staged.stage(&operation, counters);
-            bytes += text.len();
-        }
-        staged.finish(state, bytes, counters);
-        state.mark_deleted(&file_deletions);
-        last = position;
-    }
-    Ok((last, epoch))
-}
-
-/// The file row that an operation replaces, if the tail does not know its key.
-async fn replaced_row(
-    snapshot: &Snapshot,
-    staged: &Staged,
-    operation: &Operation,
-) -> Result<Option<RowAddress>, StoreError> {
-    async fn of<R: TableRow>(
-        store: &Arc<dyn ObjectStore>,
-        table: &TableSnapshot<R>,
-        tail: &Tail<R>,
-        change: Option<RowChange<'_, R>>,
-    ) -> Result<Option<RowAddress>, StoreError> {
-        let Some(RowChange { key, .. }) = change.filter(|change| tail.get(&change.key).is_none()) else {
-            return Ok(None);
-        };
-        Ok(table.find_key_in_files(store, &key).await?.map(|hit| hit.at))
-    }
-    let mut row = None;
-    for_each_table!(
-        table in snapshot.tables.as_ref(), group in staged.tables.as_ref(), change in changes(operation)
-            => row = row.or(of(&snapshot.store, table, group.tail(), change).await?)
-    );
-    Ok(row)
-}
-
-/// Data files that no table refers to were written by a flush that never committed.
-async fn remove_leftovers(store: &dyn ObjectStore, tables: &Tables) -> Result<(), StoreError> {
-    let referenced: BTreeSet<Path> = tables.referenced().into_iter().collect();
-    for folder in data_folders() {
-        let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder.as_str()))).try_collect().await;
-        let listed = listed.map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
-        for object in listed {
-            if !referenced.contains(&object.location) {
-                tracing::info!(path = %object.location, "removing a file of an unfinished flush");
-                if let Err(error) = store.delete(&object.location).await {
-                    tracing::warn!(path = %object.location, %error, "a leftover could not be removed");
-                }
-            }
-        }
-    }
-    Ok(())
 }

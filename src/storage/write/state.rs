@@ -7,6 +7,7 @@ use object_store::ObjectStore;
 use super::logged::{RowChange, changes};
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
+use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, for_each_table, per_table};
@@ -16,6 +17,8 @@ use crate::storage::tail::{Counters, Tail, TailGroup};
 
 #[derive(Default)]
 pub(crate) struct State {
+    /// The last commit that is taken in.
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) flush_generation: u64,
     pub(crate) tables: PerTable<TableState>,
 }
@@ -65,6 +68,7 @@ impl State {
     pub(crate) fn snapshot(&self, store: &Arc<dyn ObjectStore>) -> Snapshot {
         Snapshot {
             store: store.clone(),
+            manifest: self.manifest.clone(),
             tables: per_table!(table in self.tables.as_ref() => table.snapshot()),
             flush_generation: self.flush_generation,
         }

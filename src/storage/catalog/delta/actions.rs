@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::deletion_vector::DeletionVectorDescriptor;
 use super::schema::{TableColumn, schema_string};
-use crate::model::ids::{EpochMillis, WalPosition};
+use crate::model::ids::EpochMillis;
+#[cfg(test)]
+use crate::model::ids::WalPosition;
 
 /// Delta's name of this application in `txn` actions.
 pub(crate) const APP_ID: &str = "convolake";
-/// The same for the numbers of intents, by which a commit is known again among those of other programs.
-pub(crate) const INTENT_APP_ID: &str = "convolake.intent";
 
 pub(crate) type Tags = BTreeMap<String, Option<String>>;
 
@@ -91,7 +91,6 @@ impl Protocol {
     }
 
     /// Of a log that no other engine may write to.
-    #[cfg(test)]
     pub(crate) fn derived() -> Self {
         let mut protocol = Self::own();
         protocol.writer_features.get_or_insert_default().push(DERIVED_FEATURE.to_owned());
@@ -140,6 +139,7 @@ impl MetaData {
         }
     }
 
+    #[cfg(test)]
     /// The same table with other columns: what a commit that adds columns carries beside its files.
     pub(crate) fn with_columns(&self, columns: &[TableColumn]) -> Self {
         Self { schema_string: schema_string(columns), ..self.clone() }
@@ -156,20 +156,12 @@ pub(crate) struct Txn {
 }
 
 impl Txn {
+    #[cfg(test)]
     /// The table holds every operation up to and with `position`.
     pub(crate) fn new(position: WalPosition, now: EpochMillis) -> Self {
         Self {
             app_id: APP_ID.to_owned(),
             version: i64::try_from(position.0).unwrap_or(i64::MAX),
-            last_updated: Some(now.0),
-        }
-    }
-
-    /// The table holds the commits of every intent up to and with this one.
-    pub(crate) fn intent(number: u64, now: EpochMillis) -> Self {
-        Self {
-            app_id: INTENT_APP_ID.to_owned(),
-            version: i64::try_from(number).unwrap_or(i64::MAX),
             last_updated: Some(now.0),
         }
     }
@@ -212,6 +204,7 @@ impl Add {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn tag(&self, name: &str) -> Option<&str> {
         self.tags.as_ref()?.get(name)?.as_deref()
     }

@@ -6,12 +6,15 @@ use std::io::Cursor;
 
 use crate::storage::error::{Cause, ErrorKind};
 use bytes::Bytes;
+#[cfg(test)]
+use object_store::PutMode;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, PutMode};
+use object_store::{Error, ObjectStore};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[cfg(test)]
 use crate::environment::Environment;
 
 /// First four bytes, little-endian, of a serialized vector.
@@ -93,6 +96,7 @@ impl DeletionVectorDescriptor {
     }
 }
 
+#[cfg(test)]
 /// Makes `rows` durable as far as that needs a file of its own; the rest is the commit that carries the descriptor.
 /// None for no rows: the file then has no vector.
 pub(crate) async fn write(

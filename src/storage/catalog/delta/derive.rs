@@ -88,6 +88,7 @@ impl DerivedLogs {
         outcome
     }
 
+    #[cfg(test)]
     /// Files of deletion vectors that the newest versions name: all others of the tables are old.
     pub(crate) fn vector_files(&self) -> Result<Vec<Path>, DeriveError> {
         let mut files = Vec::new();

@@ -9,7 +9,6 @@ use object_store::{Error, ObjectStore, ObjectStoreExt};
 use serde::Deserialize;
 
 use super::error::TableLogError;
-#[cfg(test)]
 use crate::model::ids::EpochMillis;
 
 pub(crate) struct LogFiles<'a> {
@@ -113,7 +112,6 @@ impl LogFiles<'_> {
     }
 
     /// Commits and checkpoints below `checkpoint` that were written before `before`.
-    #[cfg(test)]
     pub(crate) async fn older_than(&self, checkpoint: u64, before: EpochMillis) -> Result<Vec<Path>, TableLogError> {
         let objects = self.store.list(Some(&self.folder())).try_filter_map(async |object| {
             let is_below = match parse(&object.location) {

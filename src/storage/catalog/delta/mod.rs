@@ -8,7 +8,6 @@
 pub(crate) mod actions;
 mod checkpoint;
 pub(crate) mod deletion_vector;
-#[cfg(test)]
 pub(crate) mod derive;
 mod error;
 mod log_files;
@@ -24,13 +23,17 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde_json::json;
 use tokio::time::sleep;
 
-pub(crate) use self::actions::{Action, Add, FileStatistics, MetaData, Protocol, Txn};
+pub(crate) use self::actions::Action;
+#[cfg(test)]
+pub(crate) use self::actions::{Add, FileStatistics, MetaData, Protocol, Txn};
 pub(crate) use self::error::{CommitError, TableLogError};
 use self::log_files::{Listing, LogFiles};
 pub(crate) use self::schema::{DeltaType, TableColumn};
 pub(crate) use self::state::TableState;
 use crate::environment::Environment;
-use crate::model::ids::{EpochMillis, WalPosition};
+use crate::model::ids::EpochMillis;
+#[cfg(test)]
+use crate::model::ids::WalPosition;
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 const READS_AT_ONCE: usize = 16;
@@ -56,6 +59,7 @@ impl TableLog {
         Ok(Some(Self { environment, root: prefix, state, checkpoint }))
     }
 
+    #[cfg(test)]
     /// Writes version 0: protocol, columns and position 0 of the write-ahead log. Fails with [`CommitError::Taken`]
     /// where the table exists.
     pub(crate) async fn create(
@@ -75,6 +79,7 @@ impl TableLog {
         Ok(log)
     }
 
+    #[cfg(test)]
     pub(crate) fn state(&self) -> &TableState {
         &self.state
     }
@@ -83,10 +88,12 @@ impl TableLog {
         self.state.version
     }
 
+    #[cfg(test)]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
+    #[cfg(test)]
     /// Where the data file of an [`Add`] or [`Remove`](actions::Remove) lies in the store.
     pub(crate) fn file_path(&self, relative: &str) -> Path {
         file_path(&self.root, relative)
@@ -153,6 +160,7 @@ impl TableLog {
         }
     }
 
+    #[cfg(test)]
     /// Takes in what other writers have committed. True where the table has changed.
     pub(crate) async fn refresh(&mut self) -> Result<bool, TableLogError> {
         let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
@@ -197,7 +205,6 @@ impl TableLog {
 
     /// Deletes commits and checkpoints that the newest known checkpoint replaces and that are older than `before`.
     /// Gives how many.
-    #[cfg(test)]
     pub(crate) async fn delete_old_log(&self, before: EpochMillis) -> Result<usize, TableLogError> {
         let Some(checkpoint) = self.checkpoint else { return Ok(0) };
         let files = LogFiles { store: self.environment.objects.as_ref(), table: &self.root };
@@ -208,6 +215,7 @@ impl TableLog {
     }
 }
 
+#[cfg(test)]
 /// A path of the log is relative to the table's folder and percent-encoded, as a URL is.
 fn file_path(root: &Path, relative: &str) -> Path {
     let decoded = percent_encoding::percent_decode_str(relative).decode_utf8_lossy();

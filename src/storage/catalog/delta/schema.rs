@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
+#[cfg(test)]
+use crate::storage::format::layout::JsonField;
+use crate::storage::format::layout::{ColumnKind, PropertyColumn};
 
 const FIELD_KEY: &str = "convolake.field";
 const PATH_KEY: &str = "convolake.path";
@@ -90,6 +92,7 @@ impl TableColumn {
         Self { name: column.name.clone(), data_type, metadata }
     }
 
+    #[cfg(test)]
     /// None for columns that are not of a property.
     pub(crate) fn property(&self) -> Option<PropertyColumn> {
         let field: JsonField = serde_json::from_value(self.metadata.get(FIELD_KEY)?.clone()).ok()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
-use super::actions::{APP_ID, Action, Add, DERIVED_FEATURE, FEATURES, INTENT_APP_ID, MetaData, Protocol, Remove, Txn};
+use super::actions::{APP_ID, Action, Add, DERIVED_FEATURE, FEATURES, MetaData, Protocol, Remove, Txn};
 use super::error::TableLogError;
 use super::schema::{TableColumn, parse_schema};
 
@@ -41,11 +41,6 @@ impl TableState {
     /// The table holds every operation of the write-ahead log up to and with this one.
     pub(crate) fn wal_position(&self) -> WalPosition {
         WalPosition(self.number_of(APP_ID))
-    }
-
-    /// Number of the last intent whose commit the table has.
-    pub(crate) fn intent(&self) -> u64 {
-        self.number_of(INTENT_APP_ID)
     }
 
     pub(crate) fn number_of(&self, application: &str) -> u64 {

@@ -61,6 +61,7 @@ impl CommitLine {
         &self.manifest
     }
 
+    #[cfg(test)]
     /// Takes in the commits that came since; gives them.
     pub(crate) async fn refresh(&mut self) -> Result<Vec<Arc<Commit>>, CatalogError> {
         let passed = self.read_forward().await?;

@@ -38,8 +38,7 @@ impl Cause for AppendError {
     fn kind(&self) -> ErrorKind {
         match self {
             AppendError::Fenced { .. } => ErrorKind::Fenced,
-            AppendError::Unknown { .. } => ErrorKind::Retry,
-            AppendError::Unsettled { .. } => ErrorKind::Bug,
+            AppendError::Unknown { .. } | AppendError::Unsettled { .. } => ErrorKind::Retry,
             AppendError::Catalog(error) => error.kind(),
         }
     }

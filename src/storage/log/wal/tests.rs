@@ -7,7 +7,7 @@ use super::*;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
 fn header(writer_id: &str, nonce: u64) -> WalHeader {
-    WalHeader { writer_id: writer_id.to_owned(), epoch: 7, nonce }
+    WalHeader { writer_id: writer_id.to_owned(), epoch: 7, nonce, newest_commit: 3 }
 }
 
 #[test]

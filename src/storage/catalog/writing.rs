@@ -1,0 +1,66 @@
+//! The catalog in the hands of the store's writer: the one commit point.
+//!
+//! Files are written and durable before a change names them ([`CatalogChange`]); what waits for the lock around the
+//! catalog is only the commit itself, one object.
+
+use std::sync::Arc;
+
+use super::change::CatalogChange;
+use super::edit::{Moved, edit_of};
+use super::line::CommitWriter;
+use super::manifest::{Manifest, Table};
+use crate::environment::{Clock, Environment};
+use crate::storage::error::StoreError;
+use crate::storage::format::layout::Layout;
+use crate::storage::format::registry::ColumnRegistry;
+use crate::storage::format::tables::{Kind, PerTable, Same, for_each_table, per_table};
+use crate::storage::objects::fail_point;
+
+pub(crate) struct Catalog {
+    clock: Arc<dyn Clock>,
+    line: CommitWriter,
+    moved: Moved,
+}
+
+impl Catalog {
+    pub(crate) fn new(environment: &Environment, line: CommitWriter) -> Catalog {
+        Catalog { clock: environment.clock.clone(), line, moved: Moved::new() }
+    }
+
+    /// As of the last commit.
+    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
+        self.line.manifest()
+    }
+
+    pub(crate) fn columns(&self) -> PerTable<Same<ColumnRegistry>> {
+        per_table!(kind in PerTable::<Kind>::default() => {
+            let table = self.manifest().tables.get(kind.name());
+            table.map(Table::column_registry).unwrap_or_default()
+        })
+    }
+
+    /// The tables' columns, as the layouts that tail segments get.
+    pub(crate) fn layouts(&self) -> PerTable<Same<Arc<Layout>>> {
+        per_table!(columns in self.columns() => Arc::new(columns.layout()))
+    }
+
+    /// Makes the change in all tables, or in none. After an error the same call may be made again: the change is
+    /// committed once.
+    pub(crate) async fn commit(&mut self, change: &CatalogChange) -> Result<Arc<Manifest>, StoreError> {
+        let edit = edit_of(change, self.manifest(), &self.moved)?;
+        fail_point::reached("commit:before");
+        let committed = self.line.append(&edit, self.clock.now()).await;
+        let manifest = committed.map_err(|error| StoreError::caused("the commit failed", error))?;
+        fail_point::reached("commit:after");
+        for_each_table!(table in change.tables.as_ref() => {
+            self.moved.extend(table.removed.iter().map(|removed| (removed.id, Arc::clone(&removed.moved))));
+        });
+        if let Err(error) = self.line.checkpoint_if_due().await {
+            tracing::warn!(%error, "no checkpoint of the commits could be written; the next commit tries again");
+        }
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests;
