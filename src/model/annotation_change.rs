@@ -62,13 +62,10 @@ impl AnnotationChange {
             annotations.stopped =
                 conversation.last_chat().map(|last| Stopped { at: now, last_message_id: last.message.id.clone() });
         }
-        let mut updated_at = conversation.updated_at;
         if self.rated || annotations != conversation.annotations {
-            annotations.changed = Some(Changed { at: now, by: by.clone() });
-            if !self.rated {
-                // Never earlier than it was: documents may carry times ahead of this clock.
-                updated_at = updated_at.max(now);
-            }
+            // Never earlier than it was, also where the clock was set back.
+            let before = conversation.annotations.changed.as_ref().map_or(now, |changed| changed.at);
+            annotations.changed = Some(Changed { at: now.max(before), by: by.clone() });
         }
         if let Some((id, update)) = &self.thread
             && let Some((_, hash)) = SemanticThread::text_hashes(conversation).find(|(thread, _)| thread == id)
@@ -85,7 +82,7 @@ impl AnnotationChange {
         if annotations == conversation.annotations {
             return None;
         }
-        Some(Conversation { annotations, updated_at, ..conversation.clone() })
+        Some(Conversation { annotations, ..conversation.clone() })
     }
 }
 

@@ -26,9 +26,9 @@ pub(crate) struct Annotations {
     pub(crate) categories: Option<Vec<String>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_end: bool,
-    /// Not a column: files keep it, like `stopped` and `changed`, in the sidecar only (`resolve::Previous`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memo: Option<String>,
+    /// Not a column: files keep it, like `changed`, in the sidecar only (`resolve::Previous`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stopped: Option<Stopped>,
     #[serde(skip_serializing_if = "Option::is_none")]

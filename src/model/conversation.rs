@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::annotations::Annotations;
-use super::ids::{ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use super::ids::{
+    ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, WalPosition,
+};
 use super::json::value::{Json, RawJson};
 use super::json::{parser, raw};
 use super::thread_annotations::ThreadAnnotations;
@@ -72,6 +74,12 @@ pub(crate) struct Conversation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) visibility: Option<Visibility>,
     pub(crate) messages: Vec<Message>,
+    /// The object of the log that this version came with; each version has a later one.
+    #[serde(default)]
+    pub(crate) wal_position: WalPosition,
+    /// The one that the first version came with.
+    #[serde(default)]
+    pub(crate) first_wal_position: WalPosition,
     /// What Part B sets; survives a re-log.
     #[serde(default, skip_serializing_if = "Annotations::is_default")]
     pub(crate) annotations: Annotations,
@@ -182,6 +190,16 @@ impl Conversation {
     /// The greatest time that Part B shows.
     pub(crate) fn last_chat_time(&self) -> EpochMillis {
         self.chats().map(|chat| chat.time).max().unwrap_or(self.created_at)
+    }
+
+    /// The least of them.
+    pub(crate) fn first_chat_time(&self) -> EpochMillis {
+        self.chats().map(|chat| chat.time).min().unwrap_or(self.created_at)
+    }
+
+    /// When the document was updated or Part B last changed it, whichever is later.
+    pub(crate) fn modified_at(&self) -> EpochMillis {
+        self.annotations.changed.as_ref().map_or(self.updated_at, |changed| changed.at.max(self.updated_at))
     }
 
     /// The last in the order of [`Self::chats_by_time`].

@@ -9,6 +9,7 @@ use super::conversation::{Conversation, Message};
 use super::document::{Document, DocumentMessage};
 use super::ids::{
     ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
+    WalPosition,
 };
 use super::json::value::RawJson;
 use super::thread::SemanticThread;
@@ -29,6 +30,8 @@ pub(crate) struct Previous {
     pub(crate) external_id: Option<String>,
     pub(crate) created_at: EpochMillis,
     pub(crate) updated_at: EpochMillis,
+    #[serde(default)]
+    pub(crate) first_wal_position: WalPosition,
     /// See [`document_hash`].
     pub(crate) document_hash: u128,
     pub(crate) annotations: Annotations,
@@ -58,6 +61,7 @@ impl Previous {
             external_id: conversation.external_id.clone(),
             created_at: conversation.created_at,
             updated_at: conversation.updated_at,
+            first_wal_position: conversation.first_wal_position,
             document_hash: document_hash(conversation),
             annotations: conversation.annotations.clone(),
             messages: messages.collect(),
@@ -122,6 +126,9 @@ pub(crate) fn resolve(
         tags: document.tags.clone(),
         visibility: document.visibility,
         messages: messages.collect(),
+        // The writer knows them.
+        wal_position: WalPosition::default(),
+        first_wal_position: WalPosition::default(),
         annotations: previous.map(|previous| previous.annotations.clone()).unwrap_or_default(),
     };
     if !conversation.annotations.threads.is_empty() {

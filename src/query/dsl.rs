@@ -39,9 +39,9 @@ pub(crate) struct FieldRef {
 }
 
 impl FieldRef {
-    /// A whole field of a view that surely has it.
+    /// A whole column of a view that surely has it, whether requests can name it or not.
     pub(crate) fn of(view: &View, name: &str) -> Result<FieldRef, QueryError> {
-        let field = view.field(name);
+        let field = view.column(name);
         let field = field.ok_or_else(|| QueryError::Internal(format!("{} have no field {name}", view.name)))?;
         Ok(FieldRef { field, path: Vec::new() })
     }

@@ -105,7 +105,7 @@ impl Store {
     }
 
     fn start(opened: recovery::Opened, options: &StoreOptions, patience: Duration) -> Result<Arc<Store>, StoreError> {
-        let recovery::Opened { environment, local_root, lock, marker, state, catalog, writer, position, .. } = opened;
+        let recovery::Opened { environment, local_root, lock, marker, state, catalog, writer, .. } = opened;
         let (named_position, counters) = (opened.named_position, opened.counters);
         let published = Arc::new(ArcSwap::from_pointee(state.snapshot(&environment.objects)));
         let deriving = CancellationToken::new();
@@ -129,7 +129,6 @@ impl Store {
             patience,
             counters,
             catalog: Arc::new(tokio::sync::Mutex::new(catalog)),
-            position,
             named_position,
             state,
             deferred: VecDeque::new(),

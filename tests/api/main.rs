@@ -40,3 +40,4 @@ mod webapi_lists;
 mod webapi_ratings;
 mod webapi_real_data;
 mod webapi_users;
+mod webapi_walks;

@@ -139,6 +139,7 @@ fn a_memo_is_set_kept_and_cleared() {
     assert_eq!(set(&site, &key, "c", r#"{"memo":"called twice"}"#)["memo"], "called twice");
     for round in 0..3 {
         assert_eq!(memo(&site), "called twice", "{round}");
+        assert_eq!(site.get(ROOT, &key)["conversations"][0]["memo"], "called twice", "{round}");
         // Neither a re-log nor another change loses it, in memory and in files.
         log(&site, &key, "c", "u");
         set(&site, &key, "c", &json!({"state": format!("s{round}")}).to_string());

@@ -280,6 +280,7 @@ mod tests {
             ("{}", "rating"),
             (r#"{"rating":"true"}"#, "rating"),
             (r#"{"rating":1}"#, "rating"),
+            (r#"{"rating":null,"x":1}"#, "x"),
             (r#"{"rating":true,"feedbackSelection":["s"]}"#, "feedbackSelection"),
             (r#"{"rating":null,"suggestedAnswer":5}"#, "suggestedAnswer"),
             (r#"{"rating":null,"x":1}"#, "x"),

@@ -1,4 +1,4 @@
-//! A place in a list, signed: clients carry it about and may not make one.
+//! How far a walk through a list has come, signed: clients carry it about and may not make one.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,32 +8,32 @@ use subtle::ConstantTimeEq;
 use crate::api::http::problem::Problem;
 use crate::auth::secret::Secret;
 use crate::model::ids::EpochMillis;
-use crate::query::search::place::Place;
+use crate::query::search::place::Progress;
 
 const LIFE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Keeps signatures of other uses of the secret apart.
-const PURPOSE: &[u8] = b"conversation list cursor 1\0";
+const PURPOSE: &[u8] = b"conversation list cursor 2\0";
 const MAX_CHARS: usize = 8_192;
 
 #[derive(Serialize, Deserialize)]
 struct Payload {
     /// The last row that was shown.
-    place: Place,
-    /// Of the caller and the list's parameters: a place means nothing in another list.
+    progress: Progress,
+    /// Of the caller and the list's parameters: it means nothing in another list.
     list: String,
     expires: EpochMillis,
 }
 
-pub(crate) fn write(secret: &Secret, place: Place, list: &str, now: EpochMillis) -> Result<String, Problem> {
+pub(crate) fn write(secret: &Secret, progress: Progress, list: &str, now: EpochMillis) -> Result<String, Problem> {
     let expires = EpochMillis(now.0.saturating_add(LIFE_MILLIS));
-    let payload = Payload { place, list: list.to_owned(), expires };
+    let payload = Payload { progress, list: list.to_owned(), expires };
     let payload = serde_json::to_vec(&payload).map_err(|_| Problem::internal())?;
     let signature = sign(secret, &payload);
     Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(signature)))
 }
 
 /// 400 with the reason.
-pub(crate) fn read(secret: &Secret, cursor: &str, list: &str, now: EpochMillis) -> Result<Place, Problem> {
+pub(crate) fn read(secret: &Secret, cursor: &str, list: &str, now: EpochMillis) -> Result<Progress, Problem> {
     let unknown = || Problem::bad_request("cursor: not one that this server gave");
     if cursor.len() > MAX_CHARS {
         return Err(unknown());
@@ -53,7 +53,7 @@ pub(crate) fn read(secret: &Secret, cursor: &str, list: &str, now: EpochMillis) 
             "cursor: given for a list with other parameters; repeat them, only pageSize and variables may change",
         ));
     }
-    Ok(payload.place)
+    Ok(payload.progress)
 }
 
 fn sign(secret: &Secret, payload: &[u8]) -> [u8; 32] {
@@ -63,13 +63,16 @@ fn sign(secret: &Secret, payload: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::WalPosition;
+    use crate::query::search::place::Place;
 
     #[test]
     fn only_an_own_fresh_cursor_of_the_same_list_is_taken() {
         let (secret, now) = (Secret::of([1; 32]), EpochMillis(1_000));
-        let place = Place { time: EpochMillis(7), id: "i".to_owned(), project: "p".to_owned() };
-        let cursor = write(&secret, place.clone(), "list", now).unwrap();
-        assert_eq!(read(&secret, &cursor, "list", now).unwrap(), place);
+        let place = Place { time: Some(EpochMillis(7)), id: "i".to_owned(), project: "p".to_owned() };
+        let progress = Progress { began: WalPosition(3), again: false, place: Some(place) };
+        let cursor = write(&secret, progress.clone(), "list", now).unwrap();
+        assert_eq!(read(&secret, &cursor, "list", now).unwrap(), progress);
         let late = EpochMillis(now.0 + LIFE_MILLIS + 1);
         let (start, end) = cursor.split_at(cursor.len() / 2);
         let changed = format!("{start}{}{}", if end.starts_with('A') { 'B' } else { 'A' }, &end[1..]);

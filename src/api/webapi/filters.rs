@@ -7,10 +7,10 @@ use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::view;
 
-/// A field of the view, or the value at a top-level key of a JSON field.
+/// A column, or the value at a top-level key of a JSON field.
 fn field(name: &str, key: Option<&str>) -> Result<FieldRef, Problem> {
-    let field = view::CONVERSATIONS.field(name).ok_or_else(Problem::internal)?;
-    Ok(FieldRef { field, path: key.map(str::to_owned).into_iter().collect() })
+    let whole = FieldRef::of(&view::CONVERSATIONS, name)?;
+    Ok(FieldRef { path: key.map(str::to_owned).into_iter().collect(), ..whole })
 }
 
 fn one_of(target: FieldRef, values: Vec<Literal>) -> Filter {

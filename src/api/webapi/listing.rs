@@ -26,12 +26,12 @@ use crate::query::search::place::ListOrder;
 const MAX_PAGE: usize = 50;
 
 const ORDERS: [(&str, ListOrder); 6] = [
-    ("CREATED_AT_ASC", ListOrder { time: "createdAt", descending: false }),
-    ("CREATED_AT_DESC", ListOrder { time: "createdAt", descending: true }),
-    ("MODIFIED_AT_ASC", ListOrder { time: "updatedAt", descending: false }),
-    ("MODIFIED_AT_DESC", ListOrder { time: "updatedAt", descending: true }),
-    ("LAST_CHAT_TIME_ASC", ListOrder { time: "lastMessageTime", descending: false }),
-    ("LAST_CHAT_TIME_DESC", ListOrder { time: "lastMessageTime", descending: true }),
+    ("CREATED_AT_ASC", ListOrder { time: Some("createdAt"), descending: false }),
+    ("CREATED_AT_DESC", ListOrder { time: Some("createdAt"), descending: true }),
+    ("MODIFIED_AT_ASC", ListOrder { time: Some("modifiedAt"), descending: false }),
+    ("MODIFIED_AT_DESC", ListOrder { time: Some("modifiedAt"), descending: true }),
+    ("LAST_CHAT_TIME_ASC", ListOrder { time: Some("lastChatTime"), descending: false }),
+    ("LAST_CHAT_TIME_DESC", ListOrder { time: Some("lastChatTime"), descending: true }),
 ];
 const DEFAULT_ORDER: &str = "LAST_CHAT_TIME_DESC";
 
@@ -71,10 +71,10 @@ struct ListRequest {
 }
 
 const TIMES: [(&str, &str, Comparison); 4] = [
-    ("startedAt", "lastMessageTime", Comparison::Gte),
-    ("endAt", "lastMessageTime", Comparison::Lte),
-    ("firstChatStartedAt", "firstMessageTime", Comparison::Gte),
-    ("firstChatEndAt", "firstMessageTime", Comparison::Lte),
+    ("startedAt", "lastChatTime", Comparison::Gte),
+    ("endAt", "lastChatTime", Comparison::Lte),
+    ("firstChatStartedAt", "firstChatTime", Comparison::Gte),
+    ("firstChatEndAt", "firstChatTime", Comparison::Lte),
 ];
 
 impl ListRequest {
@@ -162,7 +162,7 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let Some(scope) = actor::scope(call)? else { return Ok(json(r#"{"conversations":[],"cursor":null}"#)) };
     let (list, now) = (request.fingerprint(call.caller()?, &scope, &actor)?, services.store.environment().now());
     let secret = &services.conversation_api.secret;
-    let after = match &request.cursor {
+    let progress = match &request.cursor {
         Some(cursor) => Some(cursor::read(secret, cursor, &list, now)?),
         None => None,
     };
@@ -171,9 +171,9 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let (check, order) = (request.check, request.order);
     let wanted = ConversationList { snapshot: Arc::clone(&snapshot), scope, filters, check, order };
     let searches = &services.conversation_api.searches;
-    let page = searches.page(&services.engine, &wanted, after, request.page_size).await?;
+    let page = searches.page(&services.engine, &wanted, progress, request.page_size).await?;
     let cursor = match page.next {
-        Some(place) => format!("\"{}\"", cursor::write(secret, place, &list, now)?),
+        Some(progress) => format!("\"{}\"", cursor::write(secret, progress, &list, now)?),
         None => "null".to_owned(),
     };
     let tail = format!("],\"cursor\":{cursor}}}");
@@ -258,6 +258,6 @@ mod tests {
         .unwrap();
         assert_eq!(read.user_ids, ["a", "b", "c,d"]);
         assert!(read.cursor.is_none() && read.llm_app_ids.is_empty());
-        assert_eq!(read.times, [("lastMessageTime", Comparison::Lte, EpochMillis(7))]);
+        assert_eq!(read.times, [("lastChatTime", Comparison::Lte, EpochMillis(7))]);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::conversation::Conversation;
-use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
+use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
 use crate::query::check::check;
 use crate::query::execute::columns::ResultKind;
 use crate::query::scan::rows::RowReader;
@@ -66,6 +66,7 @@ impl Builder {
             store: Arc::new(InMemory::new()),
             manifest: Arc::default(),
             tables: PerTable::default(),
+            position: WalPosition(0),
             flush_generation: 0,
         };
         Builder { snapshot, number: 0 }

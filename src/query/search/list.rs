@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::check::Check;
-use super::place::{ListOrder, Place};
+use super::place::{ListOrder, Place, Progress, changed_since, stored_by};
 use crate::model::scope::Scope;
 use crate::query::dsl::Filter;
 use crate::query::engine::QueryEngine;
@@ -58,16 +58,16 @@ impl Default for Searches {
 }
 
 impl Searches {
-    /// The first conversations of a list, or those after a place in it.
+    /// The first conversations of a list, or those after what a walk has seen.
     pub(crate) async fn page(
         &self,
         engine: &QueryEngine,
         list: &ConversationList,
-        after: Option<Place>,
+        progress: Option<Progress>,
         size: usize,
     ) -> Result<Page, SearchError> {
         if !list.check.is_needed() {
-            return Rows { engine, list, candidates: None }.page(after, size).await;
+            return Walk { engine, list, candidates: None, started: Instant::now() }.page(progress, size).await;
         }
         let _permit = match timeout(SCAN_WAIT, self.scans.acquire()).await {
             Ok(Ok(permit)) => permit,
@@ -81,7 +81,7 @@ impl Searches {
                 Some(Arc::new(engine.decode(async move { snapshot.candidates(&term).await }).await?))
             }
         };
-        Rows { engine, list, candidates }.scan(after, size, started).await
+        Walk { engine, list, candidates, started }.page(progress, size).await
     }
 }
 
@@ -97,71 +97,119 @@ pub(crate) struct ConversationList {
 
 pub(crate) struct Page {
     pub(crate) rows: Vec<RowAddress>,
-    /// The place of the last row looked at, unless there is none after it.
-    pub(crate) next: Option<Place>,
+    /// How far the walk has come, unless it is at its end.
+    pub(crate) next: Option<Progress>,
 }
 
-/// The rows of a list that may pass its check.
-struct Rows<'a> {
+/// A walk through a list, of the rows that may pass its check.
+struct Walk<'a> {
     engine: &'a QueryEngine,
     list: &'a ConversationList,
     candidates: Option<Arc<RowFilter>>,
+    started: Instant,
 }
 
-impl Rows<'_> {
-    async fn after(&self, place: Option<&Place>, limit: usize) -> Result<FoundRows, QueryError> {
-        let list = self.list;
-        let mut parts = list.filters.clone();
-        if let Some(place) = place {
-            parts.push(list.order.after(place)?);
+/// Rows in an order, and whether there are more.
+struct Part {
+    rows: Vec<RowAddress>,
+    /// The place to go on after; the inner `None`: before the first row.
+    next: Option<Option<Place>>,
+}
+
+impl Walk<'_> {
+    async fn page(&self, progress: Option<Progress>, size: usize) -> Result<Page, SearchError> {
+        let now = self.list.snapshot.position;
+        let Progress { began, again, place } = progress.unwrap_or(Progress { began: now, again: false, place: None });
+        let (mut rows, mut after) = (Vec::new(), place);
+        if !again {
+            let order = self.list.order;
+            let mut filters = self.list.filters.clone();
+            if !order.is_lasting() && !order.descending && began != now {
+                // Changes move conversations ahead in it, so that a walk would never end; they come the second time.
+                filters.push(stored_by(began)?);
+            }
+            let part = self.part(order, &filters, after, size, &[]).await?;
+            rows = part.rows;
+            if let Some(place) = part.next {
+                return Ok(Page { rows, next: Some(Progress { began, again, place }) });
+            }
+            if order.is_lasting() || began == now {
+                return Ok(Page { rows, next: None });
+            }
+            after = None;
         }
-        let (snapshot, scope) = (Arc::clone(&list.snapshot), list.scope.clone());
-        let (filter, order) = (Filter::And(parts), list.order.columns());
-        self.engine.rows_among(snapshot, scope, self.candidates.clone(), filter, order, limit).await
+        let changed = [self.list.filters.as_slice(), &[changed_since(began)?]].concat();
+        let part = self.part(ListOrder::AGAIN, &changed, after, size.saturating_sub(rows.len()), &rows).await?;
+        rows.extend(part.rows);
+        Ok(Page { rows, next: part.next.map(|place| Progress { began, again: true, place }) })
     }
 
-    async fn page(&self, after: Option<Place>, size: usize) -> Result<Page, SearchError> {
-        let found = self.after(after.as_ref(), size.saturating_add(1)).await?;
-        let more = found.addresses.len() > size;
-        let next = if more { Some(self.list.order.place(&found, size.saturating_sub(1))?) } else { None };
-        let mut rows = found.addresses;
-        rows.truncate(size);
-        Ok(Page { rows, next })
-    }
-
-    async fn scan(&self, mut after: Option<Place>, size: usize, started: Instant) -> Result<Page, SearchError> {
-        let order = self.list.order;
-        let mut page = Page { rows: Vec::new(), next: None };
-        let mut limit = FIRST_SCAN_ROWS;
+    /// Up to `size` rows after a place, without those that are shown already.
+    async fn part(
+        &self,
+        order: ListOrder,
+        filters: &[Filter],
+        after: Option<Place>,
+        size: usize,
+        shown: &[RowAddress],
+    ) -> Result<Part, SearchError> {
+        let mut part = Part { rows: Vec::new(), next: None };
+        let is_scan = self.list.check.is_needed();
+        let mut limit = if is_scan { FIRST_SCAN_ROWS } else { size.saturating_add(shown.len()).saturating_add(1) };
+        let mut after = after;
         loop {
-            let found = self.after(after.as_ref(), limit).await?;
+            let found = self.after(order, filters, after.as_ref(), limit).await?;
             let (mut looked_at, count) = (0, found.addresses.len());
-            for part in found.addresses.chunks(CHECKED_ROWS) {
-                for (row, passes) in part.iter().zip(self.check(part).await?) {
-                    if passes && page.rows.len() == size {
-                        page.next = if looked_at == 0 { after } else { Some(order.place(&found, looked_at - 1)?) };
-                        return Ok(page);
+            let place = |looked_at: usize, after: Option<Place>| match looked_at.checked_sub(1) {
+                None => Ok(after),
+                Some(last) => order.place(&found, last).map(Some),
+            };
+            for rows in found.addresses.chunks(CHECKED_ROWS) {
+                for (row, passes) in rows.iter().zip(self.check(rows).await?) {
+                    let is_wanted = passes && !shown.contains(row);
+                    if is_wanted && part.rows.len() == size {
+                        part.next = Some(place(looked_at, after)?);
+                        return Ok(part);
                     }
-                    if passes {
-                        page.rows.push(*row);
+                    if is_wanted {
+                        part.rows.push(*row);
                     }
                     looked_at += 1;
                 }
-                if started.elapsed() > SCAN_TIME {
-                    page.next = Some(order.place(&found, looked_at - 1)?);
-                    return Ok(page);
+                if is_scan && self.started.elapsed() > SCAN_TIME {
+                    part.next = Some(place(looked_at, after)?);
+                    return Ok(part);
                 }
             }
             if count < limit {
-                return Ok(page);
+                return Ok(part);
             }
-            after = Some(order.place(&found, count - 1)?);
+            after = place(count, after)?;
             limit = (limit * SCAN_GROWTH).min(MAX_SCAN_ROWS);
         }
     }
 
+    async fn after(
+        &self,
+        order: ListOrder,
+        filters: &[Filter],
+        place: Option<&Place>,
+        limit: usize,
+    ) -> Result<FoundRows, QueryError> {
+        let mut parts = filters.to_vec();
+        if let Some(place) = place {
+            parts.push(order.after(place)?);
+        }
+        let (snapshot, scope) = (Arc::clone(&self.list.snapshot), self.list.scope.clone());
+        let filter = Filter::And(parts);
+        self.engine.rows_among(snapshot, scope, self.candidates.clone(), filter, order.columns(), limit).await
+    }
+
     /// Whether each of these passes.
     async fn check(&self, rows: &[RowAddress]) -> Result<Vec<bool>, SearchError> {
+        if !self.list.check.is_needed() {
+            return Ok(vec![true; rows.len()]);
+        }
         // Each part may have some conversations in memory.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_CHECKED_AT_ONCE));
         let parts = rows.chunks(rows.len().div_ceil(cores).max(1)).map(|part| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use crate::model::conversation::Conversation;
+use crate::model::ids::WalPosition;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::table::Table;
@@ -19,6 +20,8 @@ pub(crate) struct Snapshot {
     /// The commit that it stands on: the files are its files, with the deleted rows of what came since.
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) tables: PerTable<TableSnapshot>,
+    /// The last object of the log that it shows.
+    pub(crate) position: WalPosition,
     /// Counts the flushes that have moved rows from the tail to files.
     pub(crate) flush_generation: u64,
 }

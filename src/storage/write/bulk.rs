@@ -62,7 +62,6 @@ pub(crate) struct BulkLoader {
     counters: Counters,
     writer: LogWriter,
     marker: Marker,
-    position: WalPosition,
     _lock: Option<std::fs::File>,
 }
 
@@ -70,8 +69,8 @@ impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
     pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<BulkLoader, StoreError> {
         let opened = recovery::open(environment, local_root).await?;
-        let Opened { environment, lock, marker, state, catalog, writer, position, counters, .. } = opened;
-        let mut loader = BulkLoader { environment, catalog, state, counters, writer, marker, position, _lock: lock };
+        let Opened { environment, lock, marker, state, catalog, writer, counters, .. } = opened;
+        let mut loader = BulkLoader { environment, catalog, state, counters, writer, marker, _lock: lock };
         if loader.state.active().operations > 0 {
             loader.commit_tail().await?;
         }
@@ -118,7 +117,7 @@ impl BulkLoader {
         let mut rest = Vec::new();
         while let Some(((index, (identity, document)), prefetched)) = documents.next() {
             let change = Change::log(&identity, &document);
-            match resolve_change(staged.tables.conversations.tail(), &change, &prefetched, &self.environment) {
+            match resolve_change(&staged, &change, &prefetched, &self.environment) {
                 Err(StoreError::Conflict(reason)) => loaded.rejected.push((index, reason)),
                 Err(error) => return Err(error),
                 Ok(Resolved { unchanged: true, .. }) => loaded.counts.unchanged += 1,
@@ -155,7 +154,7 @@ impl BulkLoader {
     /// tells that the commits are missing, should they ever be.
     pub(crate) async fn finish(mut self) -> Result<(), StoreError> {
         self.writer.knows_commit(self.state.manifest.number.0);
-        let position = WalPosition(self.position.0 + 1);
+        let position = WalPosition(self.state.position.0 + 1);
         let end = self.writer.object(position, &[]).map_err(|error| StoreError::caused("a log object", error))?;
         let put = end.put(self.environment.objects.as_ref(), PATIENCE).await;
         put.map_err(|error| StoreError::caused("the write-ahead log cannot be written", error))?;
@@ -172,7 +171,7 @@ impl BulkLoader {
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
         let written = files::write(&self.environment, rows, self.catalog.columns()).await?;
         let change = CatalogChange {
-            position: self.position,
+            position: state.position,
             tables: per_table!(
                 table in state.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
             ),

@@ -69,9 +69,7 @@ pub(crate) struct Committer {
     pub(crate) patience: Duration,
     pub(crate) counters: Counters,
     pub(crate) catalog: Arc<tokio::sync::Mutex<Catalog>>,
-    /// The last durable WAL object.
-    pub(crate) position: WalPosition,
-    /// What the files held as of the commit that it names.
+    /// What the files held as of the commit that the last durable log object names.
     pub(crate) named_position: WalPosition,
     pub(crate) state: State,
     /// Commands taken from the channel while they could not be worked on.
@@ -135,7 +133,7 @@ impl Committer {
                 None if due => {
                     self.state.freeze();
                     oldest = None;
-                    let positions = (self.position, self.named_position);
+                    let positions = (self.state.position, self.named_position);
                     let job = FlushJob::new(&self.environment, positions, &self.state, &mut self.counters);
                     flush = Some(Flush { job, running: false, retry_at: None });
                     continue;
@@ -271,7 +269,7 @@ impl Committer {
         }
         if !encoded.is_empty() {
             let bytes = encoded.iter().map(Vec::len).sum();
-            let position = WalPosition(self.position.0 + 1);
+            let position = staged.position;
             let object = match self.writer.object(position, &encoded) {
                 Ok(object) => object,
                 Err(error) => {
@@ -290,9 +288,9 @@ impl Committer {
                 self.settle(&object, &error.to_string()).await?;
                 tracing::info!(position = position.0, "the log object is written; changes are taken again");
             }
-            self.position = position;
             self.named_position = self.state.manifest.wal_position;
             staged.finish(&mut self.state, bytes, &mut self.counters);
+            self.state.position = position;
             self.state.mark_deleted(&file_deletions);
             self.publish();
         }

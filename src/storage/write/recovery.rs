@@ -37,8 +37,6 @@ pub(crate) struct Opened {
     pub(crate) state: State,
     pub(crate) catalog: Catalog,
     pub(crate) writer: LogWriter,
-    /// Of the fence.
-    pub(crate) position: WalPosition,
     /// What the files held as of the commit that the fence names.
     pub(crate) named_position: WalPosition,
     pub(crate) counters: Counters,
@@ -98,8 +96,9 @@ pub(crate) async fn recover(environment: Environment, location: &str) -> Result<
     });
     let range = Range { after: manifest.wal_position, fence: position };
     replay::replay(&environment.objects, &mut state, &mut counters, range).await?;
+    state.position = position;
     let (local_root, lock) = (None, None);
-    Ok(Opened { environment, local_root, lock, marker, state, catalog, writer, position, named_position, counters })
+    Ok(Opened { environment, local_root, lock, marker, state, catalog, writer, named_position, counters })
 }
 
 /// What the newest object of the log tells of the store.

@@ -47,11 +47,9 @@ pub(crate) fn decide(
             Ok(Decision { steps: step.into_iter().collect(), outcome })
         }
         // No message changes, so no link does.
-        Change::Annotate(annotate) => {
-            Ok(resolve_annotate(staged.tables.conversations.tail(), annotate, environment.now()))
-        }
+        Change::Annotate(annotate) => Ok(resolve_annotate(staged, annotate, environment.now())),
         Change::Log { .. } | Change::Delete { .. } => {
-            let resolved = resolve_change(staged.tables.conversations.tail(), change, prefetched, environment)?;
+            let resolved = resolve_change(staged, change, prefetched, environment)?;
             let Some(operation) = resolved.operation else {
                 return Ok(Decision { steps: Vec::new(), outcome: resolved.outcome });
             };
@@ -105,11 +103,12 @@ fn stored<R: TableRow>(tail: &Tail<R>, key: &Key<R::Id>, hit: Option<&Hit<R>>) -
 
 /// Of a change of a conversation.
 pub(crate) fn resolve_change(
-    tail: &Tail,
+    staged: &Staged,
     change: &Change,
     prefetched: &Prefetched,
     environment: &Environment,
 ) -> Result<Resolved, StoreError> {
+    let tail = staged.tables.conversations.tail();
     match change {
         Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
             Err(StoreError::Bug("a change of no conversation was taken for one".into()))
@@ -129,7 +128,12 @@ pub(crate) fn resolve_change(
             let existing = existing_for(tail, identity, document, prefetched)?;
             let previous = existing.as_ref().map(|existing| existing.entry.as_ref());
             let new_id = || environment.ids.of_document();
-            let conversation = Arc::new(resolve::resolve(document, identity, previous, environment.now(), new_id));
+            let resolved = resolve::resolve(document, identity, previous, environment.now(), new_id);
+            let conversation = Arc::new(Conversation {
+                wal_position: staged.position,
+                first_wal_position: previous.map_or(staged.position, |previous| previous.first_wal_position),
+                ..resolved
+            });
             Ok(Resolved {
                 operation: Some(Operation::Upsert(conversation.clone())),
                 existed: existing.is_some(),
@@ -141,7 +145,8 @@ pub(crate) fn resolve_change(
     }
 }
 
-fn resolve_annotate(tail: &Tail, annotate: &Annotate, now: EpochMillis) -> Decision {
+fn resolve_annotate(staged: &Staged, annotate: &Annotate, now: EpochMillis) -> Decision {
+    let tail = staged.tables.conversations.tail();
     let mut steps = Vec::new();
     let mut found = Vec::new();
     for target in &annotate.targets {
@@ -156,7 +161,7 @@ fn resolve_annotate(tail: &Tail, annotate: &Annotate, now: EpochMillis) -> Decis
         match annotate.change.apply(conversation, &annotate.actor, now) {
             None => found.push(conversation.clone()),
             Some(changed) => {
-                let changed = Arc::new(changed);
+                let changed = Arc::new(Conversation { wal_position: staged.position, ..changed });
                 found.push(changed.clone());
                 steps.push(Step { operation: Operation::Upsert(changed), replaces });
             }

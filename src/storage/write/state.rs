@@ -6,6 +6,7 @@ use object_store::ObjectStore;
 
 use super::logged::{RowChange, changes};
 use crate::model::conversation::Conversation;
+use crate::model::ids::WalPosition;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::layout::Layout;
@@ -19,6 +20,8 @@ use crate::storage::tail::{Counters, Tail, TailGroup};
 pub(crate) struct State {
     /// The last commit that is taken in.
     pub(crate) manifest: Arc<Manifest>,
+    /// The last durable object of the log.
+    pub(crate) position: WalPosition,
     pub(crate) flush_generation: u64,
     pub(crate) tables: PerTable<TableState>,
 }
@@ -70,6 +73,7 @@ impl State {
             store: store.clone(),
             manifest: self.manifest.clone(),
             tables: per_table!(table in self.tables.as_ref() => table.snapshot()),
+            position: self.position,
             flush_generation: self.flush_generation,
         }
     }
@@ -100,12 +104,17 @@ impl<R: TableRow> TableState<R> {
 
 /// One group of operations being taken in, on all tables.
 pub(crate) struct Staged {
+    /// What the group gets in the log.
+    pub(crate) position: WalPosition,
     pub(crate) tables: PerTable<TailGroup>,
 }
 
 impl Staged {
     pub(crate) fn begin(state: &State) -> Staged {
-        Staged { tables: per_table!(table in state.tables.as_ref() => TailGroup::begin(&table.tail)) }
+        Staged {
+            position: WalPosition(state.position.0 + 1),
+            tables: per_table!(table in state.tables.as_ref() => TailGroup::begin(&table.tail)),
+        }
     }
 
     pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {

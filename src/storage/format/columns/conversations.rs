@@ -4,7 +4,7 @@ use super::column::{Column, FlatRow, Set, TextList, fields, shown, shown_count};
 use super::field::{Field, Values};
 use crate::model::annotations::{Annotations, UNSET_STATE};
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
-use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId};
+use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, WalPosition};
 use crate::storage::format::layout::JsonField;
 
 pub(crate) static FIELDS: [&Field; Conversation::COLUMNS.len()] = fields::<Conversation, _>();
@@ -100,6 +100,20 @@ impl FlatRow for Conversation {
         Entry::integer("durationMs", |c| Some(c.last_message_time().0 - c.first_message_time().0))
             .required()
             .extension(),
+        Entry::text("memo", |c| c.annotations.memo.as_deref())
+            .values(Values::Unique)
+            .without_statistics()
+            .set(Set::Text(|c, memo| c.annotations.memo = Some(memo.to_owned()))),
+        // What Part B orders and narrows its lists by.
+        Entry::time("firstChatTime", |c| Some(c.first_chat_time())).required(),
+        Entry::time("lastChatTime", |c| Some(c.last_chat_time())).required(),
+        Entry::time("modifiedAt", |c| Some(c.modified_at())).required(),
+        Entry::integer("walPosition", |c| i64::try_from(c.wal_position.0).ok())
+            .required()
+            .set(Set::Integer(|c, position| c.wal_position = wal_position(position))),
+        Entry::integer("firstWalPosition", |c| i64::try_from(c.first_wal_position.0).ok())
+            .required()
+            .set(Set::Integer(|c, position| c.first_wal_position = wal_position(position))),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
     ];
@@ -121,9 +135,15 @@ impl FlatRow for Conversation {
             tags: None,
             visibility: None,
             messages: Vec::new(),
+            wal_position: WalPosition::default(),
+            first_wal_position: WalPosition::default(),
             annotations: Annotations::default(),
         }
     }
+}
+
+fn wal_position(stored: i64) -> WalPosition {
+    WalPosition(u64::try_from(stored).unwrap_or_default())
 }
 
 const TYPES: [ConversationType; 3] =

@@ -4,7 +4,9 @@ use serde_json::value::RawValue;
 
 use crate::model::annotations::Annotations;
 use crate::model::conversation::{Conversation, ConversationType, Message, Visibility};
-use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId};
+use crate::model::ids::{
+    ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, WalPosition,
+};
 use crate::model::json::value::RawJson;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::format::registry::column_name;
@@ -53,6 +55,8 @@ pub(crate) fn conversation(number: usize, properties: Option<&str>, user_propert
         tags: None,
         visibility: None,
         messages: vec![message(0, Some("\"hello\""))],
+        wal_position: WalPosition(number as u64),
+        first_wal_position: WalPosition(1),
         annotations: Annotations::default(),
     }
 }
