@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commit_line;
 mod crashes;
 mod foreign_readers;
 mod kill;

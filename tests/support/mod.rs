@@ -81,6 +81,11 @@ impl Server {
         }
     }
 
+    /// A server, or what it said when it ended before it was ready.
+    pub fn attempt(store: &Path, arguments: &[&str]) -> Result<Server, String> {
+        Server::try_start(store, arguments, &[])
+    }
+
     fn try_start(store: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Server, String> {
         let mut child = Command::new(BINARY)
             .arg("serve")
