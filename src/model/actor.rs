@@ -1,5 +1,7 @@
 //! In whose name a call of the conversation API is made, and whose conversations it may see (contract Part B).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::json::value::{Json, RawJson};
@@ -36,6 +38,12 @@ fn user_id_json(properties: &RawJson) -> Option<&str> {
     let member = |name: &str| {
         raw::at_path(properties.get(), &[name.to_owned()]).filter(|value| !matches!(*value, "null" | "\"\""))
     };
+    member("userId").or_else(|| member("id"))
+}
+
+/// The field `user`: as [`user_id_text`], but `""` is a user too (contract A5).
+pub(crate) fn user_text(properties: &RawJson) -> Option<Cow<'_, str>> {
+    let member = |name: &str| raw::text_at(properties.get(), &[name.to_owned()]);
     member("userId").or_else(|| member("id"))
 }
 

@@ -140,6 +140,11 @@ impl Message {
     }
 }
 
+/// Roles of those who neither ask nor answer.
+fn is_of_machinery(role: &str) -> bool {
+    matches!(role, "system" | "developer" | "tool")
+}
+
 /// Deeper than any stored content.
 const MAX_CONTENT_LEVELS: usize = 64;
 
@@ -164,6 +169,25 @@ impl Conversation {
 
     pub(crate) fn user_message_count(&self) -> i64 {
         self.messages.iter().filter(|message| message.role == "user").count() as i64
+    }
+
+    pub(crate) fn assistant_message_count(&self) -> i64 {
+        self.messages.iter().filter(|message| message.role == "assistant").count() as i64
+    }
+
+    /// Of agents and whoever else answers beside the assistant (contract A5).
+    pub(crate) fn other_message_count(&self) -> i64 {
+        let known = |role: &str| role == "user" || role == "assistant" || is_of_machinery(role);
+        self.messages.iter().filter(|message| !known(&message.role)).count() as i64
+    }
+
+    /// From the first question to the first answer after it; messages without a given time do not count (contract A5).
+    pub(crate) fn first_response_ms(&self) -> Option<i64> {
+        let timed = self.messages.iter().enumerate().filter_map(|(place, m)| Some(((m.created_at?, place), &m.role)));
+        let asked = timed.clone().filter(|(_, role)| *role == "user").map(|(moment, _)| moment).min()?;
+        let answers = timed.filter(|(moment, role)| *moment > asked && *role != "user" && !is_of_machinery(role));
+        let (answered, _) = answers.map(|(moment, _)| moment).min()?;
+        Some(answered.0 - asked.0.0)
     }
 
     /// When a message was written, as Part A shows it.

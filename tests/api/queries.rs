@@ -506,27 +506,104 @@ fn durations_are_shown_when_they_are_asked_for() {
     assert!(schemas["ConversationsFilter"].to_string().contains("\"durationMs\""));
 }
 
+/// What contract A5 derives of a conversation: its answers, and who asked.
+#[test]
+fn answers_and_users_are_shown_when_they_are_asked_for() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    let message = |role: &str, second: &str| {
+        let time = if second.is_empty() { "null".to_owned() } else { format!("\"2024-08-26T10:00:{second}Z\"") };
+        format!(r#"{{"role":"{role}","content":"x","createdAt":{time}}}"#)
+    };
+    let document = |id: &str, user: &str, messages: &[(&str, &str)]| {
+        let messages: Vec<String> = messages.iter().map(|(role, second)| message(role, second)).collect();
+        format!(
+            r#"{{"id":"{id}","type":"support_ticket","createdAt":"2024-08-26T09:00:00Z","userProperties":{user},
+            "messages":[{}]}}"#,
+            messages.join(",")
+        )
+    };
+    // By time, not by place: the answer before the question, those without a time and the machinery's do not count.
+    let mixed = [
+        ("agent", "09"),
+        ("tool", "03"),
+        ("user", "02"),
+        ("assistant", "01"),
+        ("system", "04"),
+        ("developer", "05"),
+        ("assistant", ""),
+        ("user", "06"),
+        ("assistant", "07.250"),
+    ];
+    site.log(&key, &document("a", r#"{"userId":"u","id":"v"}"#, &mixed));
+    // Of one time the place decides.
+    site.log(
+        &key,
+        &document("b", r#"{"userId":null,"id":7.50}"#, &[("user", "01"), ("agent", "01"), ("user", "00.5")]),
+    );
+    site.log(&key, &document("c", r#"{"userId":"","id":"v"}"#, &[("agent", "01"), ("user", "01")]));
+    site.log(&key, &document("d", r#"{"userId":9007199254740993}"#, &[("user", ""), ("assistant", "01")]));
+    site.log(&key, &document("e", "null", &[("user", "01"), ("user", "02")]));
+    let about = r#""createdAt":"2024-08-26T10:00:00Z","userProperties":{"id":"Ü"}}"#;
+    let event = format!(r#"{{"id":"e","type":"t","entityType":"search","searchQuery":"q",{about}"#);
+    site.ok("POST", "/events", &key, Some(&event));
+    let rated = &site.get("/conversations/a", &key)["messages"][0]["id"];
+    let feedback = format!(r#"{{"id":"f","type":"positive","messageId":{rated},{about}"#);
+    site.ok("POST", "/feedback", &key, Some(&feedback));
+    for round in 0..2 {
+        let fields = ["id", "assistantMessageCount", "otherMessageCount", "firstResponseMs", "user"];
+        let select: Vec<String> =
+            fields.iter().map(|field| format!(r#"{{"type":"field","field":"{field}"}}"#)).collect();
+        let request = format!(r#"{{"select":[{}],"orderBy":[{{"field":"id","direction":"asc"}}]}}"#, select.join(","));
+        let row = |id: &str, assistant: u32, other: u32, first: Value, user: Value| {
+            json!({"id": id, "assistantMessageCount": assistant, "otherMessageCount": other,
+                "firstResponseMs": first, "user": user})
+        };
+        let expected = json!([
+            row("a", 3, 1, json!(5_250), json!("u")),
+            row("b", 0, 1, json!(500), json!("7.50")),
+            row("c", 0, 1, Value::Null, json!("")),
+            row("d", 1, 0, Value::Null, json!("9007199254740993")),
+            row("e", 0, 0, Value::Null, Value::Null),
+        ]);
+        assert_eq!(site.rows(&key, &request), expected, "round {round}");
+        assert_eq!(ids(&site, &key, &condition("firstResponseMs", "lte", "500")), ["b"]);
+        assert_eq!(ids(&site, &key, &condition("user", "isNull", "true")), ["e"]);
+        assert_eq!(ids(&site, &key, &condition("user", "in", r#"["u","7.50"]"#)), ["a", "b"]);
+        for view in ["events", "feedback"] {
+            let select = r#"{"select":[{"type":"field","field":"id"},{"type":"field","field":"user"}]}"#;
+            assert_eq!(site.query_view(view, &key, select)["result"][0]["user"], "Ü", "{view}");
+            assert!(site.query_view(view, &key, "{}")["result"][0].get("user").is_none(), "{view}");
+        }
+        site.restart();
+    }
+}
+
 /// A web key stays with contract A3, wherever a query names what is beyond it (contract A5).
 #[test]
 fn web_keys_use_no_extension() {
     let site = Site::start(&[]);
     let (api, web) = (site.api_key(), site.key("web", ORGANIZATION, Some(PROJECT), &["query"]));
     log(&site, &api, "c", "");
-    let field = r#"{"type":"field","field":"durationMs"}"#;
-    let filter = condition("durationMs", "gte", "0");
-    for request in [
-        format!(r#"{{"select":[{field}]}}"#),
-        r#"{"select":[{"type":"aggregation","aggregation":"sum","field":"durationMs"}]}"#.to_owned(),
-        r#"{"groupBy":[{"field":"durationMs"}]}"#.to_owned(),
-        r#"{"orderBy":[{"field":"durationMs","direction":"asc"}]}"#.to_owned(),
-        format!(r#"{{"where":{{"or":[{{"and":[{filter}]}}]}}}}"#),
-    ] {
-        site.query(&api, &request);
-        let detail = site.refused(403, "POST", "/query/conversations", &web, Some(&request));
-        assert!(detail.contains("durationMs"), "{detail}");
+    let of_conversations = ["durationMs", "assistantMessageCount", "otherMessageCount", "firstResponseMs", "user"];
+    let fields = of_conversations.map(|field| ("conversations", field));
+    for (view, field) in fields.into_iter().chain([("events", "user"), ("feedback", "user")]) {
+        let filter = condition(field, "isNotNull", "true");
+        for request in [
+            format!(r#"{{"select":[{{"type":"field","field":"{field}"}}]}}"#),
+            format!(r#"{{"select":[{{"type":"aggregation","aggregation":"countDistinct","field":"{field}"}}]}}"#),
+            format!(r#"{{"groupBy":[{{"field":"{field}"}}]}}"#),
+            format!(r#"{{"orderBy":[{{"field":"{field}","direction":"asc"}}]}}"#),
+            format!(r#"{{"where":{{"or":[{{"and":[{filter}]}}]}}}}"#),
+        ] {
+            site.query_view(view, &api, &request);
+            let detail = site.refused(403, "POST", &format!("/query/{view}"), &web, Some(&request));
+            // Of the other views it may ask nothing at all.
+            assert!(detail.contains(field) || view != "conversations", "{view}: {detail}");
+        }
     }
     // What is invalid anyway stays so.
-    let request = format!(r#"{{"select":[{field}],"groupby":[]}}"#);
-    site.refused(422, "POST", "/query/conversations", &web, Some(&request));
+    let request = r#"{"select":[{"type":"field","field":"durationMs"}],"groupby":[]}"#;
+    site.refused(422, "POST", "/query/conversations", &web, Some(request));
     site.query(&web, r#"{"select":[{"type":"field","field":"messageCount"}]}"#);
 }

@@ -4,7 +4,7 @@ use super::documents::{Documents, Identity, Stored};
 use super::json::Value;
 use super::query::Cell;
 use super::time::{parse_document_time, render};
-use super::views::{EVENTS, FEEDBACK, Record, View, json_cell};
+use super::views::{EVENTS, FEEDBACK, Record, View, json_cell, user_cell};
 
 /// One stored event or feedback.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ impl Attached {
             "updatedAt" => Cell::Time(self.updated_at),
             "eventType" => text(given("entityType").as_ref()),
             "type" | "searchQuery" | "details" => text(given(field).as_ref()),
+            "user" => user_cell(self.document.given("userProperties")),
             json => json_cell(self.document.given(json)),
         })
     }

@@ -3,7 +3,7 @@
 use super::json::{self, Value};
 use super::query::Cell;
 use super::time::parse_document_time;
-use super::views::{CONVERSATIONS, Record, json_cell, text_cell};
+use super::views::{CONVERSATIONS, Record, json_cell, text_cell, user_cell};
 
 /// Whom a key stands for.
 #[derive(Clone, Debug)]
@@ -77,6 +77,12 @@ impl Stored {
             "firstMessageTime" => Cell::Time(self.first_message_time()),
             "lastMessageTime" => Cell::Time(self.last_message_time()),
             "durationMs" => Cell::Count(self.last_message_time() - self.first_message_time()),
+            "assistantMessageCount" => Cell::Count(self.count_roles(|role| role == "assistant")),
+            "otherMessageCount" => Cell::Count(
+                self.count_roles(|role| !["user", "assistant", "system", "developer", "tool"].contains(&role)),
+            ),
+            "firstResponseMs" => self.first_response().map_or(Cell::Null, Cell::Count),
+            "user" => user_cell(self.user_properties.as_ref()),
             "properties" => json_cell(self.properties.as_ref()),
             "userProperties" => json_cell(self.user_properties.as_ref()),
             other => panic!("no field {other}"),
@@ -84,7 +90,22 @@ impl Stored {
     }
 
     pub fn user_message_count(&self) -> i64 {
-        self.messages.iter().filter(|message| message.role == "user").count() as i64
+        self.count_roles(|role| role == "user")
+    }
+
+    fn count_roles(&self, counts: impl Fn(&str) -> bool) -> i64 {
+        self.messages.iter().filter(|message| counts(&message.role)).count() as i64
+    }
+
+    /// Contract A5, word by word.
+    fn first_response(&self) -> Option<i64> {
+        let mut timed: Vec<(i64, &str)> =
+            self.messages.iter().filter_map(|message| Some((message.created_at?, message.role.as_str()))).collect();
+        timed.sort_by_key(|(time, _)| *time);
+        let question = timed.iter().position(|(_, role)| *role == "user")?;
+        let answer =
+            timed[question + 1..].iter().find(|(_, role)| !["user", "system", "developer", "tool"].contains(role))?;
+        Some(answer.0 - timed[question].0)
     }
 }
 

@@ -481,7 +481,8 @@ mod tests {
         let given = CONVERSATIONS.fields.iter().filter(|(field, _)| *record.cell(field) != Cell::Null);
         let given: Vec<&str> = given.map(|(field, _)| *field).collect();
         let expected = "id userMessageCount organizationId projectId firstMessageTime type properties createdAt updatedAt \
-                        lastMessageTime messageCount tags state isEnd durationMs";
+                        lastMessageTime messageCount tags state isEnd durationMs \
+                        assistantMessageCount otherMessageCount";
         assert_eq!(given.join(" "), expected);
     }
 }

@@ -1,6 +1,6 @@
 //! The views' fields, and a row as the values of its view's fields (contract A3 and A4).
 
-use super::json::Value;
+use super::json::{self, Value};
 use super::query::Cell;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,12 @@ pub fn json_cell(value: Option<&Value>) -> Cell {
     value.map_or(Cell::Null, |value| Cell::Json(value.clone()))
 }
 
+/// `user` of a row with these user properties (contract A5).
+pub fn user_cell(user_properties: Option<&Value>) -> Cell {
+    let id = |key: &str| user_properties.and_then(|properties| properties.given(key));
+    id("userId").or_else(|| id("id")).and_then(json::text).map_or(Cell::Null, Cell::Text)
+}
+
 pub static CONVERSATIONS: View = View {
     name: "conversations",
     fields: &[
@@ -123,12 +129,16 @@ pub static CONVERSATIONS: View = View {
         ("categories", Kind::List),
         ("isEnd", Kind::Flag),
         ("durationMs", Kind::Count),
+        ("assistantMessageCount", Kind::Count),
+        ("otherMessageCount", Kind::Count),
+        ("firstResponseMs", Kind::Count),
+        ("user", Kind::Text),
     ],
     published: 9,
     default_time: "firstMessageTime",
     left_out: &[],
     shows_texts: false,
-    favourites: &["type", "projectId", "integrationId", "userMessageCount", "durationMs"],
+    favourites: &["type", "projectId", "integrationId", "userMessageCount", "durationMs", "user", "firstResponseMs"],
     searched: None,
 };
 
@@ -147,6 +157,7 @@ pub static EVENTS: View = View {
         ("searchQuery", Kind::Text),
         ("properties", Kind::Json),
         ("userProperties", Kind::Json),
+        ("user", Kind::Text),
     ],
     published: 12,
     default_time: "createdAt",
@@ -173,6 +184,7 @@ pub static FEEDBACK: View = View {
         ("conversationId", Kind::Text),
         ("projectId", Kind::Text),
         ("integrationId", Kind::Text),
+        ("user", Kind::Text),
     ],
     published: 14,
     default_time: "createdAt",

@@ -27,6 +27,7 @@ fn array<R: FlatRow>(
     let rows = rows.iter().map(Arc::as_ref);
     Ok(match &column.get {
         Get::Text(get) => Arc::new(rows.map(get).collect::<StringViewArray>()),
+        Get::MadeText(get) => Arc::new(rows.map(get).collect::<StringViewArray>()),
         Get::JsonString(get) => {
             let mut texts = StringViewBuilder::with_capacity(rows.len());
             for row in rows {

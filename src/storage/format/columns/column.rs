@@ -6,6 +6,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "done while compiling, where a miss is an error")]
 
+use std::borrow::Cow;
+
 use super::field::{Field, FieldKind, Shown, Values};
 use crate::model::ids::EpochMillis;
 use crate::model::json::value::RawJson;
@@ -37,6 +39,8 @@ pub(crate) struct Column<R: FlatRow> {
 /// The value of a column in a row; absent values become nulls.
 pub(crate) enum Get<R> {
     Text(fn(&R) -> Option<&str>),
+    /// A text that no row has as such.
+    MadeText(fn(&R) -> Option<Cow<'_, str>>),
     /// Of a JSON string; stored is the text that it means.
     JsonString(JsonGetter<R>),
     Time(fn(&R) -> Option<EpochMillis>),
@@ -102,6 +106,10 @@ impl<R: FlatRow> Column<R> {
 
     pub(crate) const fn text(name: &'static str, get: fn(&R) -> Option<&str>) -> Self {
         Self::new(name, FieldKind::Text, Get::Text(get))
+    }
+
+    pub(crate) const fn made_text(name: &'static str, get: fn(&R) -> Option<Cow<'_, str>>) -> Self {
+        Self::new(name, FieldKind::Text, Get::MadeText(get))
     }
 
     pub(crate) const fn json_string(name: &'static str, get: JsonGetter<R>) -> Self {

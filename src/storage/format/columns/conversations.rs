@@ -2,6 +2,7 @@
 
 use super::column::{Column, FlatRow, Set, TextList, fields, shown, shown_count};
 use super::field::{Field, Values};
+use crate::model::actor::user_text;
 use crate::model::annotations::{Annotations, UNSET_STATE};
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, WalPosition};
@@ -100,6 +101,10 @@ impl FlatRow for Conversation {
         Entry::integer("durationMs", |c| Some(c.last_message_time().0 - c.first_message_time().0))
             .required()
             .extension(),
+        Entry::integer("assistantMessageCount", |c| Some(c.assistant_message_count())).required().extension(),
+        Entry::integer("otherMessageCount", |c| Some(c.other_message_count())).required().extension(),
+        Entry::integer("firstResponseMs", Conversation::first_response_ms).extension(),
+        Entry::made_text("user", |c| user_text(c.user_properties.as_ref()?)).extension(),
         Entry::text("memo", |c| c.annotations.memo.as_deref())
             .values(Values::Unique)
             .without_statistics()

@@ -2,6 +2,7 @@
 
 use super::column::{Column, FlatRow, fields, shown, shown_count};
 use super::field::{Field, Values};
+use crate::model::actor::user_text;
 use crate::model::event::Event;
 use crate::model::ids::IntegrationId;
 use crate::storage::format::layout::JsonField;
@@ -27,6 +28,7 @@ impl FlatRow for Event {
         Entry::text("searchQuery", Event::search_query).left_out(),
         Entry::spread_json(JsonField::Properties, |e| e.properties.as_ref()).published(),
         Entry::spread_json(JsonField::UserProperties, |e| e.user_properties.as_ref()).published(),
+        Entry::made_text("user", |e| user_text(e.user_properties.as_ref()?)).extension(),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
     ];

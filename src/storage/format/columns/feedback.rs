@@ -2,6 +2,7 @@
 
 use super::column::{Column, FlatRow, fields, shown, shown_count};
 use super::field::{Field, Values};
+use crate::model::actor::user_text;
 use crate::model::feedback::Feedback;
 use crate::model::ids::IntegrationId;
 use crate::storage::format::layout::JsonField;
@@ -29,6 +30,7 @@ impl FlatRow for Feedback {
         Entry::text("conversationId", Feedback::conversation_id).values(Values::Unique).left_out(),
         Entry::text("projectId", |f| Some(f.project_id.as_str())).required().sorted().published(),
         Entry::text("integrationId", |f| f.integration_id.as_ref().map(IntegrationId::as_str)).published(),
+        Entry::made_text("user", |f| user_text(f.user_properties.as_ref()?)).extension(),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
     ];
