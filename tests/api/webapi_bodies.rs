@@ -114,6 +114,15 @@ fn texts_and_lists_are_bounded() {
     }
     let detail = site.refused(422, "PUT", &format!("{path}/title"), &key, Some(&json!({"title": longer}).to_string()));
     assert!(detail.starts_with("title"), "{detail}");
+    let mut info = json!({});
+    for field in ["title", "state", "assignee"] {
+        info[field] = json!(longest);
+        let body = json!({"conversationIds": ["c"], "conversationInfo": info}).to_string();
+        no_content(&site.send("POST", &format!("{ROOT}/bulk_update"), &key, Some(&body)));
+        let body = json!({"conversationIds": ["c"], "conversationInfo": { field: longer }}).to_string();
+        let detail = site.refused(422, "POST", &format!("{ROOT}/bulk_update"), &key, Some(&body));
+        assert!(detail.starts_with(&format!("conversationInfo.{field}")) && detail.contains("2000"), "{detail}");
+    }
     // A title that is not set is cut between characters, wherever that is in bytes.
     let document = json!({"id": "d", "type": "openai", "messages": [{"role": "user", "content": longest}]});
     site.log(&key, &document.to_string());
@@ -127,6 +136,14 @@ fn texts_and_lists_are_bounded() {
         let detail = site.refused(422, "POST", &format!("{ROOT}/bulk_update"), &key, Some(&body.to_string()));
         assert!(detail.starts_with(field) && detail.contains("10000"), "{detail}");
     }
+    let sales = category(&site, &key, "Sales");
+    let chosen = |count: usize| json!({"categoryIds": vec![sales.as_str(); count]});
+    assert_eq!(set(&site, &key, "c", &chosen(10_000).to_string())["categories"], json!(["Sales"]));
+    let detail = site.refused(422, "PATCH", &path, &key, Some(&chosen(10_001).to_string()));
+    assert!(detail.starts_with("categoryIds") && detail.contains("10000"), "{detail}");
+    let body = json!({"conversationIds": ["c"], "conversationInfo": chosen(10_001)}).to_string();
+    let detail = site.refused(422, "POST", &format!("{ROOT}/bulk_update"), &key, Some(&body));
+    assert!(detail.starts_with("conversationInfo.categoryIds") && detail.contains("10000"), "{detail}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::site::{Site, problem, text};
-use crate::webapi::ROOT;
+use crate::webapi::{ROOT, category};
 
 fn log(site: &Site, key: &str, id: &str, user: &Value) {
     let document = json!({"id": id, "type": "openai", "createdAt": "2024-01-01", "userProperties": user,
@@ -81,6 +81,50 @@ fn identity_headers_are_given_once_and_not_empty() {
     site.server.request_with("POST", &chat, Some(&key), Some(br#"{"rating":true}"#), &headers);
     let feedback = site.get("/feedback", &key);
     assert_eq!(feedback["positiveFeedback"][0]["userProperties"]["supportAgentEmail"], "ägent@x");
+}
+
+#[test]
+fn no_route_takes_a_bad_identity_header() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    log(&site, &key, "c", &json!({"userId": "u"}));
+    let kept = category(&site, &key, "Kept");
+    let categories = "/webapi/v2/conversation_categories";
+    let at = |rest: &str| format!("{ROOT}{rest}");
+    let before = site.get(&at("/c"), &key);
+    for (method, path, body) in [
+        ("GET", at(""), None),
+        ("GET", at("?searchTerm=hi"), None),
+        ("POST", at("/bulk_update"), Some(r#"{"conversationIds":["c"],"conversationInfo":{"state":"s"}}"#)),
+        ("GET", at("/c"), None),
+        ("PUT", at("/c"), Some(r#"{"state":"s"}"#)),
+        ("PATCH", at("/c"), Some(r#"{"state":"s"}"#)),
+        ("GET", at("/c/chats"), None),
+        ("GET", at("/c/chats/m"), None),
+        ("GET", at("/c/running"), None),
+        ("POST", at("/c/stop"), None),
+        ("POST", at("/c/end"), None),
+        ("DELETE", at("/c"), None),
+        ("PUT", at("/c/title"), Some(r#"{"title":"t"}"#)),
+        ("POST", at("/c/title"), Some(r#"{"title":"t"}"#)),
+        ("PATCH", at("/c/title"), Some(r#"{"title":"t"}"#)),
+        ("POST", at("/c/chats/m/feedback"), Some(r#"{"rating":true}"#)),
+        ("GET", at("/daily_count?startDate=2024-01-01&endDate=2024-01-01"), None),
+        ("GET", categories.to_owned(), None),
+        ("POST", categories.to_owned(), Some(r#"{"name":"Sales"}"#)),
+        ("DELETE", format!("{categories}/{kept}"), None),
+    ] {
+        for header in ["AGENT-EMAIL", "USER-EMAIL", "OWN-USER-ID"] {
+            for values in [&[""][..], &["base64:!"], &["u", "u"]] {
+                let headers: Vec<(&str, &str)> = values.iter().map(|value| (header, *value)).collect();
+                let answer = site.server.request_with(method, &path, Some(&key), body.map(str::as_bytes), &headers);
+                let detail = problem(&answer, 400, path.split('?').next().unwrap_or_default());
+                assert!(detail.contains(header), "{method} {path} {headers:?}: {detail}");
+            }
+        }
+    }
+    assert_eq!(site.get(&at("/c"), &key), before);
+    assert_eq!(site.get(categories, &key), json!({"categories": [{"categoryId": kept, "name": "Kept"}]}));
 }
 
 #[test]

@@ -289,6 +289,16 @@ fn each_agent_and_each_user_has_one() {
     // One each, whatever the case of an e-mail.
     assert_eq!(rate(&site, &key, chat, &[("AGENT-EMAIL", "ANN@X")], &json!({"rating": true})), json!([false, true]));
     assert_eq!(feedback(&site, &key).as_array().map(Vec::len), Some(5));
+    assert_eq!(rate(&site, &key, chat, user, &json!({"rating": true})), json!([true, true]));
+    assert_eq!(rate(&site, &key, chat, user, &json!({"rating": false})), json!([false, true]));
+    // An e-mail alone names no user, so it is the key's.
+    let email = &[("USER-EMAIL", "u@x")];
+    assert_eq!(rate(&site, &key, chat, email, &json!({"rating": true})), json!([true, true]));
+    assert_eq!(rate(&site, &other_key, chat, &[], &json!({"rating": false})), json!([false, true]));
+    let rows = feedback(&site, &key);
+    let who: Vec<&Value> = rows.as_array().expect("rows").iter().map(|row| &row["userProperties"]).collect();
+    assert_eq!(who.iter().filter(|who| ***who == json!({"email": "u@x"})).count(), 1, "{who:?}");
+    assert_eq!(who.len(), 5);
     // A removal brings up the newest one left, and takes nobody else's.
     let nothing = json!({"rating": null});
     for (key, headers, expected, left) in [

@@ -111,6 +111,39 @@ fn what_moves_is_shown_at_least_once() {
 }
 
 #[test]
+fn the_last_copies_of_a_walk_are_current() {
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    for n in 0..40 {
+        log(&site, &key, &format!("c{n:02}"), n, 60 + n);
+    }
+    for (round, order) in ORDERS.into_iter().filter(|order| !order.starts_with("CREATED_AT")).enumerate() {
+        let mut copies: BTreeMap<String, Value> = BTreeMap::new();
+        let (mut cursor, mut page) = (String::new(), 0);
+        loop {
+            let list = site.get(&format!("{ROOT}?order={order}&pageSize=7{cursor}"), &key);
+            for one in list["conversations"].as_array().expect("a list") {
+                copies.insert(text(&one["id"]).to_owned(), one.clone());
+            }
+            let Some(next) = list["cursor"].as_str() else { break };
+            cursor = format!("&cursor={}", percent_encode(next));
+            page += 1;
+            // Of every part of the list, seen and not.
+            for n in (0..40).filter(|n| page <= 3 && n % 9 == page) {
+                let id = format!("c{n:02}");
+                log(&site, &key, &id, n, (61 + n * 7 + page * 31 + round as i64 * 11) % 300 + n);
+                set(&site, &key, &id, &json!({"state": format!("{order} {page}")}).to_string());
+            }
+        }
+        let all = site.get(&format!("{ROOT}?pageSize=50"), &key);
+        for one in all["conversations"].as_array().expect("a list") {
+            assert_eq!(copies.get(text(&one["id"])), Some(one), "{order}");
+        }
+        assert_eq!(copies.len(), 40, "{order}");
+    }
+}
+
+#[test]
 fn a_walk_that_changes_what_it_sees_ends() {
     let site = Site::start(&[]);
     let key = site.api_key();
