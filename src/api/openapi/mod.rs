@@ -30,7 +30,7 @@ static TAGS: [(&str, &str); 6] = [
     ("Queries", "Aggregate, filter and export what was logged, in one JSON query language."),
     ("Events", "Log what users do: searches, clicks, anything with a name."),
     ("Feedback", "Log and read ratings of messages."),
-    ("Conversation API", "The conversation API under `/webapi/v2`: lists, categories, states and titles."),
+    ("Conversation API", "The conversation API under `/webapi/v2`: lists, categories, states, titles and memos."),
     ("Service", "Health and this reference."),
 ];
 
@@ -103,7 +103,7 @@ pub(crate) fn document<S>(routes: &[Route<S>]) -> Value {
                     "type": "apiKey",
                     "in": "header",
                     "name": "API-KEY",
-                    "description": "Under `/webapi/v2` the key may also stand in this header."
+                    "description": "Under `/webapi/v2` the key may also stand in this header. Two different keys in the two headers, or one header twice: 401."
                 },
             },
         },
@@ -115,7 +115,8 @@ Errors are `application/problem+json`; `detail` names the place in the request a
 errors of each route, an unknown path is 404 and a known path with another method 405.
 
 Request bodies are JSON of at most 2,097,152 bytes, also after decompression (`Content-Encoding: gzip` or `zstd`). \
-Unknown fields of documents are ignored; unknown keys of queries are 422 with a suggestion.
+Unknown fields of documents are ignored; unknown keys of queries and of bodies under `/webapi/v2` are 422 with a \
+suggestion.
 
 Every answer has the header `x-request-id`. Times are ISO 8601 in UTC, to the millisecond. A key never reads or changes \
 what belongs to another project: there it finds nothing.";

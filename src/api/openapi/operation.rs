@@ -54,9 +54,13 @@ const HEADERS: [&str; 3] = ["AGENT-EMAIL", "USER-EMAIL", "OWN-USER-ID"];
 /// The headers as components, by their names.
 pub(crate) fn header_parameters() -> Map<String, Value> {
     let texts = [
-        "The agent on whose behalf the call is; recorded on what it changes. Non-ASCII as `base64:<base64>`.",
-        "Limits the call to the conversations of the user with this email. Non-ASCII as `base64:<base64>`.",
-        "Limits the call to the conversations of this user. Non-ASCII as `base64:<base64>`.",
+        "The agent on whose behalf the call is; recorded on what it changes. Non-ASCII as `base64:<base64>`; invalid \
+            base64, an empty value or the header twice is 400, with all three headers.",
+        "Limits the call to the conversations of the user with this email, in any letter case: others are 404, and in no \
+            list and no count. Non-ASCII as `base64:<base64>`.",
+        "Limits the call to the conversations of this user (`userProperties.userId`, else `id`): others are 404, and in \
+            no list and no count. The vendor's pages say only that it identifies the user. Non-ASCII as \
+            `base64:<base64>`.",
     ];
     let parameter = |(name, text): (&str, &str)| {
         let parameter =
