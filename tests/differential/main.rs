@@ -4,6 +4,7 @@
 //! - [`generate`], [`requests`]: random documents and requests
 //! - [`compare`]: answers side by side, differing requests made small
 //! - [`world`], [`attached`]: a server with keys and what was sent to it
+//! - [`lists`]: lists of the conversation API, and walks through them while they change
 //!
 //! `CONVOLAKE_DIFFERENTIAL_REQUESTS` sets the number of requests per state (default 1,500),
 //! `CONVOLAKE_DIFFERENTIAL_SEED` the seed, `CONVOLAKE_REAL_DATA=full` uses every real data set.
@@ -20,6 +21,7 @@
 mod attached;
 mod compare;
 mod generate;
+mod lists;
 mod oracle;
 mod random;
 mod requests;

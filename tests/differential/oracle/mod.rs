@@ -1,6 +1,6 @@
 //! What the server should answer, worked out the slow way from the documents as they were sent.
 //!
-//! Written from the API contract's A2, A3 and A4 alone; it shares no code with the server. Every request walks over every
+//! Written from the API contract's A2, A3, A4 and Part B alone; it shares no code with the server. Every request walks over every
 //! document, every value is a JSON tree with its numbers as spelled, every comparison is of decimal digits.
 //!
 //! - [`json`]: parser, printer, and PostgreSQL's `jsonb` rules (text, equality, containment, order)
@@ -9,6 +9,7 @@
 //! - [`documents`]: what is stored after upserts and deletions
 //! - [`attached`], [`threads`]: what hangs on them, and what is made of them
 //! - [`views`]: their fields, and their rows
+//! - [`lists`]: those of the conversation API (Part B), by themselves
 //! - [`request`]: a request as columns, keys, filter and order
 //! - [`query`]: its answer
 //! - `postgresql`: the rules held against a PostgreSQL, where there is one
@@ -16,6 +17,7 @@
 pub mod attached;
 pub mod documents;
 pub mod json;
+pub mod lists;
 pub mod number;
 #[cfg(test)]
 mod postgresql;
