@@ -20,6 +20,15 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
+    /// As it is stored.
+    pub(crate) fn to_json(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+
+    pub(crate) fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
     /// Whether the caller may see a conversation with these user properties: an end user sees the own ones. E-mails
     /// compare without case.
     pub(crate) fn sees(&self, user_properties: Option<&RawJson>) -> bool {

@@ -28,12 +28,12 @@ pub(crate) struct Annotations {
     pub(crate) is_end: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memo: Option<String>,
-    /// Not a column: files keep it, like `changed`, in the sidecar only (`resolve::Previous`).
+    /// No field of the query language, like `changed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stopped: Option<Stopped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<Changed>,
-    /// Of threads (contract A4); in the sidecar as well.
+    /// Of threads (contract A4).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) threads: BTreeMap<ThreadId, ThreadAnnotations>,
 }
@@ -41,6 +41,16 @@ pub(crate) struct Annotations {
 impl Annotations {
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As they are stored; `None` where nothing is set.
+    pub(crate) fn to_json(&self) -> Option<String> {
+        // Maps with string keys always serialise.
+        if self.is_default() { None } else { serde_json::to_string(self).ok() }
+    }
+
+    pub(crate) fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum EntityType {
 }
 
 impl EntityType {
-    const ALL: [EntityType; 3] = [EntityType::Message, EntityType::Conversation, EntityType::Search];
+    pub(crate) const ALL: [EntityType; 3] = [EntityType::Message, EntityType::Conversation, EntityType::Search];
 
     /// As the API spells it.
     pub(crate) fn as_str(self) -> &'static str {

@@ -1,17 +1,13 @@
 //! From a validated document to the conversation that is stored: ids, times and kept values (contract A2, upsert).
 
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::annotations::Annotations;
 use super::conversation::{Conversation, Message};
 use super::document::{Document, DocumentMessage};
 use super::ids::{
-    ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId,
-    WalPosition,
+    ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId, WalPosition,
 };
-use super::json::value::RawJson;
+use super::previous::{Previous, PreviousMessage, content_hash, text_hash};
 use super::thread::SemanticThread;
 
 /// In whose name a document is logged: the key's, or what an `org` key's document names.
@@ -21,57 +17,6 @@ pub(crate) struct Identity {
     pub(crate) project_id: ProjectId,
     /// The key's; a document that names its own overrules it.
     pub(crate) integration_id: Option<IntegrationId>,
-}
-
-/// What a re-log needs to know of the stored conversation, kept beside its row so that no message has to be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Previous {
-    pub(crate) key: ConversationKey,
-    pub(crate) external_id: Option<String>,
-    pub(crate) created_at: EpochMillis,
-    pub(crate) updated_at: EpochMillis,
-    #[serde(default)]
-    pub(crate) first_wal_position: WalPosition,
-    /// See [`document_hash`].
-    pub(crate) document_hash: u128,
-    pub(crate) annotations: Annotations,
-    pub(crate) messages: Vec<PreviousMessage>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PreviousMessage {
-    pub(crate) id: MessageId,
-    pub(crate) external_id_hash: Option<u128>,
-    /// Of role and content.
-    pub(crate) content_hash: u128,
-    /// As given, or kept from an earlier version.
-    pub(crate) created_at: Option<EpochMillis>,
-}
-
-impl Previous {
-    pub(crate) fn of(conversation: &Conversation) -> Self {
-        let messages = conversation.messages.iter().map(|message| PreviousMessage {
-            id: message.id.clone(),
-            external_id_hash: message.external_id.as_deref().map(text_hash),
-            content_hash: content_hash(&message.role, message.content.as_ref()),
-            created_at: message.created_at,
-        });
-        Self {
-            key: conversation.key(),
-            external_id: conversation.external_id.clone(),
-            created_at: conversation.created_at,
-            updated_at: conversation.updated_at,
-            first_wal_position: conversation.first_wal_position,
-            document_hash: document_hash(conversation),
-            annotations: conversation.annotations.clone(),
-            messages: messages.collect(),
-        }
-    }
-
-    /// Whether logging `document`, resolved to `resolved`, would change nothing but a defaulted `updatedAt`.
-    pub(crate) fn is_unchanged_by(&self, document: &Document, resolved: &Conversation) -> bool {
-        document.updated_at.is_none_or(|time| time == self.updated_at) && self.document_hash == document_hash(resolved)
-    }
 }
 
 /// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project;
@@ -161,7 +106,7 @@ fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage
         *slot = message.id.as_deref().and_then(|id| by_id.get(id)).and_then(|at| take(*at));
     }
     // Positions of each externalId, last first, so that popping goes in order.
-    let mut by_external_id: HashMap<u128, Vec<usize>> = HashMap::new();
+    let mut by_external_id: HashMap<u64, Vec<usize>> = HashMap::new();
     for (at, message) in stored.iter().enumerate().rev() {
         if let Some(hash) = message.external_id_hash {
             by_external_id.entry(hash).or_default().push(at);
@@ -187,82 +132,6 @@ fn match_messages<'a>(messages: &[DocumentMessage], stored: &'a [PreviousMessage
         }
     }
     matched
-}
-
-fn text_hash(text: &str) -> u128 {
-    xxh3_128(text.as_bytes())
-}
-
-fn content_hash(role: &str, content: Option<&RawJson>) -> u128 {
-    let mut hash = ContentHash::new();
-    hash.text(Some(role));
-    hash.raw(content);
-    hash.0.digest128()
-}
-
-/// Hash (XXH3, 128 bits) of everything a document sets, ids and kept times included; without `updatedAt`, which is the
-/// time of logging when not given, and without what Part B sets.
-pub(crate) fn document_hash(conversation: &Conversation) -> u128 {
-    let mut hash = ContentHash::new();
-    hash.text(Some(conversation.organization_id.as_str()));
-    hash.text(Some(conversation.project_id.as_str()));
-    hash.text(Some(conversation.id.as_str()));
-    hash.text(conversation.integration_id.as_ref().map(IntegrationId::as_str));
-    hash.text(Some(conversation.conversation_type.as_str()));
-    hash.text(conversation.external_id.as_deref());
-    hash.text(conversation.external_url.as_deref());
-    hash.text(conversation.support_ticket_conversation_id.as_deref());
-    hash.time(Some(conversation.created_at));
-    hash.raw(conversation.properties.as_ref());
-    hash.raw(conversation.user_properties.as_ref());
-    hash.count(conversation.tags.as_ref().map(Vec::len));
-    for tag in conversation.tags.iter().flatten() {
-        hash.text(Some(tag));
-    }
-    hash.text(conversation.visibility.map(|visibility| visibility.as_str()));
-    hash.count(Some(conversation.messages.len()));
-    for message in &conversation.messages {
-        hash.text(Some(message.id.as_str()));
-        hash.text(message.external_id.as_deref());
-        hash.text(message.external_url.as_deref());
-        hash.time(message.created_at);
-        hash.time(message.updated_at);
-        hash.text(Some(&message.role));
-        hash.text(message.name.as_deref());
-        for raw in
-            [&message.content, &message.links, &message.tool_calls, &message.properties, &message.user_properties]
-        {
-            hash.raw(raw.as_ref());
-        }
-    }
-    hash.0.digest128()
-}
-
-/// Feeds fields so that different ones never run together: each with a presence mark and its length.
-struct ContentHash(Xxh3);
-
-impl ContentHash {
-    fn new() -> Self {
-        Self(Xxh3::new())
-    }
-
-    fn count(&mut self, count: Option<usize>) {
-        self.0.update(&count.map_or(0, |count| count as u64 + 1).to_le_bytes());
-    }
-
-    fn text(&mut self, text: Option<&str>) {
-        self.count(text.map(str::len));
-        self.0.update(text.unwrap_or_default().as_bytes());
-    }
-
-    fn raw(&mut self, raw: Option<&RawJson>) {
-        self.text(raw.map(|raw| raw.get()));
-    }
-
-    fn time(&mut self, time: Option<EpochMillis>) {
-        self.0.update(&[u8::from(time.is_some())]);
-        self.0.update(&time.map_or(0, |time| time.0).to_le_bytes());
-    }
 }
 
 #[cfg(test)]

@@ -247,12 +247,11 @@ impl Store {
             let mut target = Target { key: key.clone(), stored: None };
             let mut bytes = conversations.tail.live(key).map_or(0, |row| row.value.text_bytes());
             if conversations.tail.get(key).is_none() {
-                let Some(hit) = conversations.find_key_in_files(&snapshot.store, key).await? else {
-                    return Ok(Proposal::Answer(Vec::new()));
-                };
-                let conversation = snapshot.read_hit(&hit).await?;
+                let (organization, project) = (&key.organization_id, Some(&key.project_id));
+                let found = snapshot.find_in_files(organization, project, Lookup::Id(key.id.as_str())).await?.pop();
+                let Some((at, conversation)) = found else { return Ok(Proposal::Answer(Vec::new())) };
                 bytes = conversation.text_bytes();
-                target.stored = Some((hit.at, conversation));
+                target.stored = Some((at, conversation));
             }
             let annotate = Annotate { targets: vec![target], change: change.clone(), actor: actor.clone(), bytes };
             Ok(Proposal::change(Change::Annotate(Box::new(annotate)), prefetch::of_annotations(&snapshot)))
@@ -273,7 +272,7 @@ impl Store {
         let mut targets = Vec::with_capacity(addresses.len());
         let mut bytes = 0;
         for part in addresses.chunks(READ_AT_ONCE) {
-            let conversations = snapshot.read_whole(part).await?;
+            let conversations = snapshot.read_rows(part).await?;
             for (address, conversation) in part.iter().zip(conversations) {
                 bytes += conversation.text_bytes();
                 targets.push(Target { key: conversation.key(), stored: Some((*address, conversation)) });

@@ -353,7 +353,7 @@ fn fields(view: &View) -> Map<String, Value> {
         .iter()
         .map(|field| {
             let schema = match field.kind {
-                FieldKind::Text => nullable_text(),
+                FieldKind::Text | FieldKind::Binary => nullable_text(),
                 FieldKind::Time => json!({"type": ["string", "null"], "format": "date-time"}),
                 FieldKind::Integer => json!({"type": ["integer", "null"]}),
                 FieldKind::Boolean => json!({"type": ["boolean", "null"]}),

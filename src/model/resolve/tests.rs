@@ -149,12 +149,3 @@ fn the_document_hash_tells_whether_a_re_log_changes_anything() {
         assert!(!unchanged(&text.replacen(from, to, 1)), "{from} → {to}");
     }
 }
-
-#[test]
-fn previous_survives_serialisation() {
-    let stored =
-        log(&ticket(r#"{"externalId":"x","role":"a","content":"c"},{"role":"b","createdAt":"1970-01-02"}"#), None, 1);
-    let previous = Previous::of(&stored);
-    let text = serde_json::to_string(&previous).unwrap();
-    assert_eq!(serde_json::from_str::<Previous>(&text).unwrap(), previous);
-}

@@ -293,7 +293,7 @@ fn literal(target: &FieldRef, value: &Json, at: &At<'_>) -> Result<Literal, Quer
         (FieldKind::Json, Json::Object(_)) if !target.field.is_list => Literal::Json(value.clone()),
         (FieldKind::Json, Json::Array(_)) if target.field.is_list => Literal::Json(value.clone()),
         (FieldKind::Json, _) if !target.path.is_empty() => Literal::Json(value.clone()),
-        (FieldKind::Text, other) => return Err(at.wrong_kind(other, "a string")),
+        (FieldKind::Text | FieldKind::Binary, other) => return Err(at.wrong_kind(other, "a string")),
         (FieldKind::Integer, other) => return Err(at.wrong_kind(other, "a number")),
         (FieldKind::Boolean, other) => return Err(at.wrong_kind(other, "a boolean")),
         (FieldKind::Time, other) => {

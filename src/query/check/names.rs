@@ -89,7 +89,7 @@ pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef
         FieldKind::Json if !argument.path.is_empty() => {}
         _ if !function.is_numeric() => {}
         FieldKind::Json => return Err(format!("`{name}` of the JSON field `{field}` needs a `path` to numbers")),
-        FieldKind::Text | FieldKind::Boolean | FieldKind::TextList => {
+        FieldKind::Text | FieldKind::Boolean | FieldKind::TextList | FieldKind::Binary => {
             return Err(format!(
                 "`{name}` does not take `{field}`: it needs a number or time field, or a JSON field with a `path`"
             ));

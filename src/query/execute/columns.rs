@@ -93,7 +93,7 @@ fn of_field(view: &View, reference: &FieldRef) -> ResultKind {
         FieldKind::Json if !reference.path.is_empty() => ResultKind::Text,
         FieldKind::Json if view.shows_texts => ResultKind::JsonTexts,
         FieldKind::Json => ResultKind::Json,
-        FieldKind::Text => ResultKind::Text,
+        FieldKind::Text | FieldKind::Binary => ResultKind::Text,
         FieldKind::Time => ResultKind::Time,
         FieldKind::Integer => ResultKind::Integer,
         FieldKind::Boolean => ResultKind::Boolean,

@@ -32,7 +32,7 @@ impl Check {
         while !left.is_empty() {
             let (part, rest) = left.split_at_mut(size.rows().min(left.len()));
             let addresses: Vec<RowAddress> = part.iter().map(|(row, _)| **row).collect();
-            let conversations = snapshot.read_whole(&addresses).await?;
+            let conversations = snapshot.read_rows(&addresses).await?;
             size.learn(conversations.iter().map(Arc::as_ref));
             for ((_, passes), conversation) in part.iter_mut().zip(conversations) {
                 **passes = conversation.is_running() == running;

@@ -66,7 +66,7 @@ fn writer_properties<R: FlatRow>(columns: &Layout) -> WriterProperties {
 }
 
 fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
-    let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json);
+    let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json | FieldKind::Binary);
     if field.values != Values::Repeated {
         builder = builder
             .set_column_dictionary_enabled(path(field.name), false)

@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 
+use super::row_index::error::IndexError;
 use crate::storage::error::{Cause, ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(crate) enum FlattenError {
 pub(crate) enum FileError {
     #[error(transparent)]
     Flatten(#[from] FlattenError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
     #[error("parquet: {0}")]
     Parquet(#[from] ParquetError),
     #[error("object store: {0}")]
@@ -47,6 +50,7 @@ impl Cause for FileError {
     fn kind(&self) -> ErrorKind {
         match self {
             FileError::Flatten(error) => error.kind(),
+            FileError::Index(error) => error.kind(),
             FileError::Parquet(ParquetError::External(source)) => {
                 source.downcast_ref::<object_store::Error>().map_or(ErrorKind::Damaged, Cause::kind)
             }

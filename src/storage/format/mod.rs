@@ -11,6 +11,7 @@ pub(crate) mod arrow_types;
 pub(crate) mod columns;
 pub(crate) mod data_file;
 pub(crate) mod encoding;
+pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod file_id;
 pub(crate) mod flatten;

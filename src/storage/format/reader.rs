@@ -9,7 +9,8 @@ use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelectionPolicy;
 use serde_json::value::RawValue;
 
-use super::columns::column::{Column, FlatRow, Set};
+use super::columns::column::{FlatRow, Set};
+use super::columns::field::Field;
 use super::columns::messages::MessageRow;
 use super::error::FileError;
 use super::layout::FormatVersion;
@@ -21,8 +22,7 @@ use crate::model::ids::EpochMillis;
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 8_192;
 
-/// The conversations at `rows` of `file`, each with the rows of its messages, in the order given. They lack the
-/// annotations that are no columns: the sidecar has those.
+/// The conversations at `rows` of `file`, each with the rows of its messages, in the order given.
 pub(crate) async fn read_conversations(
     store: &Arc<dyn ObjectStore>,
     file: &Arc<ParquetFile>,
@@ -52,13 +52,31 @@ pub(crate) async fn read_conversations(
     Ok(conversations)
 }
 
+/// A column to read, and what its values do to a row.
+pub(crate) struct Read<'a, B> {
+    pub(crate) field: &'a Field,
+    pub(crate) set: &'a Set<B>,
+}
+
 /// What is read back of the rows in `wanted`, in its order.
-async fn read_back<R: FlatRow>(
+pub(crate) async fn read_back<R: FlatRow>(
     store: &Arc<dyn ObjectStore>,
     file: &Arc<ParquetFile>,
     wanted: Vec<Range<u32>>,
 ) -> Result<Vec<R::Back>, FileError> {
-    let columns: Vec<&Column<R>> = R::COLUMNS.iter().filter(|column| !column.set.is_nothing()).collect();
+    let columns = R::COLUMNS.iter().filter(|column| !column.set.is_nothing());
+    let columns: Vec<_> = columns.map(|column| Read { field: &column.field, set: &column.set }).collect();
+    read_columns(store, file, wanted, &columns, R::blank).await
+}
+
+/// The rows in `wanted`, in its order, made of some columns.
+pub(crate) async fn read_columns<B>(
+    store: &Arc<dyn ObjectStore>,
+    file: &Arc<ParquetFile>,
+    wanted: Vec<Range<u32>>,
+    columns: &[Read<'_, B>],
+    blank: impl Fn() -> B,
+) -> Result<Vec<B>, FileError> {
     let names: Vec<&str> = columns.iter().map(|column| column.field.name).collect();
     let policy = RowSelectionPolicy::Selectors;
     let how = PointRead { columns: &names, batch_rows: BATCH_ROWS, budget: None, policy };
@@ -70,7 +88,7 @@ async fn read_back<R: FlatRow>(
         let start = read.index(range.start)?;
         places.extend(start..start + range.len());
     }
-    let mut rows: Vec<R::Back> = places.iter().map(|_| R::blank()).collect();
+    let mut rows: Vec<B> = places.iter().map(|_| blank()).collect();
     for column in columns {
         set_column(column, &read, &places, &mut rows)?;
     }
@@ -78,12 +96,7 @@ async fn read_back<R: FlatRow>(
 }
 
 /// Sets a column of each row from its place in what was read.
-fn set_column<R: FlatRow>(
-    column: &Column<R>,
-    read: &Points,
-    places: &[usize],
-    rows: &mut [R::Back],
-) -> Result<(), FileError> {
+fn set_column<B>(column: &Read<'_, B>, read: &Points, places: &[usize], rows: &mut [B]) -> Result<(), FileError> {
     let name = column.field.name;
     let Some(array) = read.batch.column_by_name(name) else {
         let may_lack = column.field.since > FormatVersion::FIRST;
@@ -91,7 +104,7 @@ fn set_column<R: FlatRow>(
     };
     let wrong_type = || read.damaged(format!("column {name} is of another type"));
     let values = Stored { array, places, required: column.field.required, name, read };
-    match &column.set {
+    match column.set {
         Set::Nothing => Ok(()),
         Set::Text(set) => {
             let texts = array.as_string_opt::<i32>().ok_or_else(wrong_type)?;
@@ -129,11 +142,11 @@ fn set_column<R: FlatRow>(
                 Ok(())
             })
         }
-        Set::Boolean(set) => {
-            let booleans = array.as_boolean_opt().ok_or_else(wrong_type)?;
-            values.each(rows, |row, place| {
-                set(row, booleans.value(place));
-                Ok(())
+        Set::Bytes(set) => {
+            let bytes = array.as_binary_opt::<i32>().ok_or_else(wrong_type)?;
+            values.each(rows, |row, place| match set(row, bytes.value(place)) {
+                true => Ok(()),
+                false => Err(read.damaged(format!("column {name} holds what nothing makes"))),
             })
         }
         Set::TextList(set) => {

@@ -8,9 +8,19 @@ use super::arrow_types::{ROW_COLUMN, kind_type};
 use super::columns::column::FlatRow;
 use super::layout::Layout;
 
-/// The columns that every file of the layout's version has, the row's number, and the property columns.
+/// Of what queries read: the columns that every file of the layout's version has, the row's number, and the property
+/// columns.
 pub(crate) fn rows_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
-    let fields = R::COLUMNS.iter().map(|column| &column.field);
+    schema::<R>(layout, false)
+}
+
+/// With the hidden columns of files.
+pub(crate) fn file_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
+    schema::<R>(layout, true)
+}
+
+fn schema<R: FlatRow>(layout: &Layout, hidden: bool) -> SchemaRef {
+    let fields = R::COLUMNS.iter().map(|column| &column.field).filter(|field| hidden || !field.hidden);
     let stored = fields.filter(|field| field.stored && field.since <= layout.version);
     let stored = stored.map(|field| Field::new(field.name, field.data_type(), !field.required));
     let row = Field::new(ROW_COLUMN, DataType::Int32, false);

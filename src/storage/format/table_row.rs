@@ -4,17 +4,21 @@ use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::columns::column::FlatRow;
+use super::data_file::DataFile;
+use super::entries;
+use super::error::FileError;
 use super::row_index::builder::Siblings;
 use super::table::Table;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{ConversationId, EpochMillis, EventId, FeedbackId, Key, OrganizationId, ProjectId, key_hash};
-use crate::model::resolve::Previous;
+use crate::model::previous::Previous;
 use crate::model::thread::SemanticThread;
 
 /// A row of `conversations`, `events` or `feedback`: it is logged, found by key, replaced and deleted.
@@ -23,7 +27,7 @@ pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwne
 
     const TABLE: Table;
 
-    /// What the sidecar index keeps of a row: all that a later change needs to know of it.
+    /// What a later change needs to know of a row.
     type Entry: IndexEntry<Id = Self::Id>;
 
     fn key(&self) -> Key<Self::Id>;
@@ -46,6 +50,13 @@ pub(crate) trait TableRow: FlatRow + Clone + Debug + Serialize + DeserializeOwne
     }
 
     fn entry(self: &Arc<Self>) -> Arc<Self::Entry>;
+
+    /// Those of rows of a file, in the order given; one read, however many rows.
+    fn read_entries(
+        store: &Arc<dyn ObjectStore>,
+        file: &DataFile,
+        rows: &[u32],
+    ) -> impl Future<Output = Result<Vec<Self::Entry>, FileError>> + Send;
 }
 
 /// A key that is no id; several rows may have it.
@@ -68,7 +79,7 @@ impl Reference<'_> {
 }
 
 /// See [`TableRow::Entry`].
-pub(crate) trait IndexEntry: Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub(crate) trait IndexEntry: Debug + Send + Sync + 'static {
     type Id: Borrow<str>;
 
     fn row_key(&self) -> Key<Self::Id>;
@@ -147,6 +158,14 @@ impl TableRow for Conversation {
     fn entry(self: &Arc<Self>) -> Arc<Previous> {
         Arc::new(Previous::of(self))
     }
+
+    async fn read_entries(
+        store: &Arc<dyn ObjectStore>,
+        file: &DataFile,
+        rows: &[u32],
+    ) -> Result<Vec<Previous>, FileError> {
+        entries::read_previous(store, file, rows).await
+    }
 }
 
 impl TableRow for Event {
@@ -176,6 +195,14 @@ impl TableRow for Event {
     fn entry(self: &Arc<Self>) -> Arc<Self> {
         self.clone()
     }
+
+    async fn read_entries(
+        store: &Arc<dyn ObjectStore>,
+        file: &DataFile,
+        rows: &[u32],
+    ) -> Result<Vec<Event>, FileError> {
+        entries::read_whole::<Event>(store, file, rows).await
+    }
 }
 
 impl TableRow for Feedback {
@@ -200,8 +227,16 @@ impl TableRow for Feedback {
         self.created_at
     }
 
-    /// The whole feedback: point reads take it from here.
+    /// The whole feedback, which point reads show.
     fn entry(self: &Arc<Self>) -> Arc<Self> {
         self.clone()
+    }
+
+    async fn read_entries(
+        store: &Arc<dyn ObjectStore>,
+        file: &DataFile,
+        rows: &[u32],
+    ) -> Result<Vec<Feedback>, FileError> {
+        entries::read_whole::<Feedback>(store, file, rows).await
     }
 }

@@ -10,8 +10,9 @@ use object_store::ObjectStore;
 
 use super::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::model::conversation::Conversation;
-use crate::model::ids::{ConversationKey, Key, OrganizationId, ProjectId, lookup_hash};
+use crate::model::ids::{ConversationId, ConversationKey, Key, OrganizationId, ProjectId, lookup_hash};
 use crate::model::thread;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{IndexEntry, Reference, TableRow};
 use crate::storage::format::tables::Family;
@@ -41,9 +42,24 @@ impl Lookup<'_> {
             Lookup::ExternalId(external_id) => entry.has_external_id(external_id),
         }
     }
+
+    /// Whether a conversation of a file is looked for.
+    fn finds(
+        &self,
+        conversation: &Conversation,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+    ) -> bool {
+        conversation.organization_id == *organization_id
+            && project_id.is_none_or(|project| conversation.project_id == *project)
+            && match self {
+                Lookup::Id(id) => conversation.id.as_str() == *id,
+                Lookup::ExternalId(external_id) => conversation.external_id.as_deref() == Some(external_id),
+            }
+    }
 }
 
-/// A live row of a file, with what the file's index keeps of it.
+/// A live row of a file, with what a change needs to know of it.
 pub(crate) struct Hit<R: TableRow = Conversation> {
     pub(crate) at: RowAddress,
     pub(crate) entry: Arc<R::Entry>,
@@ -59,7 +75,7 @@ impl<R: TableRow> Clone for Hit<R> {
     }
 }
 
-/// Which keys of a sidecar index to look in.
+/// Which keys of a row index to look in.
 #[derive(Clone, Copy)]
 enum Keys {
     Ids,
@@ -78,16 +94,10 @@ impl<R: TableRow> TableSnapshot<R> {
     ) -> Result<Vec<Hit<R>>, StoreError> {
         let mut found = Vec::new();
         for file in self.files.iter().rev() {
-            let index = &file.file.index;
-            let rows = match keys {
-                Keys::Ids => index.find_id(store.as_ref(), hash).await,
-                Keys::ExternalIds => index.find_external_id(store.as_ref(), hash).await,
-                Keys::References => index.find_reference(store.as_ref(), hash).await,
-            };
-            let rows = rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
-            for row in rows.into_iter().filter(|row| !file.deleted.contains(*row)) {
-                let entry: R::Entry = file.index_entry(store, row).await?;
+            let rows = file.candidates(store, (keys, hash)).await?;
+            for (row, entry) in rows.iter().zip(file.entries::<R>(store, &rows).await?) {
                 if is_it(&entry) {
+                    let row = *row;
                     found.push(Hit { at: RowAddress { source: file.file.number, row }, entry: Arc::new(entry) });
                     if found.len() == limit {
                         return Ok(found);
@@ -96,6 +106,27 @@ impl<R: TableRow> TableSnapshot<R> {
             }
         }
         Ok(found)
+    }
+
+    /// Where the live row of a key lies in files, and nothing else of it.
+    pub(crate) async fn locate_key_in_files(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        key: &Key<R::Id>,
+    ) -> Result<Option<RowAddress>, StoreError> {
+        let hash = lookup_hash(&key.organization_id, key.id.borrow());
+        for file in self.files.iter().rev() {
+            let rows = file.candidates(store, (Keys::Ids, hash)).await?;
+            for (row, found) in rows.iter().zip(file.keys::<R>(store, &rows).await?) {
+                if found.organization_id == key.organization_id
+                    && found.project_id == key.project_id
+                    && found.id == key.id.borrow()
+                {
+                    return Ok(Some(RowAddress { source: file.file.number, row: *row }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Rows of files with an id or externalId, in one project or in all of an organization.
@@ -187,13 +218,35 @@ impl Snapshot {
         };
         found.retain(|conversation| project_id.is_none_or(|project| conversation.project_id == *project));
         if found.is_empty() || project_id.is_none() {
-            for hit in conversations.look_up(&self.store, organization_id, project_id, lookup).await? {
-                found.push(self.read_hit(&hit).await?);
-            }
+            let in_files = self.find_in_files(organization_id, project_id, lookup).await?;
+            found.extend(in_files.into_iter().map(|(_, conversation)| conversation));
         }
         found.sort_by(|a, b| {
             b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)).then_with(|| a.project_id.cmp(&b.project_id))
         });
+        Ok(found)
+    }
+
+    /// Conversations of files by id or externalId, whole; of one project, if it is named.
+    pub(crate) async fn find_in_files(
+        &self,
+        organization_id: &OrganizationId,
+        project_id: Option<&ProjectId>,
+        lookup: Lookup<'_>,
+    ) -> Result<Vec<(RowAddress, Arc<Conversation>)>, StoreError> {
+        let mut found = Vec::new();
+        for file in self.tables.conversations.files.iter().rev() {
+            let rows = file.candidates(&self.store, (lookup.keys(), lookup.hash(organization_id))).await?;
+            for (row, conversation) in rows.iter().zip(file.conversations(&self.store, &rows).await?) {
+                if lookup.finds(&conversation, organization_id, project_id) {
+                    found.push((RowAddress { source: file.file.number, row: *row }, Arc::new(conversation)));
+                }
+            }
+            // In a project there is one.
+            if project_id.is_some() && !found.is_empty() {
+                break;
+            }
+        }
         Ok(found)
     }
 
@@ -218,9 +271,36 @@ impl Snapshot {
             }
         }
         found.retain(is_reached);
-        let is_it = |previous: &<Conversation as TableRow>::Entry| is_reached(&previous.key);
-        let of_files = self.tables.conversations.hits(&self.store, (Keys::Ids, hash), usize::MAX, is_it).await?;
-        found.extend(of_files.into_iter().map(|hit| hit.entry.key.clone()));
+        for file in self.tables.conversations.files.iter() {
+            let rows = file.candidates(&self.store, (Keys::Ids, hash)).await?;
+            let keys = file.keys::<Conversation>(&self.store, &rows).await?;
+            let keys = keys.into_iter().map(|key| ConversationKey {
+                organization_id: key.organization_id,
+                project_id: key.project_id,
+                id: ConversationId::new(key.id),
+            });
+            let same = |key: &ConversationKey| lookup_hash(organization_id, key.id.as_str()) == hash;
+            found.extend(keys.filter(|key| same(key) && is_reached(key)));
+        }
         Ok(found)
+    }
+}
+
+impl FileSnapshot {
+    /// Live rows that may have a key, ascending.
+    async fn candidates(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        (keys, hash): (Keys, u128),
+    ) -> Result<Vec<u32>, StoreError> {
+        let index = &self.file.index;
+        let rows = match keys {
+            Keys::Ids => index.find_id(store.as_ref(), hash).await,
+            Keys::ExternalIds => index.find_external_id(store.as_ref(), hash).await,
+            Keys::References => index.find_reference(store.as_ref(), hash).await,
+        };
+        let mut rows = rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
+        rows.retain(|row| !self.deleted.contains(*row));
+        Ok(rows)
     }
 }

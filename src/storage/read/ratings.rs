@@ -1,7 +1,5 @@
 //! Feedback of one conversation, which its chats show as ratings (contract Part B, 10).
 
-use futures::{StreamExt, TryStreamExt, stream};
-
 use super::snapshot::Snapshot;
 use crate::model::conversation::Conversation;
 use crate::model::feedback::Feedback;
@@ -9,8 +7,8 @@ use crate::model::rating::Ratings;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{Reference, TableRow};
 
-/// Index rows being read at once.
-const READS_AT_ONCE: usize = 8;
+/// Rows of feedback that are in memory at once.
+const READ_AT_ONCE: usize = 256;
 /// A conversation with more messages than this for each one asked about is not looked up as a whole.
 const MESSAGES_PER_LOOKUP: usize = 10;
 
@@ -59,10 +57,8 @@ impl Snapshot {
             let rows = rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
             // A row in a file whose key the tail knows is marked deleted, so nothing is found twice.
             let live: Vec<u32> = rows.into_iter().filter(|row| !entry.deleted.contains(*row)).collect();
-            let mut found =
-                stream::iter(live).map(|row| entry.index_entry::<Feedback>(&self.store, row)).buffered(READS_AT_ONCE);
-            while let Some(feedback) = found.try_next().await? {
-                offer(&feedback);
+            for rows in live.chunks(READ_AT_ONCE) {
+                entry.entries::<Feedback>(&self.store, rows).await?.iter().for_each(&mut offer);
             }
         }
         Ok(())

@@ -50,11 +50,6 @@ impl<R: TableRow> TableSnapshot<R> {
         self.files.is_empty() && self.segments.is_empty()
     }
 
-    /// The file of this number.
-    pub(crate) fn file(&self, source: u32) -> Option<&FileSnapshot> {
-        self.files.iter().find(|entry| entry.file.number == source)
-    }
-
     /// Nothing of another table.
     fn scanned(&self, table: Table, wanted: impl Fn(u32) -> bool) -> Vec<Box<dyn ScannedSegment + '_>> {
         let segments = self.segments.iter().filter(|one| R::TABLE == table && wanted(one.segment.number));

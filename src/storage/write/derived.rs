@@ -88,6 +88,7 @@ fn table_column(field: &Field) -> TableColumn {
         FieldKind::Integer => DeltaType::Long,
         FieldKind::Boolean => DeltaType::Boolean,
         FieldKind::TextList => DeltaType::StringList,
+        FieldKind::Binary => DeltaType::Binary,
     };
     TableColumn::new(field.name, data_type)
 }

@@ -348,9 +348,7 @@ fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
         let Key { organization_id, project_id, id } = row.key();
         let id = lookup_hash(&organization_id, id.borrow());
         let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
-        let entry =
-            serde_json::to_vec(row.entry().as_ref()).map_err(|error| StoreError::unwritable("an index row", error))?;
-        builder.push(id, external_id, row.siblings(), &entry);
+        builder.push(id, external_id, row.siblings());
         for reference in row.references() {
             builder.push_reference(reference.hash(&organization_id, &project_id));
         }

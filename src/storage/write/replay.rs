@@ -133,7 +133,7 @@ async fn replaced_rows(
         change: Option<RowChange<'_, R>>,
     ) -> Result<Option<RowAddress>, StoreError> {
         match change.filter(|change| !is_known(tail, Some(change))) {
-            Some(RowChange { key, .. }) => Ok(table.find_key_in_files(store, &key).await?.map(|hit| hit.at)),
+            Some(RowChange { key, .. }) => table.locate_key_in_files(store, &key).await,
             None => Ok(None),
         }
     }

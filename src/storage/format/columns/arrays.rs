@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListBuilder, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
-    new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Int64Array, ListBuilder, StringViewArray, StringViewBuilder,
+    TimestampMicrosecondArray, new_null_array,
 };
 
 use super::column::{Column, FlatRow, Get, TextList};
@@ -13,9 +13,14 @@ use crate::storage::format::arrow_types::list_element;
 use crate::storage::format::error::FlattenError;
 use crate::storage::format::flatten::walk::unescape;
 
-/// The arrays of the stored columns, in their order.
-pub(crate) fn arrays<R: FlatRow>(rows: &[Arc<R>], remainders: &[ArrayRef; 2]) -> Result<Vec<ArrayRef>, FlattenError> {
-    R::COLUMNS.iter().filter(|column| column.field.stored).map(|column| array(column, rows, remainders)).collect()
+/// The arrays of the stored columns, in their order; `hidden` says whether of the hidden ones too.
+pub(crate) fn arrays<R: FlatRow>(
+    rows: &[Arc<R>],
+    remainders: &[ArrayRef; 2],
+    hidden: bool,
+) -> Result<Vec<ArrayRef>, FlattenError> {
+    let stored = R::COLUMNS.iter().filter(|column| column.field.stored && (hidden || !column.field.hidden));
+    stored.map(|column| array(column, rows, remainders)).collect()
 }
 
 #[expect(clippy::indexing_slicing, reason = "only fields that are spread have a remainder, and there is one for each")]
@@ -44,6 +49,7 @@ fn array<R: FlatRow>(
         Get::Json(get) | Get::Spread(_, get) => {
             Arc::new(rows.map(|row| get(row).map(|raw| raw.get())).collect::<StringViewArray>())
         }
+        Get::Bytes(get) => Arc::new(BinaryArray::from_iter_values(rows.map(get))),
         Get::Remainder(field) => Arc::clone(&remainders[*field as usize]),
         Get::Computed => new_null_array(&column.field.data_type(), rows.len()),
     })

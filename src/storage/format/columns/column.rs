@@ -48,6 +48,7 @@ pub(crate) enum Get<R> {
     Boolean(fn(&R) -> Option<bool>),
     TextList(fn(&R) -> Option<TextList<'_>>),
     Json(JsonGetter<R>),
+    Bytes(fn(&R) -> Vec<u8>),
     /// Of a field whose paths may become property columns.
     Spread(JsonField, JsonGetter<R>),
     /// What the property columns leave of it.
@@ -71,9 +72,10 @@ pub(crate) enum Set<B> {
     Checked(fn(&mut B, &str) -> bool),
     Time(fn(&mut B, EpochMillis)),
     Integer(fn(&mut B, i64)),
-    Boolean(fn(&mut B, bool)),
     TextList(fn(&mut B, Vec<String>)),
     Json(fn(&mut B, RawJson)),
+    /// False for those that cannot be.
+    Bytes(fn(&mut B, &[u8]) -> bool),
 }
 
 impl<B> Set<B> {
@@ -86,7 +88,7 @@ impl<B> Set<B> {
 /// more.
 impl<R: FlatRow> Column<R> {
     const fn new(name: &'static str, kind: FieldKind, get: Get<R>) -> Self {
-        let ordered = !matches!(kind, FieldKind::TextList | FieldKind::Json);
+        let ordered = !matches!(kind, FieldKind::TextList | FieldKind::Json | FieldKind::Binary);
         let field = Field {
             name,
             kind,
@@ -94,6 +96,7 @@ impl<R: FlatRow> Column<R> {
             required: false,
             since: FormatVersion::FIRST,
             stored: true,
+            hidden: false,
             shown: Shown::Never,
             extension: false,
             omit_null: false,
@@ -145,6 +148,16 @@ impl<R: FlatRow> Column<R> {
         Self::new(field.remainder_column(), FieldKind::Json, Get::Remainder(field)).values(Values::Long)
     }
 
+    /// Made text of any length, for files only.
+    pub(crate) const fn hidden_text(name: &'static str, get: fn(&R) -> Option<Cow<'_, str>>) -> Self {
+        Self::made_text(name, get).values(Values::Long).without_statistics().hidden()
+    }
+
+    /// Bytes for files only; every row has some.
+    pub(crate) const fn hidden_bytes(name: &'static str, get: fn(&R) -> Vec<u8>) -> Self {
+        Self::new(name, FieldKind::Binary, Get::Bytes(get)).values(Values::Unique).required().hidden()
+    }
+
     pub(crate) const fn computed(name: &'static str, kind: FieldKind) -> Self {
         let mut column = Self::new(name, kind, Get::Computed);
         column.field.stored = false;
@@ -186,6 +199,12 @@ impl<R: FlatRow> Column<R> {
         self.when_asked()
     }
 
+    /// For files only.
+    pub(crate) const fn hidden(mut self) -> Self {
+        self.field.hidden = true;
+        self
+    }
+
     pub(crate) const fn values(mut self, values: Values) -> Self {
         self.field.values = values;
         self
@@ -214,6 +233,7 @@ impl<R: FlatRow> Column<R> {
         match &self.get {
             Get::Text(get) => get(row).map_or(0, str::len),
             Get::Json(get) | Get::JsonString(get) | Get::Spread(_, get) => get(row).map_or(0, |json| json.get().len()),
+            Get::MadeText(get) => get(row).map_or(0, |text| text.len()),
             _ => 0,
         }
     }

@@ -1,20 +1,27 @@
 //! The columns of `conversations`: one row each, all that is analysed, no messages.
 
+use std::borrow::Cow;
+
 use super::column::{Column, FlatRow, Set, TextList, fields, shown, shown_count};
 use super::field::{Field, Values};
 use crate::model::actor::user_text;
 use crate::model::annotations::{Annotations, UNSET_STATE};
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, WalPosition};
+use crate::model::previous::Fingerprint;
 use crate::storage::format::layout::JsonField;
 
 pub(crate) static FIELDS: [&Field; Conversation::COLUMNS.len()] = fields::<Conversation, _>();
 pub(crate) static SHOWN: [&Field; shown_count::<Conversation>()] = shown::<Conversation, _>();
 
+/// What a re-log compares a document with: a [`Fingerprint`].
+pub(crate) const PREVIOUS: &str = "_previous";
+pub(crate) const ANNOTATIONS: &str = "_annotations";
+
 type Entry = Column<Conversation>;
 
 impl FlatRow for Conversation {
-    /// Its messages lie in a file of their own, the rest of its annotations in the sidecar.
+    /// Its messages lie in a file of their own.
     type Back = Conversation;
 
     const COLUMNS: &'static [Column<Self>] = &[
@@ -80,24 +87,11 @@ impl FlatRow for Conversation {
                 c.visibility.is_some()
             },
         )),
-        Entry::text("title", |c| c.annotations.title.as_deref())
-            .values(Values::Unique)
-            .when_asked()
-            .set(Set::Text(|c, title| c.annotations.title = Some(title.to_owned()))),
-        Entry::text("state", |c| Some(c.annotations.state.as_deref().unwrap_or(UNSET_STATE)))
-            .required()
-            .when_asked()
-            .set(Set::Text(|c, state| c.annotations.state = Some(state.to_owned()).filter(|set| set != UNSET_STATE))),
-        Entry::text("assignee", |c| c.annotations.assignee.as_deref())
-            .when_asked()
-            .set(Set::Text(|c, assignee| c.annotations.assignee = Some(assignee.to_owned()))),
-        Entry::text_list("categories", |c| c.annotations.categories.as_deref().map(TextList::Many))
-            .when_asked()
-            .set(Set::TextList(|c, categories| c.annotations.categories = Some(categories))),
-        Entry::boolean("isEnd", |c| Some(c.annotations.is_end))
-            .required()
-            .when_asked()
-            .set(Set::Boolean(|c, is_end| c.annotations.is_end = is_end)),
+        Entry::text("title", |c| c.annotations.title.as_deref()).values(Values::Unique).when_asked(),
+        Entry::text("state", |c| Some(c.annotations.state.as_deref().unwrap_or(UNSET_STATE))).required().when_asked(),
+        Entry::text("assignee", |c| c.annotations.assignee.as_deref()).when_asked(),
+        Entry::text_list("categories", |c| c.annotations.categories.as_deref().map(TextList::Many)).when_asked(),
+        Entry::boolean("isEnd", |c| Some(c.annotations.is_end)).required().when_asked(),
         Entry::integer("durationMs", |c| Some(c.last_message_time().0 - c.first_message_time().0))
             .required()
             .extension(),
@@ -105,10 +99,7 @@ impl FlatRow for Conversation {
         Entry::integer("otherMessageCount", |c| Some(c.other_message_count())).required().extension(),
         Entry::integer("firstResponseMs", Conversation::first_response_ms).extension(),
         Entry::made_text("user", |c| user_text(c.user_properties.as_ref()?)).extension(),
-        Entry::text("memo", |c| c.annotations.memo.as_deref())
-            .values(Values::Unique)
-            .without_statistics()
-            .set(Set::Text(|c, memo| c.annotations.memo = Some(memo.to_owned()))),
+        Entry::text("memo", |c| c.annotations.memo.as_deref()).values(Values::Unique).without_statistics(),
         // What Part B orders and narrows its lists by.
         Entry::time("firstChatTime", |c| Some(c.first_chat_time())).required(),
         Entry::time("lastChatTime", |c| Some(c.last_chat_time())).required(),
@@ -121,6 +112,10 @@ impl FlatRow for Conversation {
             .set(Set::Integer(|c, position| c.first_wal_position = wal_position(position))),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
+        Entry::hidden_bytes(PREVIOUS, |c| Fingerprint::of(c).encode()),
+        // All of them, those that are columns too: a re-log, which keeps them, reads one column, and mostly of nulls.
+        Entry::hidden_text(ANNOTATIONS, |c| c.annotations.to_json().map(Cow::Owned))
+            .set(Set::Checked(|c, json| Annotations::from_json(json).map(|read| c.annotations = read).is_some())),
     ];
 
     fn blank() -> Conversation {
@@ -147,7 +142,7 @@ impl FlatRow for Conversation {
     }
 }
 
-fn wal_position(stored: i64) -> WalPosition {
+pub(crate) fn wal_position(stored: i64) -> WalPosition {
     WalPosition(u64::try_from(stored).unwrap_or_default())
 }
 

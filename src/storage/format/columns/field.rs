@@ -17,6 +17,8 @@ pub(crate) enum FieldKind {
     TextList,
     /// A JSON value that takes a `path`.
     Json,
+    /// Bytes that mean something to this server only; never a field of a view.
+    Binary,
 }
 
 /// Who sees a column as a field of its view.
@@ -54,6 +56,9 @@ pub(crate) struct Field {
     pub(crate) since: FormatVersion,
     /// Whether files have it; else the scan makes it.
     pub(crate) stored: bool,
+    /// Whether only files have it: no query reads it, so batches of the tail go without. Its name begins with an
+    /// underscore.
+    pub(crate) hidden: bool,
     pub(crate) shown: Shown,
     /// Whether it is an extension of the query language (contract A5), which web keys may not use.
     pub(crate) extension: bool,
@@ -83,6 +88,7 @@ impl Field {
             FieldKind::Integer => DataType::Int64,
             FieldKind::Boolean => DataType::Boolean,
             FieldKind::TextList => DataType::List(list_element()),
+            FieldKind::Binary => DataType::Binary,
         }
     }
 }

@@ -23,7 +23,7 @@ use super::columns::arrays::arrays;
 use super::columns::column::FlatRow;
 use super::error::FlattenError;
 use super::layout::{Layout, PropertyColumn};
-use super::schema::rows_schema;
+use super::schema::{file_schema, rows_schema};
 use crate::model::conversation::Conversation;
 
 /// Rows of one batch of a file.
@@ -51,7 +51,7 @@ pub(crate) fn flatten<R: FlatRow>(rows: &[Arc<R>], wanted: &Layout) -> Result<Fl
         }
     }
     let schema = rows_schema::<R>(&layout);
-    let batch = assemble(schema, rows, parts.remainders, 0, values)?;
+    let batch = assemble(schema, rows, parts.remainders, None, values)?;
     Ok(FlatBatch { batch, layout: Arc::new(layout) })
 }
 
@@ -72,7 +72,7 @@ impl<R: FlatRow> Flattener<R> {
         let layout = Layout { columns, ..Layout::default() };
         Self {
             filler: PropertyFiller::new(&layout, false),
-            schema: rows_schema::<R>(&layout),
+            schema: file_schema::<R>(&layout),
             columns: layout.columns,
             next_row: 0,
             rows: PhantomData,
@@ -87,7 +87,7 @@ impl<R: FlatRow> Flattener<R> {
     pub(crate) fn batch(&mut self, rows: &[Arc<R>]) -> Result<RecordBatch, FlattenError> {
         let parts = self.filler.fill(rows)?;
         let values = parts.columns.into_iter().map(|(_, array)| array).collect();
-        let batch = assemble(self.schema.clone(), rows, parts.remainders, self.next_row, values)?;
+        let batch = assemble(self.schema.clone(), rows, parts.remainders, Some(self.next_row), values)?;
         self.next_row += rows.len();
         Ok(batch)
     }
@@ -98,16 +98,18 @@ impl<R: FlatRow> Flattener<R> {
     }
 }
 
+/// `in_file` is the number of the first row in its file, which has the hidden columns too.
 fn assemble<R: FlatRow>(
     schema: SchemaRef,
     rows: &[Arc<R>],
     remainders: [ArrayRef; 2],
-    first_row: usize,
+    in_file: Option<usize>,
     values: Vec<ArrayRef>,
 ) -> Result<RecordBatch, FlattenError> {
+    let first_row = in_file.unwrap_or(0);
     let end = first_row + rows.len();
     let end_row = i32::try_from(end).map_err(|_| FlattenError::TooManyRows { row: end })?;
-    let mut arrays = arrays(rows, &remainders)?;
+    let mut arrays = arrays(rows, &remainders, in_file.is_some())?;
     arrays.push(Arc::new(Int32Array::from_iter_values(first_row as i32..end_row)));
     arrays.extend(values);
     Ok(RecordBatch::try_new(schema, arrays)?)

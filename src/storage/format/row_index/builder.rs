@@ -23,8 +23,6 @@ pub(crate) struct IndexBuilder {
     messages: u64,
     thread_offsets: Vec<u32>,
     threads: u32,
-    previous_offsets: Vec<u64>,
-    previous: Vec<u8>,
 }
 
 impl IndexBuilder {
@@ -33,9 +31,8 @@ impl IndexBuilder {
     }
 
     /// `siblings` is how many rows the conversation has in the sibling files of messages and of threads, which start where
-    /// those of the row before end. `previous` is what [`super::file::FileIndex::previous`] gives
-    /// back.
-    pub(crate) fn push(&mut self, id: u128, external_id: Option<u128>, siblings: Siblings, previous: &[u8]) {
+    /// those of the row before end.
+    pub(crate) fn push(&mut self, id: u128, external_id: Option<u128>, siblings: Siblings) {
         // A count beyond u32 is reported by `finish`.
         let row = self.ids.len() as u32;
         self.ids.push((id, row));
@@ -45,8 +42,6 @@ impl IndexBuilder {
         self.thread_offsets.push(self.threads);
         // No more than messages, whose count is checked.
         self.threads = self.threads.saturating_add(siblings.threads);
-        self.previous_offsets.push(self.previous.len() as u64);
-        self.previous.extend_from_slice(previous);
     }
 
     /// A further key of the row that was pushed last; other rows may have it too.
@@ -67,7 +62,6 @@ impl IndexBuilder {
         }
         self.message_offsets.push(self.messages as u32);
         self.thread_offsets.push(self.threads);
-        self.previous_offsets.push(self.previous.len() as u64);
         self.ids.sort_unstable();
         self.external_ids.sort_unstable();
         self.references.sort_unstable();
@@ -82,7 +76,6 @@ impl IndexBuilder {
             external_ids: self.external_ids.len() as u64,
             references: self.references.len() as u64,
             messages: self.messages,
-            previous_bytes: self.previous.len() as u64,
         };
         let mut object = Vec::with_capacity(header.places().end as usize);
         header.write(&opening, &mut object);
@@ -91,8 +84,6 @@ impl IndexBuilder {
         entries.for_each(|entry| write_entry(entry, &mut object));
         let offsets = self.message_offsets.iter().chain(&self.thread_offsets);
         offsets.for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
-        self.previous_offsets.iter().for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
-        object.append(&mut self.previous);
         debug_assert_eq!(object.len() as u64, header.places().end);
         Ok(object.into())
     }

@@ -7,11 +7,14 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::error::IndexError;
-use super::header::{HEADER_BYTES, Header, Places, u32_at, u64_at};
+use super::header::{HEADER_BYTES, Header, Places, u32_at};
 use super::keys::{Keys, rows_of};
 
 /// What the first read of a sidecar takes; one read is enough for some 20,000 rows.
 const FIRST_READ: u64 = 64 << 10;
+
+/// Rows whose messages are looked up one by one; of more, those of all rows are read at once.
+const SINGLE_LOOKUPS: usize = 32;
 
 /// An open sidecar.
 pub(crate) struct FileIndex {
@@ -40,7 +43,7 @@ impl FileIndex {
 
     /// Of no rows: for files whose rows are found by those of a sibling.
     pub(crate) fn empty() -> Self {
-        let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0, previous_bytes: 0 };
+        let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0 };
         let (ids, external_ids, references) = (Keys::none(), Keys::none(), Keys::none());
         Self { path: Path::default(), places: header.places(), header, ids, external_ids, references }
     }
@@ -120,21 +123,6 @@ impl FileIndex {
         }
     }
 
-    /// The blob of a row. Two reads.
-    pub(crate) async fn previous(&self, store: &dyn ObjectStore, row: u32) -> Result<Bytes, IndexError> {
-        self.check_row(row)?;
-        let start = self.places.previous_offsets + u64::from(row) * 8;
-        let offsets = read(store, &self.path, start..start + 16).await?;
-        let range = match (u64_at(&offsets, 0), u64_at(&offsets, 1)) {
-            (Some(start), Some(end)) if start <= end && end <= self.header.previous_bytes => start..end,
-            found => return Err(self.corrupt(format!("the blob of row {row} lies at {found:?}"))),
-        };
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        read(store, &self.path, self.places.previous + range.start..self.places.previous + range.end).await
-    }
-
     /// Rows of a conversation in the sibling messages file. One read.
     pub(crate) async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
         self.check_row(row)?;
@@ -144,6 +132,29 @@ impl FileIndex {
             (Some(start), Some(end)) if start <= end && end <= self.messages() => Ok(start..end),
             found => Err(self.corrupt(format!("the messages of row {row} lie at {found:?}"))),
         }
+    }
+
+    /// The same of some conversations.
+    pub(crate) async fn message_ranges(
+        &self,
+        store: &dyn ObjectStore,
+        rows: &[u32],
+    ) -> Result<Vec<Range<u32>>, IndexError> {
+        let mut ranges = Vec::with_capacity(rows.len());
+        if rows.len() > SINGLE_LOOKUPS {
+            let offsets = self.message_offsets(store).await?;
+            for row in rows {
+                self.check_row(*row)?;
+                let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
+                let (start, end) = range.ok_or_else(|| self.corrupt(format!("it lacks row {row}")))?;
+                ranges.push(*start..*end);
+            }
+        } else {
+            for row in rows {
+                ranges.push(self.message_range(store, *row).await?);
+            }
+        }
+        Ok(ranges)
     }
 
     /// First message row of every conversation, then the count of message rows. One read of 4 bytes per row.
@@ -157,7 +168,7 @@ impl FileIndex {
 
     /// The same of threads.
     pub(crate) async fn thread_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
-        self.offsets(store, self.places.thread_offsets..self.places.previous_offsets).await
+        self.offsets(store, self.places.thread_offsets..self.places.end).await
     }
 
     async fn offsets(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Vec<u32>, IndexError> {

@@ -5,9 +5,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::keys::{ENTRY_BYTES, Keys};
 
 const MAGIC: [u8; 8] = *b"CLIDX\x00\r\n";
-const VERSION: u64 = 4;
-/// magic | version | rows (= ids) | external ids | references | message rows | bytes of blobs | checksum
-pub(super) const HEADER_BYTES: usize = 64;
+const VERSION: u64 = 5;
+/// magic | version | rows (= ids) | external ids | references | message rows | checksum
+pub(super) const HEADER_BYTES: usize = 56;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -15,7 +15,6 @@ pub(super) struct Header {
     pub(super) external_ids: u64,
     pub(super) references: u64,
     pub(super) messages: u64,
-    pub(super) previous_bytes: u64,
 }
 
 /// Where each part of the object starts.
@@ -24,8 +23,6 @@ pub(super) struct Places {
     pub(super) entries: [u64; 3],
     pub(super) message_offsets: u64,
     pub(super) thread_offsets: u64,
-    pub(super) previous_offsets: u64,
-    pub(super) previous: u64,
     pub(super) end: u64,
 }
 
@@ -44,21 +41,12 @@ impl Header {
         let references = external_ids + self.external_ids * ENTRY_BYTES;
         let message_offsets = references + self.references * ENTRY_BYTES;
         let thread_offsets = message_offsets + (self.rows + 1) * 4;
-        let previous_offsets = thread_offsets + (self.rows + 1) * 4;
-        let previous = previous_offsets + (self.rows + 1) * 8;
-        let end = previous.saturating_add(self.previous_bytes);
-        Places {
-            entries: [ids, external_ids, references],
-            message_offsets,
-            thread_offsets,
-            previous_offsets,
-            previous,
-            end,
-        }
+        let end = thread_offsets + (self.rows + 1) * 4;
+        Places { entries: [ids, external_ids, references], message_offsets, thread_offsets, end }
     }
 
-    fn numbers(&self) -> [u64; 6] {
-        [VERSION, self.rows, self.external_ids, self.references, self.messages, self.previous_bytes]
+    fn numbers(&self) -> [u64; 5] {
+        [VERSION, self.rows, self.external_ids, self.references, self.messages]
     }
 
     pub(super) fn checksum(&self, opening: &[u8]) -> u64 {
@@ -84,13 +72,8 @@ impl Header {
         if number(0)? != VERSION {
             return Err(format!("version {}, {VERSION} is supported", number(0)?));
         }
-        let header = Header {
-            rows: number(1)?,
-            external_ids: number(2)?,
-            references: number(3)?,
-            messages: number(4)?,
-            previous_bytes: number(5)?,
-        };
+        let header =
+            Header { rows: number(1)?, external_ids: number(2)?, references: number(3)?, messages: number(4)? };
         if [header.rows, header.external_ids, header.references, header.messages]
             .iter()
             .any(|&count| count > u64::from(u32::MAX))
@@ -101,7 +84,7 @@ impl Header {
         if end != size {
             return Err(format!("it has {size} bytes, its header declares {end}"));
         }
-        Ok((header, number(6)?))
+        Ok((header, number(5)?))
     }
 }
 

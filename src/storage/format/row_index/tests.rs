@@ -25,12 +25,7 @@ fn external(number: u32) -> Option<u128> {
 fn build(rows: u32) -> Bytes {
     let mut builder = IndexBuilder::new();
     for row in 0..rows {
-        builder.push(
-            hash(row),
-            external(row),
-            siblings(row % 5, row % 3),
-            format!("{row}").repeat(row as usize % 4).as_bytes(),
-        );
+        builder.push(hash(row), external(row), siblings(row % 5, row % 3));
     }
     builder.finish().unwrap()
 }
@@ -56,14 +51,11 @@ async fn every_row_is_found() {
             let messages = index.message_range(&store, row).await.unwrap();
             assert_eq!(messages, offsets[row as usize]..offsets[row as usize + 1]);
             assert_eq!(messages.len(), row as usize % 5);
-            let previous = index.previous(&store, row).await.unwrap();
-            assert_eq!(previous, format!("{row}").repeat(row as usize % 4));
             if let Some(key) = external(row) {
                 let expected: Vec<u32> = (0..rows).filter(|other| external(*other) == Some(key)).collect();
                 assert_eq!(index.find_external_id(&store, key).await.unwrap(), expected);
             }
         }
-        assert!(matches!(index.previous(&store, rows).await, Err(IndexError::Row { .. })));
         assert!(matches!(index.message_range(&store, rows).await, Err(IndexError::Row { .. })));
     }
 }
@@ -72,7 +64,7 @@ async fn every_row_is_found() {
 async fn references_find_all_their_rows_once() {
     let mut builder = IndexBuilder::new();
     for row in 0..2_000 {
-        builder.push(hash(row), None, siblings(2, 1), b"x");
+        builder.push(hash(row), None, siblings(2, 1));
         // Twice the same, one that many rows share, one of its own.
         for reference in [row % 7, row % 7, 1_000 + row] {
             builder.push_reference(hash(10_000 + reference));
@@ -87,7 +79,6 @@ async fn references_find_all_their_rows_once() {
     }
     for row in (0..2_000).step_by(13) {
         assert_eq!(index.find_reference(&store, hash(11_000 + row)).await.unwrap(), [row]);
-        assert_eq!(index.previous(&store, row).await.unwrap(), "x");
         assert_eq!(index.message_range(&store, row).await.unwrap(), row * 2..row * 2 + 2);
     }
     assert!(index.find_reference(&store, hash(1)).await.unwrap().is_empty());
@@ -111,7 +102,7 @@ async fn equal_hashes_across_blocks() {
     let mut builder = IndexBuilder::new();
     let key = |row: u32| (u128::from(row / 300) << 64) | u128::from((row % 3) << 7) | 0x5555_0000_0000;
     for row in 0..1500 {
-        builder.push(key(row), None, Siblings::default(), b"");
+        builder.push(key(row), None, Siblings::default());
     }
     let object = builder.finish().unwrap();
     let (store, path) = (InMemory::new(), Path::from("a.idx"));
@@ -127,7 +118,7 @@ async fn equal_hashes_across_blocks() {
 async fn a_million_rows_fit_in_8_mb() {
     let mut builder = IndexBuilder::new();
     for row in 0..1_000_000 {
-        builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(1, 1), b"");
+        builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(1, 1));
     }
     let index = FileIndex::from_bytes(Path::from("a"), &builder.finish().unwrap()).unwrap();
     assert!(index.memory_bytes() < 8 << 20, "{} bytes", index.memory_bytes());
