@@ -1,4 +1,4 @@
-//! What needs no key: the server's health and the reference of its API.
+//! What needs no key: whether the server is alive and ready, and the reference of its API.
 
 use std::sync::LazyLock;
 
@@ -17,6 +17,12 @@ static DOCS_POLICY: LazyLock<String> = LazyLock::new(docs::policy);
 /// `GET /health`
 pub(crate) async fn health(_: &Services, _: &mut Call) -> Result<Response, Problem> {
     Ok(json(r#"{"status":"ok"}"#))
+}
+
+/// `GET /ready`
+pub(crate) async fn ready(services: &Services, _: &mut Call) -> Result<Response, Problem> {
+    services.store.check_writable()?;
+    Ok(json(r#"{"status":"ready"}"#))
 }
 
 /// `GET /openapi.json`

@@ -1,7 +1,10 @@
 //! What can go wrong in the store, and what whoever asked should do about it.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::task::JoinError;
 
@@ -13,6 +16,8 @@ pub(crate) enum ErrorKind {
     Retry,
     /// Send another request: this one contradicts what is stored, or names what is not.
     Request,
+    /// Start the process again: this one can write nothing more. What was acknowledged is safe.
+    Restart,
     /// Wait: there is no room until more is written to files.
     Full,
     /// Have an operator look: what is stored contradicts itself, or is not there.
@@ -28,6 +33,32 @@ pub(crate) trait Cause: Error + Send + Sync + 'static {
     fn kind(&self) -> ErrorKind;
 }
 
+/// After it nobody knows what is on the disk, and a second fsync may falsely succeed.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedFsync {
+    path: PathBuf,
+    first: Arc<io::Error>,
+}
+
+impl FailedFsync {
+    pub(crate) fn new(path: PathBuf, first: io::Error) -> FailedFsync {
+        FailedFsync { path, first: Arc::new(first) }
+    }
+}
+
+impl fmt::Display for FailedFsync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FailedFsync { path, first } = self;
+        write!(f, "no writes after a failed fsync ({}: {first}); open the store again", path.display())
+    }
+}
+
+impl Error for FailedFsync {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.first.as_ref())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The request contradicts what is stored; the caller has to change it.
@@ -41,9 +72,12 @@ pub(crate) enum StoreError {
         "the server takes no more changes until it has written some to files; try again in {retry_after_seconds} s"
     )]
     Busy { retry_after_seconds: u64 },
-    /// The store takes no changes now; what was acknowledged is safe.
+    /// The store takes no changes now; what was acknowledged is safe. The caller is told it as it is.
     #[error("{0}")]
     Unavailable(String),
+    /// This process takes no changes any more. The caller is told the reason as it is.
+    #[error("{reason}")]
+    Ended { kind: ErrorKind, reason: String },
     /// Another process writes the store.
     #[error("{0}")]
     Fenced(String),
@@ -74,6 +108,7 @@ impl StoreError {
             ErrorKind::Fenced => StoreError::Fenced(message),
             ErrorKind::Damaged => StoreError::Damaged(message),
             ErrorKind::Bug => StoreError::Bug(message),
+            ErrorKind::Restart => StoreError::Ended { kind: cause, reason: message },
             ErrorKind::Retry | ErrorKind::Request | ErrorKind::Full => StoreError::Unavailable(message),
         }
     }
@@ -86,7 +121,7 @@ impl StoreError {
             StoreError::Fenced(_) => ErrorKind::Fenced,
             StoreError::Damaged(_) => ErrorKind::Damaged,
             StoreError::Bug(_) => ErrorKind::Bug,
-            StoreError::Caused { kind, .. } => *kind,
+            StoreError::Ended { kind, .. } | StoreError::Caused { kind, .. } => *kind,
         }
     }
 }
@@ -97,6 +132,7 @@ impl Cause for object_store::Error {
         match self {
             // Whatever is read is named by something that is stored.
             Error::NotFound { .. } => ErrorKind::Damaged,
+            Error::Generic { source, .. } if source.is::<FailedFsync>() => ErrorKind::Restart,
             Error::Generic { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ErrorKind::Retry,
             Error::JoinError { source } => source.kind(),
             // Names are made here, and what a store must be able to do is known.
@@ -107,7 +143,9 @@ impl Cause for object_store::Error {
 
 impl Cause for io::Error {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Retry
+        // Writers that look like files have the object store's errors inside.
+        let inside = self.get_ref().and_then(|source| source.downcast_ref::<object_store::Error>());
+        inside.map_or(ErrorKind::Retry, Cause::kind)
     }
 }
 
@@ -156,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_of_its_causes_kind_and_never_the_requests() {
-        for kind in [ErrorKind::Retry, ErrorKind::Fenced, ErrorKind::Damaged, ErrorKind::Bug] {
+        for kind in [ErrorKind::Retry, ErrorKind::Restart, ErrorKind::Fenced, ErrorKind::Damaged, ErrorKind::Bug] {
             assert_eq!(StoreError::refused(kind, "m").kind(), kind);
         }
         for kind in [ErrorKind::Request, ErrorKind::Full] {

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod maintain;
 pub(crate) mod objects;
 pub(crate) mod read;
+pub(crate) mod readiness;
 pub(crate) mod store;
 pub(crate) mod tail;
 pub(crate) mod write;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,11 @@ pub(crate) use super::error::StoreError;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
 use super::maintain::log_deriver::LogDeriver;
+use super::maintain::takeover_watch::TakeoverWatch;
 use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
+use super::readiness::Readiness;
 use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Committer, FlushPolicy, Request};
 use super::write::derived::DerivedTables;
@@ -33,6 +35,8 @@ use crate::model::resolve::Identity;
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
 const WAITING_CHANGES: usize = 4_096;
+
+const NO_MORE: &str = "the store takes no more changes";
 
 /// What one atomic change of annotations may rewrite; the whole rows are in memory meanwhile.
 const MAX_ANNOTATED_BYTES: usize = 128 << 20;
@@ -75,6 +79,7 @@ impl<T> Proposal<T> {
 pub(crate) struct Store {
     environment: Environment,
     published: Arc<ArcSwap<Snapshot>>,
+    readiness: watch::Receiver<Readiness>,
     commands: mpsc::Sender<Command>,
     tail_bytes: usize,
     local_root: Option<PathBuf>,
@@ -115,15 +120,26 @@ impl Store {
             stop: deriving.clone(),
         };
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+        let (ready, readiness) = watch::channel(Readiness::Ready);
+        let background = CancellationToken::new();
+        let watch = TakeoverWatch {
+            objects: environment.objects.clone(),
+            writer_id: writer.writer_id().to_owned(),
+            commands: sender.downgrade(),
+            stop: background.clone(),
+        };
+        tokio::spawn(watch.run());
         let committer = Committer {
             environment: environment.clone(),
             published: published.clone(),
+            readiness: ready,
             commands: receiver,
             own_commands: sender.downgrade(),
             policy: FlushPolicy {
                 rows: options.flush_rows,
                 bytes: options.tail_bytes / 2,
                 age: options.flush_interval,
+                full_at: options.tail_bytes,
             },
             writer,
             patience,
@@ -141,10 +157,11 @@ impl Store {
         Ok(Arc::new(Store {
             environment,
             published,
+            readiness,
             commands: sender,
             tail_bytes: options.tail_bytes,
             local_root,
-            background: CancellationToken::new(),
+            background,
             deriving,
             deriver: tokio::sync::Mutex::new(Some(tokio::spawn(deriver.run()))),
             _lock: lock,
@@ -159,6 +176,20 @@ impl Store {
 
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Whether changes are taken and reads are current.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let known = self.readiness.borrow().clone();
+        if known == Readiness::Ready && self.commands.is_closed() {
+            return Readiness::Waiting { reason: NO_MORE.to_owned() };
+        }
+        known
+    }
+
+    /// For what is written beside the log.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        self.readiness().refusal().map_or(Ok(()), Err)
     }
 
     /// The folder of a local store.
@@ -310,6 +341,7 @@ impl Store {
         let mut bytes = 0;
         for_each_table!(table in snapshot.tables.as_ref() => bytes += table.tail.bytes());
         if bytes >= self.tail_bytes {
+            self.check_writable()?;
             return Err(StoreError::Busy { retry_after_seconds: 1 });
         }
         Ok(())
@@ -322,10 +354,10 @@ impl Store {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(StoreError::Busy { retry_after_seconds: 1 }),
             Err(mpsc::error::TrySendError::Closed(_)) => {
-                return Err(StoreError::Unavailable("the store takes no more changes".into()));
+                return Err(StoreError::Unavailable(NO_MORE.to_owned()));
             }
         }
-        answer.await.map_err(|_| StoreError::Unavailable("the store takes no more changes".into()))?
+        answer.await.map_err(|_| StoreError::Unavailable(NO_MORE.to_owned()))?
     }
 
     /// Conversations of an organization by id or externalId, newest first (createdAt, then project).

@@ -22,8 +22,20 @@ use imports::{Crate, Import};
 const LAYERS: [&str; 8] = ["model", "environment", "storage", "auth", "config", "query", "api", "cli"];
 
 /// The rooms of storage, from the ground up.
-const STORAGE: [&str; 11] =
-    ["error", "objects", "categories", "log", "format", "catalog", "tail", "read", "write", "maintain", "store"];
+const STORAGE: [&str; 12] = [
+    "error",
+    "readiness",
+    "objects",
+    "categories",
+    "log",
+    "format",
+    "catalog",
+    "tail",
+    "read",
+    "write",
+    "maintain",
+    "store",
+];
 
 /// All that keys and secrets take from storage: the way to the objects, and its errors.
 const STORAGE_FOR_AUTH: [&str; 2] = ["error", "objects"];

@@ -181,6 +181,8 @@ impl From<StoreError> for Problem {
                 retry_after_seconds: Some(retry_after_seconds.max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "more is being logged than the store takes; try again later")
             },
+            StoreError::Unavailable(detail) => Self::unavailable(detail, 1),
+            StoreError::Ended { reason, .. } => Self::unavailable(reason, 60),
             error => Self::of_store(error.kind(), &error),
         }
     }
@@ -190,7 +192,7 @@ impl Problem {
     /// What is wrong inside is logged, not told.
     fn of_store(kind: ErrorKind, error: &StoreError) -> Self {
         match kind {
-            ErrorKind::Retry | ErrorKind::Full => {
+            ErrorKind::Retry | ErrorKind::Restart | ErrorKind::Full => {
                 tracing::error!(%error, "store is unavailable");
                 Self::unavailable("the store is unavailable", 1)
             }
@@ -265,6 +267,7 @@ mod tests {
             (StoreError::Unavailable("d".into()), 503, true),
             (broken(io::ErrorKind::PermissionDenied), 503, true),
             (broken(io::ErrorKind::TimedOut), 503, true),
+            (StoreError::Ended { kind: ErrorKind::Damaged, reason: "d".into() }, 503, true),
             (StoreError::Fenced("d".into()), 503, true),
             (StoreError::Damaged("/srv/data/store/wal/7".into()), 500, false),
             (StoreError::caused("an index", missing), 500, false),

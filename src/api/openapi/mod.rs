@@ -31,7 +31,7 @@ static TAGS: [(&str, &str); 6] = [
     ("Events", "Log what users do: searches, clicks, anything with a name."),
     ("Feedback", "Log and read ratings of messages."),
     ("Conversation API", "The conversation API under `/webapi/v2`: lists, categories, states, titles and memos."),
-    ("Service", "Health and this reference."),
+    ("Service", "Health, readiness and this reference."),
 ];
 
 /// Where a route stands among the entries: the order in which to read them.

@@ -111,7 +111,7 @@ static KINDS: [Kind; 11] = [
         "ServiceUnavailable",
         "Service Unavailable",
         "service_unavailable",
-        "All query slots are taken, or the store is unavailable.",
+        "All query slots are taken, or the store is unavailable; `detail` says which.",
         "all query slots are taken",
     ),
 ];

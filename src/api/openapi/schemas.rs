@@ -26,6 +26,7 @@ pub(crate) fn schemas() -> Map<String, Value> {
     };
     add("Problem", problem());
     add("Health", object(json!({"status": {"const": "ok"}}), &["status"]));
+    add("Ready", object(json!({"status": {"const": "ready"}}), &["status"]));
     add(
         "OpenApi",
         object(

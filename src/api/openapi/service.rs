@@ -10,12 +10,26 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         path: "/health",
         id: "health",
         tag: TAG,
-        summary: "Whether the server answers",
-        description: "For load balancers and probes.",
+        summary: "Whether the process is alive",
+        description: "200 as long as it answers at all: for probes that start it anew. Load balancers ask `/ready`.",
         parameters: &[],
         request: None,
         answer: Answer::Json(Content { schema: "Health", example: r#"{"status": "ok"}"# }),
         errors: &[],
+    },
+    Operation {
+        method: "GET",
+        path: "/ready",
+        id: "ready",
+        tag: TAG,
+        summary: "Whether changes are taken and reads are current",
+        description: "200 only while both are so, else 503; `detail` says why and what to do. Most reasons heal by \
+                      themselves: a full disk, say. Reads are answered all the same, from what was acknowledged; they \
+                      may be out of date only where another process has taken the store over.",
+        parameters: &[],
+        request: None,
+        answer: Answer::Json(Content { schema: "Ready", example: r#"{"status": "ready"}"# }),
+        errors: &[503],
     },
     Operation {
         method: "GET",

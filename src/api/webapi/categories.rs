@@ -32,6 +32,7 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
 pub(crate) async fn create(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let owner = actor::category_owner(call)?;
+    services.store.check_writable()?;
     let name = call.read_json().await?.parse(body::category_name).await??;
     let work = Work::new(services, owner, actor);
     let category = run(async move {
@@ -55,6 +56,7 @@ pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Respo
     let actor = actor::actor(call.headers())?;
     let owner = actor::category_owner(call)?;
     let id = call.id()?.to_owned();
+    services.store.check_writable()?;
     let work = Work::new(services, owner, actor);
     run(async move {
         let changing = work.api.categories.changing(&work.owner).await;

@@ -56,7 +56,11 @@ impl Cause for FileError {
             }
             FileError::Parquet(_) | FileError::Damaged { .. } => ErrorKind::Damaged,
             FileError::Store(error) => error.kind(),
-            FileError::Write { .. } => ErrorKind::Retry,
+            FileError::Write { source, .. } => match Cause::kind(source) {
+                // Nothing was read: what is missing is a place to write to.
+                ErrorKind::Damaged => ErrorKind::Retry,
+                kind => kind,
+            },
             FileError::Aborted { .. } => ErrorKind::Bug,
         }
     }

@@ -64,6 +64,7 @@ impl Cause for WalError {
             | WalError::Format { .. }
             | WalError::Malformed(_) => ErrorKind::Damaged,
             WalError::Fenced { .. } => ErrorKind::Fenced,
+            WalError::Unknown { source, .. } if source.kind() == ErrorKind::Restart => ErrorKind::Restart,
             WalError::Unknown { .. } => ErrorKind::Retry,
             WalError::Object { source, .. } => source.kind(),
             WalError::Store(error) => error.kind(),
@@ -261,6 +262,10 @@ pub(crate) async fn put_group(
                 Err(error) => return Err(error),
             },
             Err(error @ (Error::NotImplemented { .. } | Error::NotSupported { .. })) => return Err(error.into()),
+            // To try again would change nothing.
+            Err(error) if error.kind() == ErrorKind::Restart => {
+                return Err(WalError::Unknown { position, waited: start.elapsed(), source: error });
+            }
             Err(error) => error,
         };
         let waited = start.elapsed();

@@ -1,4 +1,5 @@
 //! What runs beside requests, with what they leave of the machine.
 
 pub(crate) mod log_deriver;
+pub(crate) mod takeover_watch;
 pub(crate) mod text_indexer;

@@ -20,8 +20,11 @@ use object_store::{Error, PutPayload, Result};
 use tokio::task::spawn_blocking;
 
 use crate::environment::Ids;
+use crate::storage::error::FailedFsync;
 
 pub(super) const STAGING: &str = ".staging";
+/// In errors.
+const STORE: &str = "DurableLocalStore";
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// Every open store holds it shared; whoever gets it exclusively is alone and may clear the staging folder.
@@ -34,6 +37,13 @@ pub(crate) struct OpenFolderError {
     pub(super) source: io::Error,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+struct OnPath {
+    path: String,
+    source: io::Error,
+}
+
 /// What blocking tasks share.
 pub(super) struct Disk {
     root: PathBuf,
@@ -42,7 +52,7 @@ pub(super) struct Disk {
     ids: Ids,
     folders: Mutex<Folders>,
     /// The first failed fsync of a folder.
-    broken: OnceLock<String>,
+    broken: OnceLock<FailedFsync>,
     /// Keeps the shared lock on the staging folder.
     _lock: File,
 }
@@ -90,18 +100,15 @@ impl Disk {
     pub(super) fn check_whole(&self) -> Result<()> {
         match self.broken.get() {
             None => Ok(()),
-            Some(first) => Err(Error::Generic {
-                store: "DurableLocalStore",
-                source: format!("no writes after a failed fsync ({first}); open the store again").into(),
-            }),
+            Some(first) => Err(Error::Generic { store: STORE, source: first.clone().into() }),
         }
     }
 
     fn synced(&self, path: &FilePath, result: io::Result<()>) -> Result<()> {
-        result.map_err(|error| {
-            let _ = self.broken.set(format!("{}: {error}", path.display()));
-            failure(path, error)
-        })
+        if let Err(error) = result {
+            let _ = self.broken.set(FailedFsync::new(path.to_owned(), error));
+        }
+        self.check_whole()
     }
 
     pub(super) fn stage(&self) -> Result<Staged> {
@@ -270,10 +277,7 @@ pub(super) fn failure(path: &FilePath, source: io::Error) -> Error {
         ErrorKind::NotFound => Error::NotFound { path: text, source: source.into() },
         ErrorKind::AlreadyExists => Error::AlreadyExists { path: text, source: source.into() },
         ErrorKind::PermissionDenied => Error::PermissionDenied { path: text, source: source.into() },
-        kind => Error::Generic {
-            store: "DurableLocalStore",
-            source: io::Error::new(kind, format!("{text}: {source}")).into(),
-        },
+        _ => Error::Generic { store: STORE, source: OnPath { path: text, source }.into() },
     }
 }
 

@@ -17,6 +17,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
+use crate::storage::error::FailedFsync;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// The object is written, but the caller sees an error.
@@ -24,6 +26,10 @@ pub(crate) enum Fault {
     NotWritten,
     /// Waits until the fault is over, then writes.
     Held,
+    /// As on a disk of which nobody knows what is on it.
+    FailedFsync,
+    /// The store cannot do it, now or later.
+    Impossible,
 }
 
 /// Each put takes the next fault; after the last one all is well but for what [`FlakyStore::fail`] and
@@ -129,6 +135,14 @@ impl ObjectStore for FlakyStore {
         match self.fault(location) {
             None => return self.inner.put_opts(location, payload, options).await,
             Some(Fault::NotWritten) => {}
+            Some(Fault::FailedFsync) => {
+                let source = FailedFsync::new("/srv/x".into(), std::io::Error::from_raw_os_error(5));
+                return Err(Error::Generic { store: "FlakyStore", source: source.into() });
+            }
+            Some(Fault::Impossible) => {
+                let (operation, implementer) = ("put".to_owned(), "FlakyStore".to_owned());
+                return Err(Error::NotImplemented { operation, implementer });
+            }
             Some(Fault::AnswerLost) => {
                 let _ = self.inner.put_opts(location, payload, options).await;
             }

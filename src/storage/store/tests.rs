@@ -14,6 +14,8 @@ use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
+mod readiness;
+
 fn identity() -> Identity {
     Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None }
 }

@@ -25,9 +25,11 @@ use crate::environment::Environment;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::{Cause, ErrorKind, StoreError};
+use crate::storage::format::tables::for_each_table;
 use crate::storage::log::wal::WalError;
 use crate::storage::log::writer::{LogObject, LogWriter};
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
+use crate::storage::readiness::{Readiness, ReadinessSender, in_short};
 use crate::storage::tail::Counters;
 
 /// A group closes at this many changes or bytes, so that one write stays short.
@@ -35,6 +37,8 @@ const GROUP_CHANGES: usize = 1_024;
 const GROUP_BYTES: usize = 8 << 20;
 /// After a failed flush, how long until the next try.
 const FLUSH_RETRY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(5) };
+
+const LOG_UNWRITABLE: &str = "no changes are taken until the write-ahead log can be written";
 
 pub(crate) struct Request {
     pub(crate) change: Change,
@@ -45,6 +49,8 @@ pub(crate) struct Request {
 pub(crate) enum Command {
     Change(Box<Request>),
     Flushed(Result<Box<Flushed>, StoreError>),
+    /// Another writer was seen in the log.
+    Overtaken(WalError),
     /// Flush everything and stop; nothing is acknowledged afterwards.
     Stop(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -55,11 +61,14 @@ pub(crate) struct FlushPolicy {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
     pub(crate) age: Duration,
+    /// No changes are taken while the tail holds so many bytes.
+    pub(crate) full_at: usize,
 }
 
 pub(crate) struct Committer {
     pub(crate) environment: Environment,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    pub(crate) readiness: ReadinessSender,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// For the flush task's answer.
     pub(crate) own_commands: mpsc::WeakSender<Command>,
@@ -80,22 +89,12 @@ pub(crate) struct Committer {
 enum End {
     Stopped,
     /// Nothing can be acknowledged any more.
-    Refusing(Refusal),
+    Refusing(StoreError),
 }
 
-/// What every change is told from now on.
-struct Refusal {
-    kind: ErrorKind,
-    message: String,
-}
-
-impl Refusal {
-    fn new(error: &WalError) -> Refusal {
-        Refusal { kind: error.kind(), message: error.to_string() }
-    }
-
-    fn error(&self) -> StoreError {
-        StoreError::refused(self.kind, self.message.clone())
+impl End {
+    fn refusing(error: WalError) -> End {
+        End::Refusing(StoreError::caused("the write-ahead log cannot be written", error))
     }
 }
 
@@ -108,7 +107,7 @@ struct Flush {
 }
 
 impl Committer {
-    /// Runs until stopped or until the store is fenced.
+    /// Runs until stopped, or until nothing can be written any more: what may heal is tried again, and nothing else.
     pub(crate) async fn run(mut self) {
         let mut flush: Option<Flush> = None;
         let mut oldest: Option<Instant> = None;
@@ -169,11 +168,7 @@ impl Committer {
                     match self.commit(group).await {
                         Ok(()) => {}
                         Err(End::Stopped) => return,
-                        Err(End::Refusing(refusal)) => {
-                            tracing::error!(error = refusal.message, "the store takes no more changes");
-                            self.refuse_all(&refusal).await;
-                            return;
-                        }
+                        Err(End::Refusing(error)) => return self.refuse_all(&error, stopping).await,
                     }
                 }
                 Some(Command::Flushed(Ok(flushed))) => {
@@ -181,18 +176,12 @@ impl Committer {
                         self.end_flush(*flushed, &flush.job);
                     }
                 }
-                Some(Command::Flushed(Err(error))) if error.kind() == ErrorKind::Fenced => {
-                    let refusal = Refusal { kind: error.kind(), message: error.to_string() };
-                    tracing::error!(error = refusal.message, "the store takes no more changes");
-                    if let Some(reply) = stopping.take() {
-                        let _ = reply.send(Err(error));
-                        return;
-                    }
-                    self.refuse_all(&refusal).await;
-                    return;
+                Some(Command::Flushed(Err(error))) if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
+                    return self.refuse_all(&error, stopping).await;
                 }
                 Some(Command::Flushed(Err(error))) => {
                     tracing::error!(%error, "flush failed; the changes stay in the write-ahead log and in memory");
+                    self.tell_whether_full(&error);
                     if let Some(flush) = &mut flush {
                         flush.running = false;
                         flush.retry_at = Some(Instant::now() + FLUSH_RETRY);
@@ -201,6 +190,10 @@ impl Committer {
                         let _ = reply.send(Err(error));
                         return;
                     }
+                }
+                Some(Command::Overtaken(error)) => {
+                    let error = StoreError::caused("the write-ahead log has another writer", error);
+                    return self.refuse_all(&error, stopping).await;
                 }
                 Some(Command::Stop(reply)) => stopping = Some(reply),
             }
@@ -279,14 +272,19 @@ impl Committer {
                 }
             };
             if let Err(error) = object.put(self.environment.objects.as_ref(), self.patience).await {
-                let doubt = format!("the change may or may not be stored: {error}");
-                refuse(std::mem::take(&mut replies), error.kind(), &doubt);
-                if !matches!(error, WalError::Unknown { .. }) {
-                    return Err(End::Refusing(Refusal::new(&error)));
+                let heals = error.kind() == ErrorKind::Retry;
+                if heals {
+                    tracing::error!(%error, "no changes are taken until the log object is written");
+                    self.readiness.send_replace(Readiness::waiting(LOG_UNWRITABLE, &error));
                 }
-                tracing::error!(%error, "no changes are taken until the log object is written");
-                self.settle(&object, &error.to_string()).await?;
+                let doubt = format!("the change may or may not be stored ({})", in_short(&error));
+                refuse(std::mem::take(&mut replies), error.kind(), &doubt);
+                if !heals {
+                    return Err(End::refusing(error));
+                }
+                self.settle(&object).await?;
                 tracing::info!(position = position.0, "the log object is written; changes are taken again");
+                self.readiness.send_replace(Readiness::Ready);
             }
             self.named_position = self.state.manifest.wal_position;
             staged.finish(&mut self.state, bytes, &mut self.counters);
@@ -302,7 +300,7 @@ impl Committer {
 
     /// Tries an object until it is durable. Changes are refused meanwhile, and the end of a flush waits: the staged group
     /// was resolved against the state as it is.
-    async fn settle(&mut self, object: &LogObject, reason: &str) -> Result<(), End> {
+    async fn settle(&mut self, object: &LogObject) -> Result<(), End> {
         let store = self.environment.objects.clone();
         let mut put = pin!(object.put(store.as_ref(), Duration::MAX));
         let mut held = VecDeque::new();
@@ -312,19 +310,19 @@ impl Committer {
                 None => tokio::select! {
                     outcome = &mut put => {
                         self.deferred = held;
-                        return outcome.map_err(|error| End::Refusing(Refusal::new(&error)));
+                        return outcome.map_err(End::refusing);
                     }
                     command = self.commands.recv() => command,
                 },
             };
             match command {
                 Some(Command::Change(request)) => {
-                    let refused = format!("no changes are taken until the log can be written: {reason}");
-                    let _ = request.reply.send(Err(StoreError::Unavailable(refused)));
+                    let _ = request.reply.send(Err(self.refusal()));
                 }
                 Some(flushed @ Command::Flushed(_)) => held.push_back(flushed),
+                Some(Command::Overtaken(error)) => return Err(End::refusing(error)),
                 Some(Command::Stop(reply)) => {
-                    let _ = reply.send(Err(StoreError::Unavailable(reason.to_owned())));
+                    let _ = reply.send(Err(self.refusal()));
                     return Err(End::Stopped);
                 }
                 None => return Err(End::Stopped),
@@ -340,7 +338,11 @@ impl Committer {
         let catalog = self.catalog.clone();
         let sender = self.own_commands.clone();
         tokio::spawn(async move {
-            let result = flush::run(job, catalog).await;
+            // In a task of its own, so that a panic is an answer too.
+            let result = match tokio::spawn(flush::run(job, catalog)).await {
+                Ok(result) => result,
+                Err(error) => Err(StoreError::caused("the flush ended unexpectedly", error)),
+            };
             if let Some(sender) = sender.upgrade() {
                 let _ = sender.send(Command::Flushed(result.map(Box::new))).await;
             }
@@ -352,18 +354,42 @@ impl Committer {
         flushed.install(job, &mut self.state);
         self.writer.knows_commit(self.state.manifest.number.0);
         self.publish();
+        self.readiness.send_replace(Readiness::Ready);
     }
 
-    /// Once fenced: nothing later may be acknowledged.
-    async fn refuse_all(&mut self, refusal: &Refusal) {
+    /// After a failed flush. As long as there is room, changes are taken.
+    fn tell_whether_full(&self, error: &StoreError) {
+        let mut bytes = 0;
+        for_each_table!(table in self.state.tables.as_ref() => bytes += table.tail.bytes());
+        let full = bytes >= self.policy.full_at;
+        self.readiness.send_replace(match full {
+            true => Readiness::waiting("no changes are taken until those in memory can be written to files", error),
+            false => Readiness::Ready,
+        });
+    }
+
+    fn refusal(&self) -> StoreError {
+        let refusal = self.readiness.borrow().refusal();
+        refusal.unwrap_or_else(|| StoreError::Unavailable(LOG_UNWRITABLE.to_owned()))
+    }
+
+    /// Nothing later may be acknowledged.
+    async fn refuse_all(&mut self, error: &StoreError, stopping: Option<oneshot::Sender<Result<(), StoreError>>>) {
+        tracing::error!(%error, "the store takes no more changes");
+        self.readiness.send_replace(Readiness::ended(error.kind(), error));
+        let refusal = || StoreError::refused(error.kind(), error.to_string());
+        if let Some(reply) = stopping {
+            let _ = reply.send(Err(refusal()));
+            return;
+        }
         while let Some(command) = self.next_command().await {
             match command {
                 Command::Change(request) => {
-                    let _ = request.reply.send(Err(refusal.error()));
+                    let _ = request.reply.send(Err(self.refusal()));
                 }
-                Command::Flushed(_) => {}
+                Command::Flushed(_) | Command::Overtaken(_) => {}
                 Command::Stop(reply) => {
-                    let _ = reply.send(Err(refusal.error()));
+                    let _ = reply.send(Err(refusal()));
                     return;
                 }
             }

@@ -38,6 +38,7 @@ impl Cause for AppendError {
     fn kind(&self) -> ErrorKind {
         match self {
             AppendError::Fenced { .. } => ErrorKind::Fenced,
+            AppendError::Unknown { source, .. } if source.kind() == ErrorKind::Restart => ErrorKind::Restart,
             AppendError::Unknown { .. } | AppendError::Unsettled { .. } => ErrorKind::Retry,
             AppendError::Catalog(error) => error.kind(),
         }
@@ -225,7 +226,7 @@ async fn put(
             Err(source) => source,
         };
         let waited = start.elapsed();
-        if waited + pause > patience {
+        if waited + pause > patience || source.kind() == ErrorKind::Restart {
             return Err(AppendError::Unknown { number, waited, source });
         }
         tracing::warn!(%number, error = %source, "writing the commit again");
