@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::auth::key::{KeyKind, KeyScope};
+use crate::environment::CACHE_BYTES;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 
 #[derive(Args, Clone, Debug)]
@@ -60,6 +61,10 @@ pub(crate) struct ServeArguments {
     /// Memory of what is logged but not in files yet, in bytes; when it is full, writers get 429 with Retry-After
     #[arg(long, env = "CONVOLAKE_TAIL_BYTES", default_value_t = 512 << 20, value_name = "BYTES", value_parser = at_least_one())]
     pub(crate) tail_bytes: u64,
+
+    /// Memory for what is read of the store's files again and again (footers, checksums), in bytes
+    #[arg(long, env = "CONVOLAKE_CACHE_BYTES", default_value_t = CACHE_BYTES as u64, value_name = "BYTES")]
+    pub(crate) cache_bytes: u64,
 
     /// Age at which logged conversations become files, in seconds
     #[arg(long, env = "CONVOLAKE_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]

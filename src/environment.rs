@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use rand::RngCore;
 use uuid::{Builder, Uuid};
 
+use crate::cache::Cache;
 use crate::model::ids::EpochMillis;
 use crate::model::time::LAST;
 
@@ -20,7 +21,12 @@ pub(crate) struct Environment {
     pub(crate) ids: Arc<Ids>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// What of the objects stays in memory.
+    pub(crate) cache: Arc<Cache>,
 }
+
+/// If nothing else is said.
+pub(crate) const CACHE_BYTES: usize = 256 << 20;
 
 /// The time of day; it may be set back.
 pub(crate) trait Clock: Send + Sync {
@@ -53,7 +59,11 @@ impl Environment {
         objects: Arc<dyn ObjectStore>,
     ) -> Environment {
         let ids = Arc::new(Ids::new(Arc::clone(&clock), Arc::clone(&randomness)));
-        Environment { clock, ids, randomness, objects }
+        Environment { clock, ids, randomness, objects, cache: Cache::new(CACHE_BYTES) }
+    }
+
+    pub(crate) fn with_cache_bytes(self, bytes: usize) -> Environment {
+        Environment { cache: Cache::new(bytes), ..self }
     }
 
     pub(crate) fn now(&self) -> EpochMillis {

@@ -10,6 +10,7 @@
 //! - [`storage`]: the way of a document: write-ahead log → memory tail → flush → Parquet files and their catalog; and the
 //!   immutable snapshot that every read works on.
 //! - [`environment`]: the clock, ids, randomness and objects that all of this is given.
+//! - [`cache`]: what of the objects stays in memory, bounded by bytes.
 //! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
 //!   PostgreSQL's `jsonb` semantics.
 //!
@@ -20,6 +21,7 @@
 
 pub(crate) mod api;
 pub(crate) mod auth;
+pub(crate) mod cache;
 pub mod cli;
 pub(crate) mod config;
 pub(crate) mod environment;

@@ -51,6 +51,7 @@ pub(crate) async fn open(
         flush_rows: arguments.flush_rows as usize,
         flush_interval: Duration::from_secs(arguments.flush_seconds),
     };
+    let environment = environment.with_cache_bytes(arguments.cache_bytes as usize);
     let store = Store::open(environment, local_root, &options).await?;
     let options = query_options(arguments, &store);
     if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {

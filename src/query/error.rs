@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use crate::storage::error::ErrorKind;
+
 /// Why a query was not answered. The API turns each kind into its status (contract A1).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum QueryError {
@@ -22,6 +24,9 @@ pub(crate) enum QueryError {
     /// 503 with `Retry-After`.
     #[error("too many queries are running; try again")]
     NoSlot,
+    /// What is stored could not be read: 503 where that may pass, else 500. The text is for the log, the object is told.
+    #[error("the query could not read what is stored: {cause}")]
+    Storage { kind: ErrorKind, object: Option<String>, cause: String },
     /// 500. The text is for the log only.
     #[error("the query failed: {0}")]
     Internal(String),

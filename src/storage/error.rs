@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use object_store::path::Path;
 use tokio::task::JoinError;
 
 /// What to do about a failure. There are more ways to fail than ways to go on.
@@ -31,6 +32,11 @@ pub(crate) enum ErrorKind {
 /// A failure of a layer below.
 pub(crate) trait Cause: Error + Send + Sync + 'static {
     fn kind(&self) -> ErrorKind;
+
+    /// The stored object that it is about, where it knows.
+    fn object(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// After it nobody knows what is on the disk, and a second fsync may falsely succeed.
@@ -88,17 +94,26 @@ pub(crate) enum StoreError {
     #[error("{0}")]
     Bug(String),
     #[error("{context}: {source}")]
-    Caused { context: String, kind: ErrorKind, source: Box<dyn Error + Send + Sync> },
+    Caused { context: String, kind: ErrorKind, object: Option<Path>, source: Box<dyn Error + Send + Sync> },
 }
 
 impl StoreError {
     pub(crate) fn caused(context: impl Into<String>, source: impl Cause) -> StoreError {
-        StoreError::Caused { context: context.into(), kind: source.kind(), source: source.into() }
+        let (kind, object) = (source.kind(), source.object().cloned());
+        StoreError::Caused { context: context.into(), kind, object, source: source.into() }
+    }
+
+    /// The stored object that it is about, where that is known.
+    pub(crate) fn object(&self) -> Option<&Path> {
+        match self {
+            StoreError::Caused { object, .. } => object.as_ref(),
+            _ => None,
+        }
     }
 
     /// A value of our own that could not be written as JSON.
     pub(crate) fn unwritable(context: impl Into<String>, source: serde_json::Error) -> StoreError {
-        StoreError::Caused { context: context.into(), kind: ErrorKind::Bug, source: source.into() }
+        StoreError::Caused { context: context.into(), kind: ErrorKind::Bug, object: None, source: source.into() }
     }
 
     /// A change is refused for what `cause` says of the store, not for what the change is.
@@ -160,7 +175,6 @@ impl Cause for JoinError {
 mod tests {
     use object_store::ObjectStoreExt;
     use object_store::local::LocalFileSystem;
-    use object_store::path::Path;
 
     use super::*;
 

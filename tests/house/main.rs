@@ -19,7 +19,7 @@ use std::path::Path;
 use imports::{Crate, Import};
 
 /// From the ground up; each takes names only from those before it.
-const LAYERS: [&str; 8] = ["model", "environment", "storage", "auth", "config", "query", "api", "cli"];
+const LAYERS: [&str; 9] = ["model", "cache", "environment", "storage", "auth", "config", "query", "api", "cli"];
 
 /// The rooms of storage, from the ground up.
 const STORAGE: [&str; 12] = [

@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (contract A1). The one place that turns the layers' errors into statuses.
 
+use std::fmt::Display;
+
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -153,6 +155,7 @@ impl From<QueryError> for Problem {
             | QueryError::Deadline { .. }
             | QueryError::Memory { .. }
             | QueryError::Spill { .. } => Self::unprocessable(error.to_string()),
+            QueryError::Storage { kind, object, .. } => Self::of_store(*kind, object.as_deref(), &error),
             QueryError::NoSlot => Self::unavailable("all query slots are taken", 1),
             QueryError::Internal(cause) => {
                 tracing::error!(cause, "query failed");
@@ -183,14 +186,14 @@ impl From<StoreError> for Problem {
             },
             StoreError::Unavailable(detail) => Self::unavailable(detail, 1),
             StoreError::Ended { reason, .. } => Self::unavailable(reason, 60),
-            error => Self::of_store(error.kind(), &error),
+            error => Self::of_store(error.kind(), error.object().map(AsRef::as_ref), &error),
         }
     }
 }
 
 impl Problem {
-    /// What is wrong inside is logged, not told.
-    fn of_store(kind: ErrorKind, error: &StoreError) -> Self {
+    /// What is wrong inside is logged, not told; but the damaged object is, by its path in the store.
+    fn of_store(kind: ErrorKind, object: Option<&str>, error: &dyn Display) -> Self {
         match kind {
             ErrorKind::Retry | ErrorKind::Restart | ErrorKind::Full => {
                 tracing::error!(%error, "store is unavailable");
@@ -202,7 +205,15 @@ impl Problem {
             }
             ErrorKind::Damaged => {
                 tracing::error!(%error, "store is damaged");
-                Self::internal()
+                match object {
+                    Some(object) => Self::new(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        format!(
+                            "what is stored is damaged: {object}; the server's log says how, and what an operator can do"
+                        ),
+                    ),
+                    None => Self::internal(),
+                }
             }
             ErrorKind::Request | ErrorKind::Bug => {
                 tracing::error!(%error, "store failed: this is a bug");

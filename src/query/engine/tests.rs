@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cache::Cache;
 use crate::model::conversation::Conversation;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
 use crate::query::check::check;
@@ -19,11 +20,12 @@ use crate::query::execute::columns::ResultKind;
 use crate::query::scan::rows::RowReader;
 use crate::query::view::CONVERSATIONS;
 use crate::storage::catalog::files::FileSnapshot;
+use crate::storage::format::checked::checksums;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::file_id::FileId;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
-use crate::storage::format::parquet_file::ParquetFile;
+use crate::storage::format::parquet_file::{Blocks, ParquetFile};
 use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
 use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::table::Table;
@@ -90,8 +92,9 @@ impl Builder {
         }
         let path = Path::from(format!("conversations/data/{}.parquet", self.number));
         assert_eq!(bytes.len() as u64, written.file.size);
+        let blocks = Blocks::Known(checksums(&bytes));
         self.snapshot.store.put(&path, bytes.into()).await.unwrap();
-        let parquet = ParquetFile::new(path, written.file.size);
+        let parquet = ParquetFile::new(path, written.file.size, blocks, &Cache::new(1 << 20));
         let (layout, statistics) = (written.layout, written.file.statistics);
         let file = DataFile::new(
             (FileId(uuid::Uuid::nil()), self.number),

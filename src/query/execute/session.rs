@@ -1,5 +1,6 @@
 //! One DataFusion session per query: bounded memory and disk, and only the optimizer rules that these plans need.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ use url::Url;
 use crate::query::compile::order::SortColumn;
 use crate::query::error::QueryError;
 use crate::query::scan::provider::OBJECT_STORE_URL;
+use crate::storage::error::Cause;
+use crate::storage::format::checked::ReadError;
+use crate::storage::format::error::FileError;
 
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
@@ -132,6 +136,26 @@ pub(crate) fn query_error(error: &DataFusionError, limits: &Limits) -> QueryErro
     }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { bytes: limits.memory_bytes },
-        _ => QueryError::Internal(error.strip_backtrace()),
+        _ => storage_error(error).unwrap_or_else(|| QueryError::Internal(error.strip_backtrace())),
     }
+}
+
+/// What a read of a data file failed of, however deep it is wrapped.
+fn storage_error(error: &DataFusionError) -> Option<QueryError> {
+    let told = |cause: &dyn Cause| QueryError::Storage {
+        kind: cause.kind(),
+        object: cause.object().map(ToString::to_string),
+        cause: cause.to_string(),
+    };
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(one) = next {
+        if let Some(read) = one.downcast_ref::<ReadError>() {
+            return Some(told(read));
+        }
+        if let Some(file) = one.downcast_ref::<FileError>() {
+            return Some(told(file));
+        }
+        next = one.source();
+    }
+    None
 }

@@ -44,9 +44,7 @@ impl ParquetFileReaderFactory for DataFileReaders {
         _metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         match file.extension::<FileHandle>() {
-            Some(FileHandle(file)) => {
-                Ok(Box::new(FileReader { store: Arc::clone(&self.store), file: Arc::clone(file) }))
-            }
+            Some(FileHandle(file)) => Ok(Box::new(FileReader::new(Arc::clone(&self.store), Arc::clone(file)))),
             None => datafusion::common::internal_err!("a scanned file carries no handle: {}", file.path()),
         }
     }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::commit::{CommitNumber, Epoch, FileEntry, ImportProgress, RowSet};
 use super::error::CatalogError;
 use super::frame::{self, Kind};
-use super::hex::Checksum;
 use super::manifest::{Manifest, StoredFile, Table};
 use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::PropertyColumn;
 
 const FOLDER: &str = "checkpoints";

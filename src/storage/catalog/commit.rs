@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::file::{DeletionEdit, FileEntry, FileId, RowSet, Times};
 use super::error::CatalogError;
 use super::frame::{self, Kind};
-use super::hex::Checksum;
 use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::PropertyColumn;
 
 pub(crate) const FOLDER: &str = "commits";

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::hex::{self, Checksum};
+use crate::storage::format::hex::{self, Checksum};
 
 const MAGIC: &str = "convolake";
 const ZSTD_LEVEL: i32 = 3;

@@ -9,8 +9,8 @@ use imbl::{OrdMap, OrdSet};
 use roaring::RoaringBitmap;
 
 use super::commit::{Commit, CommitNumber, Edit, Epoch, FileEntry, FileId, ImportProgress, TableEdit};
-use super::hex::Checksum;
 use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::format::registry::ColumnRegistry;
 

@@ -11,8 +11,8 @@ use object_store::{Error, ObjectStore, PutMode};
 use serde::{Deserialize, Serialize};
 
 use super::error::{CatalogError, read_object};
-use super::hex::{Checksum, StoreId};
 use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::format::hex::{Checksum, StoreId};
 
 const OBJECT: &str = "FORMAT";
 /// What this version writes.

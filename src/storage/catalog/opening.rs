@@ -8,17 +8,19 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::commit::{FileEntry, FileId};
-use super::description::{self, Description, FileDescription};
 use super::files::FileSnapshot;
-use super::hex::Checksum;
 use super::manifest::{Manifest, StoredFile};
+use crate::environment::Environment;
 use crate::model::thread::SemanticThread;
 use crate::storage::error::StoreError;
+use crate::storage::format::checked::ReadError;
 use crate::storage::format::columns::column::FlatRow;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
-use crate::storage::format::parquet_file::ParquetFile;
+use crate::storage::format::parquet_file::{Blocks, ParquetFile};
 use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::schema;
+use crate::storage::format::sidecar::description::{Description, FileDescription};
+use crate::storage::format::sidecar::file::{self as sidecar, Sidecar};
 use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Kind, PerTable, Same, per_table};
@@ -27,13 +29,13 @@ const OPENED_AT_ONCE: usize = 16;
 
 /// Each file gets the next number, as many as there are, in the order of their ids.
 pub(crate) async fn open_files(
-    objects: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     manifest: &Manifest,
     mut next_number: impl FnMut() -> u32,
 ) -> Result<PerTable<Same<Vec<FileSnapshot>>>, StoreError> {
-    check_presence(objects.as_ref(), manifest).await?;
+    check_presence(environment.objects.as_ref(), manifest).await?;
     Ok(per_table!(kind in PerTable::<Kind>::default() => {
-        open_table(objects, manifest, kind, &mut next_number).await?
+        open_table(environment, manifest, kind, &mut next_number).await?
     }))
 }
 
@@ -69,7 +71,7 @@ pub(crate) fn data_folder(table: &str) -> Path {
 }
 
 async fn open_table<R: TableRow>(
-    objects: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     manifest: &Manifest,
     kind: Kind<R>,
     next_number: &mut impl FnMut() -> u32,
@@ -77,63 +79,101 @@ async fn open_table<R: TableRow>(
     let Some(table) = manifest.tables.get(kind.name()) else { return Ok(Vec::new()) };
     let files: Vec<((u32, u32), &Arc<StoredFile>)> =
         table.files.values().map(|file| ((next_number(), next_number()), file)).collect();
-    let opened = stream::iter(files).map(|(numbers, file)| open_group::<R>(objects, manifest, numbers, file));
+    let opened = stream::iter(files).map(|(numbers, file)| open_group::<R>(environment, manifest, numbers, file));
     opened.buffered(OPENED_AT_ONCE).try_collect().await
 }
 
 /// A file with its siblings.
 async fn open_group<R: TableRow>(
-    objects: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     manifest: &Manifest,
     (number, threads_number): (u32, u32),
     stored: &StoredFile,
 ) -> Result<FileSnapshot, StoreError> {
-    let id = stored.entry.id;
-    let sibling = |name: &str| {
-        let files = manifest.tables.get(name).filter(|_| R::TABLE == Table::Conversations).map(|table| &table.files);
-        files.and_then(|files| files.get(&id)).map(|file| &file.entry)
-    };
-    let Description { index_bytes, rows, threads, .. } = description::read(objects.as_ref(), id)
-        .await
-        .map_err(|error| StoreError::caused("what has to be known of a data file", error))?;
-    let index = FileIndex::open(objects.as_ref(), description::index_path(id), index_bytes).await;
-    let index = index.map_err(|error| StoreError::caused("a sidecar index could not be opened", error))?;
-    let mut file = data_file::<R>(number, &stored.entry, rows, index)?;
-    file.messages = sibling(MESSAGES).map(|entry| Arc::new(parquet(entry)));
-    if let Some(entry) = sibling(Table::SemanticThreads.name()) {
-        let missing = || StoreError::Damaged(format!("{} does not tell of {}", description::path(id), entry.path));
-        let threads =
-            data_file::<SemanticThread>(threads_number, entry, threads.ok_or_else(missing)?, FileIndex::empty())?;
-        let offsets = file.index.thread_offsets(objects.as_ref()).await;
-        let offsets = offsets.map_err(|error| StoreError::caused("a sidecar index could not be read", error))?;
-        let threads = ThreadsFile::new(threads, offsets).map_err(|error| StoreError::caused("threads", error))?;
-        file.threads = Some(threads);
-    }
+    let entries = group_entries(manifest, R::TABLE, &stored.entry);
+    let opened = open_sidecar(environment.objects.as_ref(), R::TABLE, &entries, stored.entry.id).await;
+    let sidecar = opened.map_err(|error| StoreError::caused("what has to be known of a data file", error))?;
+    let file =
+        DescribedGroup { sidecar: &sidecar, entries: &entries, environment }.open::<R>(number, threads_number).await?;
     Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::clone(&stored.deleted) })
 }
 
-fn parquet(entry: &FileEntry) -> ParquetFile {
-    ParquetFile::new(Path::from(entry.path.as_str()), entry.size)
-}
-
-/// A file as its commit and its description tell it.
-fn data_file<R: FlatRow>(
-    number: u32,
-    entry: &FileEntry,
-    described: FileDescription,
-    index: FileIndex,
-) -> Result<DataFile, StoreError> {
-    let FileDescription { checksum, layout, statistics } = described;
-    if checksum != entry.checksum {
-        let object = description::path(entry.id);
-        return Err(of_another_file(&object, entry.id, checksum));
+/// A file's entry and those of the files beside it, by their tables.
+fn group_entries<'a>(
+    manifest: &'a Manifest,
+    table: Table,
+    entry: &'a FileEntry,
+) -> BTreeMap<&'static str, &'a FileEntry> {
+    let mut entries = BTreeMap::from([(table.name(), entry)]);
+    if table == Table::Conversations {
+        for name in [MESSAGES, Table::SemanticThreads.name()] {
+            let files = manifest.tables.get(name).map(|table| &table.files);
+            entries.extend(files.and_then(|files| files.get(&entry.id)).map(|file| (name, file.entry.as_ref())));
+        }
     }
-    let schema = schema::rows_schema::<R>(&layout);
-    let statistics = statistics.read(schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())));
-    Ok(DataFile::new((entry.id, number), parquet(entry), entry.rows, layout, statistics, index))
+    entries
 }
 
-fn of_another_file(object: &Path, id: FileId, checksum: Checksum) -> StoreError {
-    let reason = format!("it tells of a file with the checksum {checksum}, which is not {id}'s");
-    StoreError::Damaged(format!("{object} is damaged: {reason}; put a sound copy of it back"))
+/// The sidecar of exactly these files.
+async fn open_sidecar(
+    objects: &dyn ObjectStore,
+    table: Table,
+    entries: &BTreeMap<&'static str, &FileEntry>,
+    id: FileId,
+) -> Result<Sidecar, ReadError> {
+    let sidecar = Sidecar::open(objects, id).await?;
+    let Description { table: found, files, .. } = &sidecar.description;
+    let same = |(name, entry): (&&str, &&FileEntry)| {
+        files.get(*name).is_some_and(|file| file.checksum == entry.checksum && file.size == entry.size)
+    };
+    if found != table.name() || files.len() != entries.len() || !entries.iter().all(same) {
+        let reason = format!("it tells of other files than the commits have of {id}");
+        return Err(ReadError::Damaged { object: sidecar::path(id), reason });
+    }
+    Ok(sidecar)
+}
+
+/// A group of files as its commit and its sidecar tell it.
+pub(crate) struct DescribedGroup<'a> {
+    pub(crate) sidecar: &'a Sidecar,
+    pub(crate) entries: &'a BTreeMap<&'static str, &'a FileEntry>,
+    pub(crate) environment: &'a Environment,
+}
+
+impl DescribedGroup<'_> {
+    /// Reads the offsets of threads and no more.
+    pub(crate) async fn open<R: TableRow>(&self, number: u32, threads_number: u32) -> Result<DataFile, StoreError> {
+        let failed = |error| StoreError::caused("what has to be known of a data file", error);
+        let body = self.sidecar.index_body().map_err(failed)?;
+        let index = FileIndex::open(&self.sidecar.opening, body);
+        let index = index.map_err(|error| StoreError::caused("a row index could not be opened", error))?;
+        let mut file = self.file::<R>(R::TABLE, number, index)?;
+        file.messages =
+            self.entries.get(MESSAGES).map(|entry| self.parquet(MESSAGES, entry)).transpose()?.map(Arc::new);
+        if self.entries.contains_key(Table::SemanticThreads.name()) {
+            let threads = self.file::<SemanticThread>(Table::SemanticThreads, threads_number, FileIndex::empty())?;
+            let offsets = file.index.thread_offsets(self.environment.objects.as_ref()).await;
+            let offsets = offsets.map_err(|error| StoreError::caused("a row index could not be read", error))?;
+            let threads = ThreadsFile::new(threads, offsets).map_err(|error| StoreError::caused("threads", error))?;
+            file.threads = Some(threads);
+        }
+        Ok(file)
+    }
+
+    fn parquet(&self, table: &str, entry: &FileEntry) -> Result<ParquetFile, StoreError> {
+        let blocks = self.sidecar.blocks_of(table);
+        let blocks = blocks.map_err(|error| StoreError::caused("the checksums of a data file", error))?;
+        let path = Path::from(entry.path.as_str());
+        Ok(ParquetFile::new(path, entry.size, Blocks::Stored(blocks), &self.environment.cache))
+    }
+
+    fn file<R: FlatRow>(&self, table: Table, number: u32, index: FileIndex) -> Result<DataFile, StoreError> {
+        let described = self.entries.get(table.name()).zip(self.sidecar.description.files.get(table.name()));
+        let (entry, FileDescription { layout, statistics, .. }) =
+            described.ok_or_else(|| StoreError::Bug(format!("a group without a file of {}", table.name())))?;
+        let schema = schema::rows_schema::<R>(layout);
+        let columns = schema.fields().iter().map(|field| (field.name().as_str(), field.data_type()));
+        let (statistics, parquet) = (statistics.read(columns), self.parquet(table.name(), entry)?);
+        Ok(DataFile::new((entry.id, number), parquet, entry.rows, layout.clone(), statistics, index))
+    }
 }

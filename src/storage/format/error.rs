@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 
+use super::checked::ReadError;
 use super::row_index::error::IndexError;
 use crate::storage::error::{Cause, ErrorKind};
 
@@ -26,7 +27,9 @@ pub(crate) enum FileError {
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("parquet: {0}")]
-    Parquet(#[from] ParquetError),
+    Parquet(ParquetError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("object store: {0}")]
     Store(#[from] object_store::Error),
     #[error("writing {path}: {source}")]
@@ -51,10 +54,8 @@ impl Cause for FileError {
         match self {
             FileError::Flatten(error) => error.kind(),
             FileError::Index(error) => error.kind(),
-            FileError::Parquet(ParquetError::External(source)) => {
-                source.downcast_ref::<object_store::Error>().map_or(ErrorKind::Damaged, Cause::kind)
-            }
             FileError::Parquet(_) | FileError::Damaged { .. } => ErrorKind::Damaged,
+            FileError::Read(error) => error.kind(),
             FileError::Store(error) => error.kind(),
             FileError::Write { source, .. } => match Cause::kind(source) {
                 // Nothing was read: what is missing is a place to write to.
@@ -62,6 +63,28 @@ impl Cause for FileError {
                 kind => kind,
             },
             FileError::Aborted { .. } => ErrorKind::Bug,
+        }
+    }
+
+    fn object(&self) -> Option<&Path> {
+        match self {
+            FileError::Read(error) => error.object(),
+            FileError::Index(error) => error.object(),
+            FileError::Write { path, .. } | FileError::Damaged { path, .. } | FileError::Aborted { path } => Some(path),
+            FileError::Flatten(_) | FileError::Parquet(_) | FileError::Store(_) => None,
+        }
+    }
+}
+
+/// What went wrong in a read comes through the decoder.
+impl From<ParquetError> for FileError {
+    fn from(error: ParquetError) -> FileError {
+        match error {
+            ParquetError::External(source) => match source.downcast::<ReadError>() {
+                Ok(error) => FileError::Read(*error),
+                Err(source) => FileError::Parquet(ParquetError::External(source)),
+            },
+            error => FileError::Parquet(error),
         }
     }
 }

@@ -4,10 +4,12 @@
 //!   [`layout`], [`registry`]: which properties have columns of their own; [`flatten`]: rows into arrays.
 //! - [`writer`]: Parquet out, brought to the store by [`upload`](mod@upload). [`parquet_file`]: footers; [`points`]: some
 //!   rows of some columns; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
+//! - [`checked`]: no stored byte is used unverified; [`sidecar`]: what is known of a group of files beside them.
 //! - [`row_index`]: what finds a row by key; [`text_index`]: by text.
 //! - [`tables`]: the list of tables; [`table_row`]: what their rows have in common.
 
 pub(crate) mod arrow_types;
+pub(crate) mod checked;
 pub(crate) mod columns;
 pub(crate) mod data_file;
 pub(crate) mod encoding;
@@ -15,6 +17,7 @@ pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod file_id;
 pub(crate) mod flatten;
+pub(crate) mod hex;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;
 pub(crate) mod points;
@@ -22,6 +25,7 @@ pub(crate) mod reader;
 pub(crate) mod registry;
 pub(crate) mod row_index;
 pub(crate) mod schema;
+pub(crate) mod sidecar;
 pub(crate) mod statistics;
 pub(crate) mod table;
 pub(crate) mod table_row;

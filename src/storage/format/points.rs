@@ -57,7 +57,7 @@ impl Points {
             })
             .collect();
 
-        let mut reader = FileReader { store: Arc::clone(store), file: Arc::clone(file) };
+        let mut reader = FileReader::new(Arc::clone(store), Arc::clone(file));
         let metadata = reader.arrow_metadata().await?;
         let (row_groups, selection) = select(metadata.metadata(), &ranges);
         let absent = |name: &str| row_groups.iter().all(|group| holds_nothing(metadata.metadata(), *group, name));

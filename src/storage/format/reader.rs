@@ -198,7 +198,9 @@ mod tests {
     use rand::seq::SliceRandom;
 
     use super::*;
+    use crate::cache::Cache;
     use crate::storage::format::flatten::test_support::random_conversation;
+    use crate::storage::format::parquet_file::Blocks;
     use crate::storage::format::registry::{ColumnRegistry, PathCounts};
     use crate::storage::format::schema::rows_schema;
     use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, write_siblings};
@@ -207,6 +209,7 @@ mod tests {
         store: Arc<dyn ObjectStore>,
         main: WrittenRows,
         messages: WrittenFile,
+        blocks: [Vec<u64>; 2],
         /// The rows of each conversation's messages.
         ranges: Vec<Range<u32>>,
     }
@@ -221,23 +224,28 @@ mod tests {
         let all = Arc::new(conversations.to_vec());
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
         let written = write_siblings(&store, paths, all, columns).await.unwrap();
+        let blocks = [written.conversations.blocks, written.messages.blocks];
         let (main, messages) = (written.conversations.content, written.messages.content);
         let mut rows = 0;
         let ranges = conversations.iter().map(|conversation| {
             rows += conversation.messages.len() as u32;
             rows - conversation.messages.len() as u32..rows
         });
-        Pair { store, main, messages, ranges: ranges.collect() }
+        Pair { store, main, messages, blocks, ranges: ranges.collect() }
     }
 
     impl Pair {
         /// With `fresh`, the footers are read from the store.
         fn files(&self, fresh: bool) -> [Arc<ParquetFile>; 2] {
-            let file = |path: &str, written: &WrittenFile| match fresh {
-                true => ParquetFile::new(path.into(), written.size),
-                false => ParquetFile::written(path.into(), written.size, written.metadata.clone()),
+            let cache = Cache::new(1 << 20);
+            let file = |path: &str, written: &WrittenFile, blocks: &Vec<u64>| {
+                let file = ParquetFile::new(path.into(), written.size, Blocks::Known(blocks.clone()), &cache);
+                if !fresh {
+                    file.keep_footer(blocks.clone(), written.metadata.clone()).unwrap();
+                }
+                Arc::new(file)
             };
-            [Arc::new(file("c", &self.main.file)), Arc::new(file("m", &self.messages))]
+            [file("c", &self.main.file, &self.blocks[0]), file("m", &self.messages, &self.blocks[1])]
         }
     }
 

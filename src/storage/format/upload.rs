@@ -11,12 +11,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::checked::{BlockHasher, DATA_BLOCK_BYTES};
 use super::error::FileError;
 
-/// What an object's writer gave, and the xxh3-128 of the object.
+/// What an object's writer gave, the xxh3-128 of the object, and the checksums of its blocks.
 pub(crate) struct Uploaded<T> {
     pub(crate) content: T,
     pub(crate) checksum: u128,
+    pub(crate) blocks: Vec<u64>,
 }
 
 /// Runs `write` on a blocking thread and stores what it writes under `path`, once it has succeeded.
@@ -29,9 +31,10 @@ pub(crate) async fn upload<T: Send + 'static>(
     let encoding = tokio::task::spawn_blocking(move || write(ChannelWriter { sender, buffer: Vec::new() }));
     let mut object = BufWriter::new(store.clone(), path.clone());
     let mut stored = Ok(());
-    let mut hash = Xxh3::new();
+    let (mut hash, mut blocks) = (Xxh3::new(), BlockHasher::new(DATA_BLOCK_BYTES));
     while let Some(chunk) = receiver.recv().await {
         hash.update(&chunk);
+        blocks.update(&chunk);
         stored = object.put(chunk).await;
         if stored.is_err() {
             break;
@@ -42,7 +45,7 @@ pub(crate) async fn upload<T: Send + 'static>(
     let encoded = encoding.await.unwrap_or_else(|_| Err(FileError::Aborted { path: path.clone() }));
     match (stored, encoded) {
         (Ok(()), Ok(value)) => match object.shutdown().await {
-            Ok(()) => Ok(Uploaded { content: value, checksum: hash.digest128() }),
+            Ok(()) => Ok(Uploaded { content: value, checksum: hash.digest128(), blocks: blocks.finish() }),
             Err(source) => Err(FileError::Write { path, source }),
         },
         (stored, encoded) => {

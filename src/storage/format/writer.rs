@@ -36,6 +36,18 @@ pub(crate) struct WrittenRows {
     pub(crate) layout: Layout,
 }
 
+impl AsRef<WrittenFile> for WrittenFile {
+    fn as_ref(&self) -> &WrittenFile {
+        self
+    }
+}
+
+impl AsRef<WrittenFile> for WrittenRows {
+    fn as_ref(&self) -> &WrittenFile {
+        &self.file
+    }
+}
+
 /// Writes one file of a table, rows in the order given.
 pub(crate) struct RowsWriter<R: FlatRow, W: Write + Send> {
     flattener: Flattener<R>,
@@ -135,8 +147,8 @@ pub(crate) async fn write_siblings(
         upload(store, paths.threads, write).await.map(Some)
     };
     let (conversations, messages, threads) = futures::join!(main, messages, threads);
-    let Uploaded { content: WrittenRows { file, .. }, checksum } = messages?;
-    let messages = Uploaded { content: file, checksum };
+    let Uploaded { content: WrittenRows { file, .. }, checksum, blocks } = messages?;
+    let messages = Uploaded { content: file, checksum, blocks };
     Ok(WrittenSiblings { conversations: conversations?, messages, threads: threads? })
 }
 

@@ -2,12 +2,12 @@
 //! of it is durable before a commit names it.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
@@ -16,18 +16,16 @@ use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, Key, lookup_hash};
 use crate::storage::catalog::change::{NewFile, TableChange};
 use crate::storage::catalog::commit::{FileEntry, FileId, Times};
-use crate::storage::catalog::description::{self, Description, FileDescription};
 use crate::storage::catalog::files::FileSnapshot;
-use crate::storage::catalog::hex::Checksum;
-use crate::storage::catalog::opening::data_folder;
+use crate::storage::catalog::opening::{DescribedGroup, data_folder};
 use crate::storage::error::StoreError;
-use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::error::{FileError, FlattenError};
+use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::Layout;
-use crate::storage::format::parquet_file::ParquetFile;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::builder::IndexBuilder;
-use crate::storage::format::row_index::file::FileIndex;
+use crate::storage::format::sidecar::description::FileDescription;
+use crate::storage::format::sidecar::file::{self as sidecar, BuiltIndex, DescribedFile, NewSidecar};
 use crate::storage::format::statistics::ColumnStatistics;
 use crate::storage::format::table::{MESSAGES, MESSAGES_TIME_COLUMN, Table};
 use crate::storage::format::table_row::TableRow;
@@ -134,12 +132,12 @@ async fn write_table<R: Stored>(
     let (layout, columns) = choose_columns(&columns, rows.clone()).await?;
     let (store, places) = (&environment.objects, Places::new(R::TABLE, FileId(environment.ids.in_order())));
     paths.extend(places.all());
-    let index = write_index(store, &places.index, rows.clone());
+    let index = make_index(rows.clone());
     let data = R::write(store, &places, rows.clone(), layout);
     // Both to their end: what is still being written could not be deleted.
     let (index, data) = futures::join!(index, data);
     let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
-    let new = new_file::<R>(store, places, numbers, index?, data?).await?;
+    let new = new_file::<R>(environment, places, numbers, index?, data?).await?;
     Ok(Written { rows, new: Some(new), columns })
 }
 
@@ -147,8 +145,7 @@ async fn write_table<R: Stored>(
 struct Places {
     id: FileId,
     data: Path,
-    index: Path,
-    description: Path,
+    sidecar: Path,
     messages: Path,
     threads: Path,
 }
@@ -159,15 +156,14 @@ impl Places {
         Places {
             id,
             data: data(table.name()),
-            index: description::index_path(id),
-            description: description::path(id),
+            sidecar: sidecar::path(id),
             messages: data(MESSAGES),
             threads: data(Table::SemanticThreads.name()),
         }
     }
 
-    fn all(&self) -> [Path; 5] {
-        [&self.data, &self.index, &self.description, &self.messages, &self.threads].map(Clone::clone)
+    fn all(&self) -> [Path; 4] {
+        [&self.data, &self.sidecar, &self.messages, &self.threads].map(Clone::clone)
     }
 }
 
@@ -213,66 +209,83 @@ impl Stored for Conversation {
     }
 }
 
+/// Writes the sidecar of what is written.
 async fn new_file<R: TableRow>(
-    store: &Arc<dyn ObjectStore>,
+    environment: &Environment,
     places: Places,
     numbers: FileNumbers,
-    index: Bytes,
+    index: BuiltIndex,
     data: WrittenData,
 ) -> Result<NewFile, StoreError> {
-    let id = places.id;
-    let index_bytes = index.len() as u64;
-    let index = FileIndex::from_bytes(places.index, &index)
-        .map_err(|error| StoreError::caused("an index just written", error))?;
+    let Places { id, .. } = places;
     let WrittenData { rows, messages, threads } = data;
-    let entry = entry(id, &places.data, &rows.content.file, rows.checksum, R::TABLE.time_column());
-    let description = describe(&rows);
-    let mut threads_of = None;
-    if let Some(threads) = threads {
-        let offsets = index.thread_offsets(store.as_ref()).await;
-        let offsets = offsets.map_err(|error| StoreError::caused("an index just written", error))?;
-        let time_column = Table::SemanticThreads.time_column();
-        let entry = self::entry(id, &places.threads, &threads.content.file, threads.checksum, time_column);
-        let description = describe(&threads);
-        let file = data_file((id, numbers.threads), places.threads, threads.content, FileIndex::empty());
-        let file =
-            ThreadsFile::new(file, offsets).map_err(|error| StoreError::caused("threads just written", error))?;
-        threads_of = Some((file, entry, description));
+    let mut files = WrittenFiles::default();
+    let layout = Layout::default();
+    files.add((R::TABLE.name(), R::TABLE.time_column()), (id, &places.data), &rows, &rows.content.layout);
+    if let Some(messages) = &messages {
+        files.add((MESSAGES, MESSAGES_TIME_COLUMN), (id, &places.messages), messages, &layout);
     }
-    let mut file = data_file((id, numbers.file), places.data, rows.content, index);
-    let mut messages_of = None;
-    if let Some(Uploaded { content: written, checksum }) = messages {
-        messages_of = Some(self::entry(id, &places.messages, &written, checksum, MESSAGES_TIME_COLUMN));
-        file.messages = Some(Arc::new(ParquetFile::written(places.messages, written.size, written.metadata)));
+    if let Some(threads) = &threads {
+        let table = Table::SemanticThreads;
+        files.add((table.name(), table.time_column()), (id, &places.threads), threads, &threads.content.layout);
     }
-    let threads = threads_of.as_ref().map(|(_, _, description)| description.clone());
-    let described = Description { id, index_bytes, rows: description, threads };
-    description::write(store.as_ref(), &described)
-        .await
-        .map_err(|error| StoreError::caused("what has to be known of a data file", error))?;
-    let threads = threads_of.map(|(threads, entry, _)| {
-        file.threads = Some(threads);
-        entry
-    });
-    Ok(NewFile { file: Arc::new(file), entry, messages: messages_of, threads })
+    let WrittenFiles { entries, described } = files;
+    let sidecar = NewSidecar::new((R::TABLE.name(), id), described, index)
+        .map_err(|reason| StoreError::Bug(format!("the sidecar of a data file: {reason}")))?;
+    let written = sidecar.write(environment.objects.as_ref()).await;
+    written.map_err(|error| StoreError::caused("the sidecar of a data file could not be written", error))?;
+    let failed = |error| StoreError::caused("a sidecar just written", error);
+    let sidecar = sidecar.stored().map_err(failed)?;
+    let by_table = entries.iter().map(|(table, entry)| (*table, entry)).collect();
+    let group = DescribedGroup { sidecar: &sidecar, entries: &by_table, environment };
+    let file = group.open::<R>(numbers.file, numbers.threads).await?;
+    // Their footers are here: the first reads need not fetch them.
+    let footers = [
+        (Some(&file.parquet), Some((&rows.content.file, &rows.blocks))),
+        (file.messages.as_ref(), messages.as_ref().map(|written| (&written.content, &written.blocks))),
+        (
+            file.threads.as_ref().map(|threads| &threads.file.parquet),
+            threads.as_ref().map(|written| (&written.content.file, &written.blocks)),
+        ),
+    ];
+    for (parquet, (written, blocks)) in footers.into_iter().filter_map(|(parquet, written)| parquet.zip(written)) {
+        parquet.keep_footer(blocks.clone(), written.metadata.clone()).map_err(failed)?;
+    }
+    let mut entries = entries;
+    let mut entry = |table: &str| entries.remove(table);
+    let own = entry(R::TABLE.name()).ok_or_else(|| StoreError::Bug("a file without an entry".to_owned()))?;
+    let (messages, threads) = (entry(MESSAGES), entry(Table::SemanticThreads.name()));
+    Ok(NewFile { file: Arc::new(file), entry: own, messages, threads })
 }
 
-fn describe(written: &Uploaded<WrittenRows>) -> FileDescription {
-    let Uploaded { content: WrittenRows { file, layout }, checksum } = written;
-    FileDescription::new(Checksum(*checksum), layout, &file.statistics)
+/// By their tables: what commits and what sidecars tell of them.
+#[derive(Default)]
+struct WrittenFiles {
+    entries: BTreeMap<&'static str, FileEntry>,
+    described: BTreeMap<String, DescribedFile>,
 }
 
-/// A new file as its commit tells it.
-fn entry(id: FileId, path: &Path, written: &WrittenFile, checksum: u128, time_column: &str) -> FileEntry {
-    let times = written.statistics.get(time_column).and_then(times);
-    FileEntry {
-        id,
-        path: path.to_string(),
-        size: written.size,
-        checksum: Checksum(checksum),
-        rows: written.rows,
-        level: 0,
-        times,
+impl WrittenFiles {
+    fn add<T: AsRef<WrittenFile>>(
+        &mut self,
+        (table, time_column): (&'static str, &str),
+        (id, path): (FileId, &Path),
+        uploaded: &Uploaded<T>,
+        layout: &Layout,
+    ) {
+        let (written, checksum) = (uploaded.content.as_ref(), Checksum(uploaded.checksum));
+        let entry = FileEntry {
+            id,
+            path: path.to_string(),
+            size: written.size,
+            checksum,
+            rows: written.rows,
+            level: 0,
+            times: written.statistics.get(time_column).and_then(times),
+        };
+        let description = FileDescription::new((checksum, written.size), layout, &written.statistics);
+        self.entries.insert(table, entry);
+        self.described.insert(table.to_owned(), DescribedFile { description, blocks: uploaded.blocks.clone() });
     }
 }
 
@@ -287,12 +300,6 @@ fn times(ColumnStatistics { min, max, .. }: &ColumnStatistics) -> Option<Times> 
         }
         _ => None,
     }
-}
-
-fn data_file(id: (FileId, u32), path: Path, written: WrittenRows, index: FileIndex) -> DataFile {
-    let WrittenRows { file, layout } = written;
-    let parquet = ParquetFile::written(path, file.size, file.metadata);
-    DataFile::new(id, parquet, file.rows, layout, file.statistics, index)
 }
 
 /// Deletes what a failed try wrote: the next one writes other files, and the disk may be full.
@@ -330,19 +337,12 @@ async fn choose_columns<R: TableRow>(
     chosen.map_err(|error| StoreError::caused("counting property paths", error))
 }
 
-async fn write_index<R: TableRow>(
-    store: &Arc<dyn ObjectStore>,
-    path: &Path,
-    rows: Arc<Vec<Arc<R>>>,
-) -> Result<Bytes, StoreError> {
+async fn make_index<R: TableRow>(rows: Arc<Vec<Arc<R>>>) -> Result<BuiltIndex, StoreError> {
     let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
-    let bytes = built.map_err(|error| StoreError::caused("building an index", error))??;
-    let put = store.put(path, PutPayload::from(bytes.clone())).await;
-    put.map_err(|error| StoreError::caused("an index could not be written", error))?;
-    Ok(bytes)
+    built.map_err(|error| StoreError::caused("building an index", error))?
 }
 
-fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<Bytes, StoreError> {
+fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<BuiltIndex, StoreError> {
     let mut builder = IndexBuilder::new();
     for row in rows {
         let Key { organization_id, project_id, id } = row.key();

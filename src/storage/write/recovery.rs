@@ -12,13 +12,13 @@ use super::state::State;
 use crate::environment::Environment;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::commit::{CommitNumber, Epoch};
-use crate::storage::catalog::hex::StoreId;
 use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::catalog::marker::{self, Marker, Purpose};
 use crate::storage::catalog::opening::{data_folder, open_files};
 use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::StoreError;
+use crate::storage::format::hex::StoreId;
 use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::tables::{Kind, PerTable, for_each_table};
 use crate::storage::log::wal::{self, WalError};
@@ -89,7 +89,7 @@ pub(crate) async fn recover(environment: Environment, location: &str) -> Result<
     writer.knows_commit(manifest.number.0);
 
     let mut counters = Counters::new();
-    let files = open_files(&environment.objects, &manifest, || counters.file()).await?;
+    let files = open_files(&environment, &manifest, || counters.file()).await?;
     let mut state = State { manifest: manifest.clone(), ..State::default() };
     for_each_table!(table in state.tables.as_mut(), of_table in files, columns in catalog.layouts() => {
         (table.files, table.columns) = (of_table, columns);

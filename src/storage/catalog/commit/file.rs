@@ -6,8 +6,8 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::EpochMillis;
-use crate::storage::catalog::hex::Checksum;
 pub(crate) use crate::storage::format::file_id::FileId;
+use crate::storage::format::hex::Checksum;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

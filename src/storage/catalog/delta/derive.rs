@@ -29,8 +29,8 @@ use super::state::TableState;
 use super::{CommitError, TableLog, TableLogError};
 use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
-use crate::storage::catalog::hex::StoreId;
 use crate::storage::catalog::manifest::Manifest;
+use crate::storage::format::hex::StoreId;
 
 /// A reader that is so far behind starts again.
 const LOG_RETENTION_MILLIS: i64 = 24 * 60 * 60 * 1000;

@@ -9,8 +9,8 @@ use object_store::path::Path;
 use crate::storage::catalog::checkpoint;
 use crate::storage::catalog::commit::{self, Commit, CommitNumber};
 use crate::storage::catalog::error::{CatalogError, read_object};
-use crate::storage::catalog::hex::Checksum;
 use crate::storage::catalog::manifest::Manifest;
+use crate::storage::format::hex::Checksum;
 
 /// Commits read at once, and numbers tried after a free one.
 const WINDOW: u64 = 16;

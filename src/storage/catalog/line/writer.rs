@@ -12,9 +12,9 @@ use crate::model::ids::EpochMillis;
 use crate::storage::catalog::checkpoint;
 use crate::storage::catalog::commit::{self, Commit, CommitNumber, Edit, Epoch};
 use crate::storage::catalog::error::CatalogError;
-use crate::storage::catalog::hex::Checksum;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::format::hex::Checksum;
 
 const CHECKPOINT_INTERVAL: u64 = 100;
 const FIRST_RETRY: Duration = Duration::from_millis(20);

@@ -96,7 +96,7 @@ async fn a_change_adds_removes_and_deletes_in_all_tables_at_once() {
     assert_eq!((opened.manifest().wal_position, live(&opened)), (WalPosition(5), live(&catalog)));
     assert!(opened.manifest().number > last);
     let mut number = 100;
-    let files = open_files(&store.objects, opened.manifest(), || {
+    let files = open_files(&store, opened.manifest(), || {
         number += 1;
         number
     });

@@ -1,10 +1,9 @@
 //! Writes a sidecar.
 
-use bytes::Bytes;
-
 use super::error::IndexError;
 use super::header::Header;
 use super::keys::{Keys, write_entry};
+use crate::storage::format::sidecar::file::BuiltIndex;
 
 /// How many rows a conversation has in the sibling files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl IndexBuilder {
         self.references.push((hash, (self.ids.len() as u32).saturating_sub(1)));
     }
 
-    pub(crate) fn finish(mut self) -> Result<Bytes, IndexError> {
+    pub(crate) fn finish(mut self) -> Result<BuiltIndex, IndexError> {
         let counts = [
             ("rows", self.ids.len() as u64),
             ("messages", self.messages),
@@ -77,14 +76,15 @@ impl IndexBuilder {
             references: self.references.len() as u64,
             messages: self.messages,
         };
+        let mut start = Vec::new();
+        header.write(&opening, &mut start);
+        start.append(&mut opening);
         let mut object = Vec::with_capacity(header.places().end as usize);
-        header.write(&opening, &mut object);
-        object.append(&mut opening);
         let entries = self.ids.iter().chain(&self.external_ids).chain(&self.references);
         entries.for_each(|entry| write_entry(entry, &mut object));
         let offsets = self.message_offsets.iter().chain(&self.thread_offsets);
         offsets.for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
         debug_assert_eq!(object.len() as u64, header.places().end);
-        Ok(object.into())
+        Ok(BuiltIndex { opening: start.into(), body: object.into() })
     }
 }

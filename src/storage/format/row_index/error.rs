@@ -1,9 +1,9 @@
 //! Why a sidecar cannot be written or read.
 
-use object_store::Error;
 use object_store::path::Path;
 
 use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::format::checked::ReadError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
@@ -13,8 +13,8 @@ pub(crate) enum IndexError {
     Row { path: Path, row: u32, rows: u32 },
     #[error("an index of {count} {what} cannot be written; 4294967295 are allowed")]
     TooLarge { what: &'static str, count: u64 },
-    #[error("the index {path} cannot be read: {source}")]
-    Store { path: Path, source: Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 impl Cause for IndexError {
@@ -22,7 +22,15 @@ impl Cause for IndexError {
         match self {
             IndexError::Corrupt { .. } => ErrorKind::Damaged,
             IndexError::Row { .. } | IndexError::TooLarge { .. } => ErrorKind::Bug,
-            IndexError::Store { source, .. } => source.kind(),
+            IndexError::Read(error) => error.kind(),
+        }
+    }
+
+    fn object(&self) -> Option<&Path> {
+        match self {
+            IndexError::Corrupt { path, .. } | IndexError::Row { path, .. } => Some(path),
+            IndexError::Read(error) => error.object(),
+            IndexError::TooLarge { .. } => None,
         }
     }
 }

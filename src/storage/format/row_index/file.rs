@@ -1,24 +1,20 @@
-//! Reads a sidecar.
+//! Reads an index.
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use object_store::ObjectStore;
-use object_store::path::Path;
 
 use super::error::IndexError;
 use super::header::{HEADER_BYTES, Header, Places, u32_at};
 use super::keys::{Keys, rows_of};
-
-/// What the first read of a sidecar takes; one read is enough for some 20,000 rows.
-const FIRST_READ: u64 = 64 << 10;
+use crate::storage::format::sidecar::part::Part;
 
 /// Rows whose messages are looked up one by one; of more, those of all rows are read at once.
 const SINGLE_LOOKUPS: usize = 32;
 
-/// An open sidecar.
+/// An open index: its opening is in memory, its body in a sidecar.
 pub(crate) struct FileIndex {
-    path: Path,
+    body: Part,
     header: Header,
     places: Places,
     ids: Keys,
@@ -27,36 +23,17 @@ pub(crate) struct FileIndex {
 }
 
 impl FileIndex {
-    /// `size` is the object's, in bytes. One read, or two of large indexes.
-    pub(crate) async fn open(store: &dyn ObjectStore, path: Path, size: u64) -> Result<Self, IndexError> {
-        let first = read(store, &path, 0..size.min(FIRST_READ)).await?;
-        let (header, _) =
-            Header::read(&first, size).map_err(|reason| IndexError::Corrupt { path: path.clone(), reason })?;
-        let end = HEADER_BYTES as u64 + header.opening_bytes();
-        if end <= first.len() as u64 {
-            return Self::from_start(path, &first, size);
-        }
-        let mut start = first.to_vec();
-        start.extend_from_slice(&read(store, &path, first.len() as u64..end).await?);
-        Self::from_start(path, &start, size)
-    }
-
     /// Of no rows: for files whose rows are found by those of a sibling.
     pub(crate) fn empty() -> Self {
         let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0 };
         let (ids, external_ids, references) = (Keys::none(), Keys::none(), Keys::none());
-        Self { path: Path::default(), places: header.places(), header, ids, external_ids, references }
+        Self { body: Part::none(), places: header.places(), header, ids, external_ids, references }
     }
 
-    /// Of an object that has just been written.
-    pub(crate) fn from_bytes(path: Path, object: &[u8]) -> Result<Self, IndexError> {
-        Self::from_start(path, object, object.len() as u64)
-    }
-
-    fn from_start(path: Path, start: &[u8], size: u64) -> Result<Self, IndexError> {
-        let corrupt = |reason: String| IndexError::Corrupt { path: path.clone(), reason };
-        let (header, declared) = Header::read(start, size).map_err(corrupt)?;
-        let mut opening = start
+    pub(crate) fn open(opening: &[u8], body: Part) -> Result<Self, IndexError> {
+        let corrupt = |reason: String| IndexError::Corrupt { path: body.path().clone(), reason };
+        let (header, declared) = Header::read(opening, body.length()).map_err(corrupt)?;
+        let mut opening = opening
             .get(HEADER_BYTES..HEADER_BYTES + header.opening_bytes() as usize)
             .ok_or_else(|| corrupt("its opening is cut".to_owned()))?;
         let checksum = header.checksum(opening);
@@ -68,7 +45,7 @@ impl FileIndex {
         let ids = Keys::read(&mut opening, header.rows, ids);
         let external_ids = Keys::read(&mut opening, header.external_ids, external_ids);
         let references = Keys::read(&mut opening, header.references, references);
-        Ok(Self { path, header, places, ids, external_ids, references })
+        Ok(Self { body, header, places, ids, external_ids, references })
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -116,7 +93,7 @@ impl FileIndex {
 
     async fn find(&self, store: &dyn ObjectStore, keys: &Keys, hash: u128) -> Result<Vec<u32>, IndexError> {
         let Some(range) = keys.range(hash) else { return Ok(Vec::new()) };
-        let rows = rows_of(&read(store, &self.path, range).await?, hash);
+        let rows = rows_of(&self.body.read(store, range).await?, hash);
         match rows.iter().find(|row| **row >= self.rows()) {
             None => Ok(rows),
             Some(row) => Err(self.corrupt(format!("an entry names row {row} of {}", self.rows()))),
@@ -127,7 +104,7 @@ impl FileIndex {
     pub(crate) async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
         self.check_row(row)?;
         let start = self.places.message_offsets + u64::from(row) * 4;
-        let offsets = read(store, &self.path, start..start + 8).await?;
+        let offsets = self.body.read(store, start..start + 8).await?;
         match (u32_at(&offsets, 0), u32_at(&offsets, 1)) {
             (Some(start), Some(end)) if start <= end && end <= self.messages() => Ok(start..end),
             found => Err(self.corrupt(format!("the messages of row {row} lie at {found:?}"))),
@@ -172,7 +149,7 @@ impl FileIndex {
     }
 
     async fn offsets(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Vec<u32>, IndexError> {
-        let bytes = read(store, &self.path, range).await?;
+        let bytes = self.body.read(store, range).await?;
         let offsets: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|offset| u32::from_le_bytes(*offset)).collect();
         if !offsets.is_sorted() || offsets.first().is_some_and(|first| *first != 0) {
             return Err(self.corrupt("offsets do not ascend from 0".to_owned()));
@@ -182,21 +159,10 @@ impl FileIndex {
 
     fn check_row(&self, row: u32) -> Result<(), IndexError> {
         let rows = self.rows();
-        if row < rows { Ok(()) } else { Err(IndexError::Row { path: self.path.clone(), row, rows }) }
+        if row < rows { Ok(()) } else { Err(IndexError::Row { path: self.body.path().clone(), row, rows }) }
     }
 
     fn corrupt(&self, reason: String) -> IndexError {
-        IndexError::Corrupt { path: self.path.clone(), reason }
-    }
-}
-
-/// By `get_ranges`: on a local store that is one open and one read in one blocking call.
-async fn read(store: &dyn ObjectStore, path: &Path, range: Range<u64>) -> Result<Bytes, IndexError> {
-    let length = range.end - range.start;
-    let parts = store.get_ranges(path, std::slice::from_ref(&range)).await;
-    let parts = parts.map_err(|source| IndexError::Store { path: path.clone(), source })?;
-    match parts.into_iter().next() {
-        Some(bytes) if bytes.len() as u64 == length => Ok(bytes),
-        _ => Err(IndexError::Corrupt { path: path.clone(), reason: format!("it ends within {range:?}") }),
+        IndexError::Corrupt { path: self.body.path().clone(), reason }
     }
 }

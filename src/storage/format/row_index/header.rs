@@ -17,7 +17,7 @@ pub(super) struct Header {
     pub(super) messages: u64,
 }
 
-/// Where each part of the object starts.
+/// Where each part of the body starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
     pub(super) entries: [u64; 3],
@@ -36,7 +36,7 @@ impl Header {
     }
 
     pub(super) fn places(&self) -> Places {
-        let ids = HEADER_BYTES as u64 + self.opening_bytes();
+        let ids = 0;
         let external_ids = ids + self.rows * ENTRY_BYTES;
         let references = external_ids + self.external_ids * ENTRY_BYTES;
         let message_offsets = references + self.references * ENTRY_BYTES;
@@ -82,7 +82,7 @@ impl Header {
         }
         let end = header.places().end;
         if end != size {
-            return Err(format!("it has {size} bytes, its header declares {end}"));
+            return Err(format!("its body has {size} bytes, its header declares {end}"));
         }
         Ok((header, number(5)?))
     }

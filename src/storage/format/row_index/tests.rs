@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
@@ -7,8 +6,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::builder::{IndexBuilder, Siblings};
 use super::error::IndexError;
 use super::file::FileIndex;
-use super::header::{HEADER_BYTES, Header};
+use super::header::HEADER_BYTES;
 use crate::model::ids::{OrganizationId, ProjectId, key_hash};
+use crate::storage::format::sidecar::file::BuiltIndex;
+use crate::storage::format::sidecar::part::Part;
 
 fn siblings(messages: u32, threads: u32) -> Siblings {
     Siblings { messages, threads }
@@ -22,7 +23,7 @@ fn external(number: u32) -> Option<u128> {
     (number % 3 == 0).then(|| hash(number / 30 + 1_000_000_000))
 }
 
-fn build(rows: u32) -> Bytes {
+fn build(rows: u32) -> BuiltIndex {
     let mut builder = IndexBuilder::new();
     for row in 0..rows {
         builder.push(hash(row), external(row), siblings(row % 5, row % 3));
@@ -30,19 +31,18 @@ fn build(rows: u32) -> Bytes {
     builder.finish().unwrap()
 }
 
-async fn stored(rows: u32) -> (InMemory, FileIndex) {
-    let (store, path) = (InMemory::new(), Path::from("conversations/index/a.idx"));
-    let object = build(rows);
-    let size = object.len() as u64;
-    store.put(&path, object.into()).await.unwrap();
-    let index = FileIndex::open(&store, path, size).await.unwrap();
-    (store, index)
+fn open(built: &BuiltIndex) -> Result<FileIndex, IndexError> {
+    FileIndex::open(&built.opening, Part::in_memory(Path::from("a"), built.body.clone()))
+}
+
+fn stored(rows: u32) -> (InMemory, FileIndex) {
+    (InMemory::new(), open(&build(rows)).unwrap())
 }
 
 #[tokio::test]
 async fn every_row_is_found() {
     for rows in [0, 1, 127, 128, 129, 1000, 30_000] {
-        let (store, index) = stored(rows).await;
+        let (store, index) = stored(rows);
         assert_eq!((index.rows(), index.memory_bytes() < 200 + 8 * rows as usize + 200), (rows, true));
         let offsets = index.message_offsets(&store).await.unwrap();
         assert_eq!(offsets.len(), rows as usize + 1);
@@ -70,9 +70,7 @@ async fn references_find_all_their_rows_once() {
             builder.push_reference(hash(10_000 + reference));
         }
     }
-    let (store, path, object) = (InMemory::new(), Path::from("a.idx"), builder.finish().unwrap());
-    store.put(&path, object.clone().into()).await.unwrap();
-    let index = FileIndex::open(&store, path, object.len() as u64).await.unwrap();
+    let (store, index) = (InMemory::new(), open(&builder.finish().unwrap()).unwrap());
     for shared in 0..7 {
         let expected: Vec<u32> = (0..2_000).filter(|row| row % 7 == shared).collect();
         assert_eq!(index.find_reference(&store, hash(10_000 + shared)).await.unwrap(), expected);
@@ -86,7 +84,7 @@ async fn references_find_all_their_rows_once() {
 
 #[tokio::test]
 async fn absent_keys_are_not_found_and_seldom_read() {
-    let (store, index) = stored(20_000).await;
+    let (store, index) = stored(20_000);
     let absent = 50_000..100_000;
     let seeming = absent.clone().filter(|number| index.may_contain_id(hash(*number))).count();
     assert!(seeming < 500, "{seeming} of 50000 absent keys seem present");
@@ -104,10 +102,7 @@ async fn equal_hashes_across_blocks() {
     for row in 0..1500 {
         builder.push(key(row), None, Siblings::default());
     }
-    let object = builder.finish().unwrap();
-    let (store, path) = (InMemory::new(), Path::from("a.idx"));
-    store.put(&path, object.clone().into()).await.unwrap();
-    let index = FileIndex::from_bytes(path, &object).unwrap();
+    let (store, index) = (InMemory::new(), open(&builder.finish().unwrap()).unwrap());
     for row in (0..1500).step_by(7) {
         let expected: Vec<u32> = (0..1500).filter(|other| key(*other) == key(row)).collect();
         assert_eq!(index.find_id(&store, key(row)).await.unwrap(), expected);
@@ -120,23 +115,24 @@ async fn a_million_rows_fit_in_8_mb() {
     for row in 0..1_000_000 {
         builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(1, 1));
     }
-    let index = FileIndex::from_bytes(Path::from("a"), &builder.finish().unwrap()).unwrap();
+    let index = open(&builder.finish().unwrap()).unwrap();
     assert!(index.memory_bytes() < 8 << 20, "{} bytes", index.memory_bytes());
 }
 
-#[tokio::test]
-async fn a_damaged_opening_is_refused() {
-    let object = build(300);
-    let opening = HEADER_BYTES + Header::read(&object, object.len() as u64).unwrap().0.opening_bytes() as usize;
-    for index in 0..opening {
-        let mut damaged = object.to_vec();
+#[test]
+fn a_damaged_opening_is_refused() {
+    let BuiltIndex { opening, body } = build(300);
+    let open = |opening: &[u8], body: Bytes| FileIndex::open(opening, Part::in_memory(Path::from("a"), body));
+    for index in 0..opening.len() {
+        let mut damaged = opening.to_vec();
         damaged[index] ^= 4;
-        let result = FileIndex::from_bytes(Path::from("a"), &damaged);
+        let result = open(&damaged, body.clone());
         assert!(matches!(result, Err(IndexError::Corrupt { .. })), "byte {index}");
     }
-    for length in [0, 5, HEADER_BYTES, opening, object.len() - 1] {
-        assert!(FileIndex::from_bytes(Path::from("a"), &object[..length]).is_err(), "{length} bytes");
+    for length in [0, 5, HEADER_BYTES, opening.len() - 1] {
+        assert!(open(&opening[..length], body.clone()).is_err(), "{length} bytes");
     }
+    assert!(open(&opening, body.slice(1..)).is_err());
 }
 
 #[test]

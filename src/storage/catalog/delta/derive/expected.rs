@@ -13,8 +13,8 @@ use crate::model::time;
 use crate::storage::catalog::commit::FileId;
 use crate::storage::catalog::delta::actions::{Action, Add, FileStatistics, MetaData, Protocol, Txn};
 use crate::storage::catalog::delta::schema::TableColumn;
-use crate::storage::catalog::hex::{Checksum, StoreId};
 use crate::storage::catalog::manifest::{Manifest, StoredFile, Table};
+use crate::storage::format::hex::{Checksum, StoreId};
 
 /// Paths of a log are parts of a URL.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');

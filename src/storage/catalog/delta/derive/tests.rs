@@ -17,9 +17,9 @@ use crate::storage::catalog::commit::{Commit, DeletionEdit, Edit, Epoch, FileEnt
 use crate::storage::catalog::delta::actions::Action;
 use crate::storage::catalog::delta::deletion_vector;
 use crate::storage::catalog::delta::schema::{DeltaType, TableColumn};
-use crate::storage::catalog::hex::Checksum;
 use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
 use crate::storage::catalog::manifest::tests::commit;
+use crate::storage::format::hex::Checksum;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
 mod damage;

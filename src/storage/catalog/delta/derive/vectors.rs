@@ -14,7 +14,7 @@ use crate::storage::catalog::delta::actions::{Action, Add};
 use crate::storage::catalog::delta::deletion_vector::{
     DeletionVectorDescriptor, DeletionVectorError, FILE_VERSION, INLINE_BYTES, serialize, z85_encode,
 };
-use crate::storage::catalog::hex::Checksum;
+use crate::storage::format::hex::Checksum;
 
 /// Of all vectors that stand in one commit; the rest goes to the file.
 const INLINE_BYTES_OF_COMMIT: usize = 64 << 10;

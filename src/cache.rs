@@ -1,0 +1,142 @@
+//! What is expensive to read and cheap to read again stays in memory as long as it is used and there is room.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bounded by bytes; what was not used for the longest time goes first.
+pub(crate) struct Cache {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+/// `order` has each entry's last use, `bytes` is the sum of theirs.
+#[derive(Default)]
+struct State {
+    entries: HashMap<u64, Entry>,
+    order: BTreeMap<u64, u64>,
+    bytes: usize,
+    next_slot: u64,
+    next_use: u64,
+}
+
+struct Entry {
+    value: Arc<dyn Any + Send + Sync>,
+    bytes: usize,
+    used: u64,
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: usize) -> Arc<Cache> {
+        Arc::new(Cache { capacity, state: Mutex::default() })
+    }
+
+    /// A place for one value, which is empty now and may be so again whenever it is looked at.
+    pub(crate) fn slot<T: Send + Sync + 'static>(self: &Arc<Self>) -> Slot<T> {
+        let mut state = self.state();
+        state.next_slot += 1;
+        Slot { cache: Arc::clone(self), key: state.next_slot, value: PhantomData }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn get(&mut self, key: u64) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.next_use += 1;
+        let entry = self.entries.get_mut(&key)?;
+        self.order.remove(&entry.used);
+        entry.used = self.next_use;
+        self.order.insert(entry.used, key);
+        Some(Arc::clone(&entry.value))
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.order.remove(&entry.used);
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    fn insert(&mut self, key: u64, value: Arc<dyn Any + Send + Sync>, bytes: usize, capacity: usize) {
+        self.remove(key);
+        self.next_use += 1;
+        self.entries.insert(key, Entry { value, bytes, used: self.next_use });
+        self.order.insert(self.next_use, key);
+        self.bytes += bytes;
+        while self.bytes > capacity
+            && let Some((_, oldest)) = self.order.first_key_value()
+        {
+            let oldest = *oldest;
+            self.remove(oldest);
+        }
+    }
+}
+
+pub(crate) struct Slot<T> {
+    cache: Arc<Cache>,
+    key: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Send + Sync + 'static> Slot<T> {
+    pub(crate) fn get(&self) -> Option<Arc<T>> {
+        let value = self.cache.state().get(self.key)?;
+        Arc::downcast(value).ok()
+    }
+
+    /// `bytes`: about what the value holds in memory.
+    pub(crate) fn set(&self, value: Arc<T>, bytes: usize) {
+        self.cache.state().insert(self.key, value, bytes, self.cache.capacity);
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        self.cache.state().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(slots: &[Slot<u32>]) -> Vec<Option<u32>> {
+        slots.iter().map(|slot| slot.get().map(|value| *value)).collect()
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first() {
+        let cache = Cache::new(100);
+        let slots: Vec<Slot<u32>> = (0..4).map(|_| cache.slot()).collect();
+        assert_eq!(held(&slots), [None; 4]);
+        for (slot, value) in slots.iter().zip(0..3) {
+            slot.set(Arc::new(value), 40);
+        }
+        assert_eq!(held(&slots), [None, Some(1), Some(2), None]);
+        slots[1].get();
+        slots[3].set(Arc::new(3), 60);
+        assert_eq!(held(&slots), [None, Some(1), None, Some(3)]);
+        slots[3].set(Arc::new(4), 10);
+        slots[0].set(Arc::new(0), 50);
+        assert_eq!(held(&slots), [Some(0), Some(1), None, Some(4)]);
+        assert_eq!(cache.state().bytes, 100);
+        // Larger than all of it: not kept, and nothing else is then.
+        slots[2].set(Arc::new(2), 101);
+        assert_eq!(held(&slots), [None; 4]);
+        assert_eq!((cache.state().bytes, cache.state().order.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_holds_nothing() {
+        let cache = Cache::new(100);
+        let slot = cache.slot();
+        slot.set(Arc::new("x"), 10);
+        drop(slot);
+        assert_eq!((cache.state().bytes, cache.state().entries.len()), (0, 0));
+    }
+}
