@@ -105,6 +105,12 @@ impl<T> Drop for Slot<T> {
 mod tests {
     use super::*;
 
+    impl State {
+        fn is_empty(&self) -> bool {
+            self.entries.is_empty() && self.order.is_empty() && self.bytes == 0
+        }
+    }
+
     fn held(slots: &[Slot<u32>]) -> Vec<Option<u32>> {
         slots.iter().map(|slot| slot.get().map(|value| *value)).collect()
     }
@@ -128,7 +134,7 @@ mod tests {
         // Larger than all of it: not kept, and nothing else is then.
         slots[2].set(Arc::new(2), 101);
         assert_eq!(held(&slots), [None; 4]);
-        assert_eq!((cache.state().bytes, cache.state().order.len()), (0, 0));
+        assert!(cache.state().is_empty());
     }
 
     #[test]
@@ -137,6 +143,6 @@ mod tests {
         let slot = cache.slot();
         slot.set(Arc::new("x"), 10);
         drop(slot);
-        assert_eq!((cache.state().bytes, cache.state().entries.len()), (0, 0));
+        assert!(cache.state().is_empty());
     }
 }

@@ -14,6 +14,8 @@ mod support;
 
 mod commit_line;
 mod crashes;
+mod damage;
+mod damaged_files;
 mod foreign_readers;
 mod kill;
 mod records;

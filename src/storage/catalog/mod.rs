@@ -1,6 +1,6 @@
 //! What the store holds. The [`line`](mod@line) of commits ([`commit`]) is the only authority: added up, it is the [`manifest`]
 //! (and a [`checkpoint`] of it). [`writing`] makes a [`change`] of the tables the next commit, [`opening`] opens the
-//! [`files`] of a manifest by their [`description`]s. The logs in Delta format ([`delta`]) are for other engines. A
+//! [`files`] of a manifest by their sidecars. The logs in Delta format ([`delta`]) are for other engines. A
 //! [`marker`] says that a folder is a store.
 
 pub(crate) mod change;

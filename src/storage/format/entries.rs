@@ -181,6 +181,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::cache::Cache;
     use crate::model::actor::Actor;
     use crate::model::annotations::{Changed, Stopped};
     use crate::model::event::{EntityType, Event};
@@ -190,14 +191,17 @@ mod tests {
     use crate::storage::format::file_id::FileId;
     use crate::storage::format::flatten::test_support::{random_conversation, raw};
     use crate::storage::format::layout::Layout;
-    use crate::storage::format::parquet_file::ParquetFile;
+    use crate::storage::format::parquet_file::{Blocks, ParquetFile};
     use crate::storage::format::row_index::builder::IndexBuilder;
     use crate::storage::format::row_index::file::FileIndex;
+    use crate::storage::format::sidecar::part::Part;
     use crate::storage::format::table_row::TableRow;
+    use crate::storage::format::upload::Uploaded;
     use crate::storage::format::writer::{SiblingPaths, WrittenFile, write_rows, write_siblings};
 
-    fn file(path: &str, written: &WrittenFile) -> ParquetFile {
-        ParquetFile::written(path.into(), written.size, written.metadata.clone())
+    fn file<T: AsRef<WrittenFile>>(path: &str, written: &Uploaded<T>) -> ParquetFile {
+        let blocks = Blocks::Known(written.blocks.clone());
+        ParquetFile::new(path.into(), written.content.as_ref().size, blocks, &Cache::new(1 << 20))
     }
 
     fn data_file(parquet: ParquetFile, rows: u32, index: FileIndex) -> DataFile {
@@ -226,11 +230,10 @@ mod tests {
         let written = write_siblings(&store, paths, Arc::new(stored.clone()), Layout::default()).await.unwrap();
         let mut builder = IndexBuilder::new();
         stored.iter().enumerate().for_each(|(row, one)| builder.push(row as u128, None, one.siblings()));
-        let object = builder.finish().unwrap();
-        object_store::ObjectStoreExt::put(store.as_ref(), &"i".into(), object.clone().into()).await.unwrap();
-        let index = FileIndex::from_bytes(Path::from("i"), &object).unwrap();
-        let mut main = data_file(file("c", &written.conversations.content.file), 3_000, index);
-        main.messages = Some(Arc::new(file("m", &written.messages.content)));
+        let built = builder.finish().unwrap();
+        let index = FileIndex::open(&built.opening, Part::in_memory(Path::from("i"), built.body)).unwrap();
+        let mut main = data_file(file("c", &written.conversations), 3_000, index);
+        main.messages = Some(Arc::new(file("m", &written.messages)));
         for count in [1, 7, 100] {
             let rows: Vec<u32> = (0..count).map(|_| rng.random_range(0..3_000)).collect();
             let read = read_previous(&store, &main, &rows).await.unwrap();
@@ -253,7 +256,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let rows: Vec<Arc<R>> = rows.into_iter().map(Arc::new).collect();
         let written = write_rows(&store, "x".into(), Arc::new(rows.clone()), Layout::default()).await.unwrap();
-        let file = data_file(file("x", &written.content.file), rows.len() as u32, FileIndex::empty());
+        let file = data_file(file("x", &written), rows.len() as u32, FileIndex::empty());
         let wanted: Vec<u32> = (0..rows.len() as u32).rev().collect();
         let read = read_whole::<R>(&store, &file, &wanted).await.unwrap();
         for (read, stored) in read.iter().rev().zip(&rows) {

@@ -34,6 +34,8 @@ pub(crate) enum FileError {
     Store(#[from] object_store::Error),
     #[error("writing {path}: {source}")]
     Write { path: Path, source: io::Error },
+    #[error("a layout cannot be written: {0}")]
+    Layout(#[from] serde_json::Error),
     #[error("{path} is damaged: {reason}")]
     Damaged { path: Path, reason: String },
     #[error("writing {path} was given up")]
@@ -62,7 +64,7 @@ impl Cause for FileError {
                 ErrorKind::Damaged => ErrorKind::Retry,
                 kind => kind,
             },
-            FileError::Aborted { .. } => ErrorKind::Bug,
+            FileError::Layout(_) | FileError::Aborted { .. } => ErrorKind::Bug,
         }
     }
 
@@ -71,7 +73,7 @@ impl Cause for FileError {
             FileError::Read(error) => error.object(),
             FileError::Index(error) => error.object(),
             FileError::Write { path, .. } | FileError::Damaged { path, .. } | FileError::Aborted { path } => Some(path),
-            FileError::Flatten(_) | FileError::Parquet(_) | FileError::Store(_) => None,
+            FileError::Flatten(_) | FileError::Parquet(_) | FileError::Store(_) | FileError::Layout(_) => None,
         }
     }
 }

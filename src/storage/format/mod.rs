@@ -17,6 +17,7 @@ pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod file_id;
 pub(crate) mod flatten;
+pub(crate) mod footer;
 pub(crate) mod hex;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;

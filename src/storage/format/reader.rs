@@ -200,6 +200,7 @@ mod tests {
     use super::*;
     use crate::cache::Cache;
     use crate::storage::format::flatten::test_support::random_conversation;
+    use crate::storage::format::footer;
     use crate::storage::format::parquet_file::Blocks;
     use crate::storage::format::registry::{ColumnRegistry, PathCounts};
     use crate::storage::format::schema::rows_schema;
@@ -259,6 +260,7 @@ mod tests {
         let stored: Vec<_> = (0..9_000).map(|n| Arc::new(random_conversation(n, &mut rng))).collect();
         let pair = written(&stored).await;
         assert!(pair.main.file.metadata.offset_index().is_some());
+        assert_eq!(footer::layout(&pair.main.file.metadata).unwrap(), pair.main.layout);
         assert_eq!(pair.store.head(&"c".into()).await.unwrap().size, pair.main.file.size);
         assert_eq!(pair.store.head(&"m".into()).await.unwrap().size, pair.messages.size);
         for fresh in [false, true] {

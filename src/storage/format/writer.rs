@@ -17,6 +17,7 @@ use super::columns::messages::MessageRow;
 use super::encoding::arrow_writer;
 use super::error::FileError;
 use super::flatten::{Flattener, MAX_BATCH_ROWS, chunks};
+use super::footer;
 use super::layout::Layout;
 use super::statistics::{ColumnStatistics, rows_statistics};
 use super::upload::{Uploaded, upload};
@@ -72,8 +73,9 @@ impl<R: FlatRow, W: Write + Send> RowsWriter<R, W> {
     }
 
     pub(crate) fn finish(mut self) -> Result<WrittenRows, FileError> {
-        let metadata = self.writer.finish()?;
         let layout = self.flattener.finish();
+        self.writer.append_key_value_metadata(footer::layout_entry(&layout)?);
+        let metadata = self.writer.finish()?;
         let statistics = rows_statistics::<R>(&metadata, &layout);
         Ok(WrittenRows { file: written(&self.writer, metadata, statistics), layout })
     }
