@@ -17,18 +17,26 @@ const BLOCK_BYTES: usize = 64;
 pub(crate) struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// The stored one; the first server of a store makes it.
+    /// The stored one; the first server of a store makes it. One that cannot be stored now holds for this process:
+    /// cursors that it signs end with it.
     pub(crate) async fn open(environment: &Environment) -> Result<Secret, StoreError> {
         let (path, objects) = (Path::from_iter(PATH), &environment.objects);
         let made: [u8; SECRET_BYTES] = environment.random();
         let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        let mut unwritable = None;
         match objects.put_opts(&path, PutPayload::from(made.to_vec()), options).await {
             Ok(_) => return Ok(Secret(made)),
             Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(StoreError::caused(format!("{path} could not be written"), error)),
+            Err(error) => unwritable = Some(error),
         }
         let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
-        let stored = objects.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        let stored = match (objects.get(&path).await, unwritable) {
+            (Err(object_store::Error::NotFound { .. }), Some(error)) => {
+                tracing::warn!(%error, "{path} could not be written; cursors of lists end with this process");
+                return Ok(Secret(made));
+            }
+            (stored, _) => stored.map_err(failed)?.bytes().await.map_err(failed)?,
+        };
         let stored: [u8; SECRET_BYTES] = stored.as_ref().try_into().map_err(|_| {
             StoreError::Damaged(format!("{path} has {} bytes, {SECRET_BYTES} are needed; delete it", stored.len()))
         })?;

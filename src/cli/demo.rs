@@ -7,7 +7,7 @@ use std::time::Instant;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::error::CliError;
-use super::{sample, serve};
+use super::{descriptors, sample, serve};
 use crate::api::render::cells::Cells;
 use crate::auth::key::KeyKind;
 use crate::auth::key_store::{KeyStore, NewKey};
@@ -77,6 +77,7 @@ const QUESTIONS: [(&str, &str); 3] = [
 pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     serve::log_to_stderr();
     let stop = serve::stop_on_signal()?;
+    descriptors::raise_limit();
     let listener = serve::bind(&arguments).await?;
     let (environment, local_root) = open_environment(&arguments.store.store)?;
     {

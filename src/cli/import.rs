@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::descriptors;
 use super::error::{CliError, ImportError};
 use crate::config::ImportArguments;
 use crate::model::document::{self, Document};
@@ -29,6 +30,7 @@ const BATCH_BYTES: usize = 160 << 20;
 const REJECTED_SHOWN: u64 = 1_000;
 
 pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
+    descriptors::raise_limit();
     let (environment, local_root) = open_environment(&arguments.store.store)?;
     let mut loader = BulkLoader::open(environment, local_root).await?;
     let runtime = tokio::runtime::Handle::current();

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
 use crate::storage::objects::open::open_environment;
-use crate::storage::write::recovery::open_marker;
+use crate::storage::write::recovery::{open_marker, read_marker};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
@@ -45,7 +45,9 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
             show(open(&arguments.store).await?.create(new).await?)
         }
         KeysCommand::List(store) => {
-            let environment = open_store(&store).await?;
+            // Writes nothing, so that it works on a full or read-only disk.
+            let (environment, _) = open_environment(&store.store)?;
+            read_marker(&environment, &store.store).await?;
             let now = environment.now();
             print(&table(&KeyStore::new(environment).list().await?, now))
         }

@@ -9,6 +9,7 @@ use self::error::CliError;
 use crate::config::{ImportArguments, ServeArguments};
 
 pub(crate) mod demo;
+mod descriptors;
 mod error;
 pub(crate) mod import;
 mod keys;

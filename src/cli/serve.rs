@@ -1,6 +1,8 @@
 //! `serve`: opens the store, answers until told to stop, writes out what is in memory.
 
+use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use super::descriptors;
 use super::error::CliError;
 use crate::api;
 use crate::api::http::body::BodyLimits;
@@ -28,6 +31,7 @@ use crate::storage::store::{Store, StoreOptions};
 pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     log_to_stderr();
     let stop = stop_on_signal()?;
+    descriptors::raise_limit();
     let listener = bind(&arguments).await?;
     let (environment, local_root) = open_environment(&arguments.store.store)?;
     let services = open(environment, local_root, &arguments).await?;
@@ -57,6 +61,7 @@ pub(crate) async fn open(
     if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {
         clear_spill_folder(&root.join("spill"));
     }
+    make_spill_folder(&options.spill_dir, arguments.spill_folder.is_some())?;
     let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
     let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
     let conversation_api = Arc::new(ConversationApi::open(store.environment().clone()).await?);
@@ -82,7 +87,7 @@ pub(crate) async fn listen(
     store.index_texts()?;
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
-        max_connections: arguments.max_connections as usize,
+        max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,
         header_time: Duration::from_secs(arguments.header_seconds),
         write_pause: Duration::from_secs(arguments.write_pause_seconds),
         drain_time: Duration::from_secs(arguments.drain_seconds),
@@ -113,6 +118,18 @@ fn clear_spill_folder(folder: &Path) {
             tracing::warn!(folder = %folder.display(), %error, "old spill files could not be removed");
         }
         _ => {}
+    }
+}
+
+/// The owner's alone: what queries spill are conversations. A store that can only be read has none.
+fn make_spill_folder(folder: &Path, asked_for: bool) -> Result<(), CliError> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Err(error) if asked_for => Err(CliError::Io { what: format!("making {}", folder.display()), error }),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "queries cannot spill until this folder can be made");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -49,9 +49,8 @@ pub(crate) struct QueryEngine {
 
 impl QueryEngine {
     /// # Errors
-    /// If the threads or the spill folder cannot be made.
+    /// If the threads cannot be made.
     pub(crate) fn new(options: QueryOptions) -> std::io::Result<QueryEngine> {
-        std::fs::create_dir_all(&options.spill_dir)?;
         let admission = AdmissionOptions {
             threads: options.threads,
             slots: options.slots,

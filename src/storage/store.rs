@@ -1,28 +1,25 @@
 //! The store as the rest of the server sees it: log, find, delete, snapshot.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::writer::StoreOptions;
+use self::writer::{Held, Opening, Writer};
 pub(crate) use super::error::StoreError;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
-use super::maintain::log_deriver::LogDeriver;
-use super::maintain::takeover_watch::TakeoverWatch;
 use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
 use super::readiness::Readiness;
 use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
-use super::write::committer::{Command, Committer, FlushPolicy, Request};
-use super::write::derived::DerivedTables;
-use super::write::{prefetch, recovery};
+use super::write::committer::{Command, Request};
+use super::write::prefetch;
 use crate::environment::Environment;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
@@ -53,16 +50,6 @@ pub(crate) enum BulkOutcome {
     TooLarge,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct StoreOptions {
-    /// Writers are told to wait when the memory tail holds about this many bytes.
-    pub(crate) tail_bytes: usize,
-    /// The tail is flushed to files at this many rows,
-    pub(crate) flush_rows: usize,
-    /// or when its oldest change is this old (or at half of `tail_bytes`).
-    pub(crate) flush_interval: Duration,
-}
-
 /// What a change comes to, given a snapshot.
 enum Proposal<T> {
     Change(Box<(Change, Prefetched)>),
@@ -85,92 +72,74 @@ pub(crate) struct Store {
     local_root: Option<PathBuf>,
     /// Ends with the store.
     background: CancellationToken,
-    /// Ends after the last flush.
-    deriving: CancellationToken,
-    deriver: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Held as long as this process may write.
-    _lock: Option<std::fs::File>,
+    held: Arc<Held>,
 }
 
 impl Store {
-    /// Opens for writing: recovers what is acknowledged, fences older writers. `local_root` is the folder of a local
-    /// store.
+    /// Recovers what is acknowledged and fences older writers; a store that cannot be written now is opened for reading,
+    /// and for writing once it can. `local_root` is the folder of a local store.
     pub(crate) async fn open(
         environment: Environment,
         local_root: Option<PathBuf>,
         options: &StoreOptions,
     ) -> Result<Arc<Store>, StoreError> {
-        Store::start(recovery::open(environment, local_root).await?, options, PATIENCE)
+        Store::start(environment, local_root, options, PATIENCE).await
     }
 
     /// A store in the environment of a test, which breaks its objects; a log write in doubt is told at once.
     #[cfg(test)]
     pub(crate) async fn open_on(environment: Environment, options: &StoreOptions) -> Result<Arc<Store>, StoreError> {
-        Store::start(recovery::recover(environment, "of a test").await?, options, Duration::ZERO)
+        Store::start(environment, None, options, Duration::ZERO).await
     }
 
-    fn start(opened: recovery::Opened, options: &StoreOptions, patience: Duration) -> Result<Arc<Store>, StoreError> {
-        let recovery::Opened { environment, local_root, lock, marker, state, catalog, writer, .. } = opened;
-        let (named_position, counters) = (opened.named_position, opened.counters);
-        let published = Arc::new(ArcSwap::from_pointee(state.snapshot(&environment.objects)));
-        let deriving = CancellationToken::new();
-        let deriver = LogDeriver {
-            tables: DerivedTables::new(&environment, marker.store, published.clone()),
-            published: published.clone(),
-            stop: deriving.clone(),
+    async fn start(
+        environment: Environment,
+        local_root: Option<PathBuf>,
+        options: &StoreOptions,
+        patience: Duration,
+    ) -> Result<Arc<Store>, StoreError> {
+        let mut opening = Opening::new(environment.clone(), local_root.clone());
+        let (snapshot, opened) = match opening.for_writing().await {
+            Ok(opened) => (opened.state.snapshot(&environment.objects), Ok(opened)),
+            Err(failure) => {
+                let (snapshot, failure) = opening.for_reading(failure).await?;
+                (snapshot, Err(failure))
+            }
         };
+        let published = Arc::new(ArcSwap::from_pointee(snapshot));
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let (ready, readiness) = watch::channel(Readiness::Ready);
-        let background = CancellationToken::new();
-        let watch = TakeoverWatch {
-            objects: environment.objects.clone(),
-            writer_id: writer.writer_id().to_owned(),
-            commands: sender.downgrade(),
-            stop: background.clone(),
-        };
-        tokio::spawn(watch.run());
-        let committer = Committer {
-            environment: environment.clone(),
+        let (background, held) = (CancellationToken::new(), Arc::new(Held::default()));
+        let writer = Writer {
+            options: options.clone(),
+            patience,
             published: published.clone(),
             readiness: ready,
             commands: receiver,
             own_commands: sender.downgrade(),
-            policy: FlushPolicy {
-                rows: options.flush_rows,
-                bytes: options.tail_bytes / 2,
-                age: options.flush_interval,
-                full_at: options.tail_bytes,
-            },
-            writer,
-            patience,
-            counters,
-            catalog: Arc::new(tokio::sync::Mutex::new(catalog)),
-            named_position,
-            state,
-            deferred: VecDeque::new(),
+            background: background.clone(),
+            held: held.clone(),
         };
-        let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || runtime.block_on(committer.run()))
-            .map_err(|error| StoreError::caused("the committer thread could not start", error))?;
-        Ok(Arc::new(Store {
-            environment,
-            published,
-            readiness,
-            commands: sender,
-            tail_bytes: options.tail_bytes,
-            local_root,
-            background,
-            deriving,
-            deriver: tokio::sync::Mutex::new(Some(tokio::spawn(deriver.run()))),
-            _lock: lock,
-        }))
+        match opened {
+            Ok(opened) => writer.begin(opened, opening)?,
+            Err(failure) => {
+                writer.tell(&failure);
+                // On a thread of its own, as the committer is.
+                let runtime = tokio::runtime::Handle::current();
+                std::thread::Builder::new()
+                    .name("standby".into())
+                    .spawn(move || runtime.block_on(writer.stand_by(opening, failure)))
+                    .map_err(|error| StoreError::caused("the standby thread could not start", error))?;
+            }
+        }
+        let (commands, tail_bytes) = (sender, options.tail_bytes);
+        Ok(Arc::new(Store { environment, published, readiness, commands, tail_bytes, local_root, background, held }))
     }
 
     /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
     pub(crate) fn index_texts(&self) -> Result<(), StoreError> {
-        let indexer = Indexer { published: self.published.clone(), stop: self.background.clone() };
+        let (published, readiness) = (self.published.clone(), self.readiness.clone());
+        let indexer = Indexer { published, readiness, stop: self.background.clone() };
         indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
     }
 
@@ -387,8 +356,8 @@ impl Store {
             Ok(()) => answer.await.unwrap_or(Ok(())),
             Err(_) => Ok(()),
         };
-        self.deriving.cancel();
-        if let Some(deriver) = self.deriver.lock().await.take() {
+        self.held.deriving.cancel();
+        if let Some(deriver) = self.held.take_deriver() {
             // Nothing here depends on how it ended.
             let _ = deriver.await;
         }
@@ -399,13 +368,15 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.background.cancel();
-        self.deriving.cancel();
+        self.held.deriving.cancel();
     }
 }
 
 fn other_answer() -> StoreError {
     StoreError::Bug("the committer answered another change".into())
 }
+
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ mod damage;
 mod damaged_files;
 mod foreign_readers;
 mod kill;
+mod ready;
 mod records;
 mod threads;
 mod writers;

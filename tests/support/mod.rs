@@ -86,8 +86,24 @@ impl Server {
         Server::try_start(store, arguments, &[])
     }
 
+    /// A server that may open so many files.
+    pub fn start_limited(store: &Path, open_files: u32) -> Server {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {open_files} && exec \"$0\" \"$@\""), BINARY]);
+        Server::try_command(shell, store, &[], &[]).unwrap_or_else(|message| panic!("{message}"))
+    }
+
     fn try_start(store: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Server, String> {
-        let mut child = Command::new(BINARY)
+        Server::try_command(Command::new(BINARY), store, arguments, environment)
+    }
+
+    fn try_command(
+        mut command: Command,
+        store: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Server, String> {
+        let mut child = command
             .arg("serve")
             .arg("--store")
             .arg(store)

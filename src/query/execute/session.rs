@@ -51,10 +51,16 @@ impl Session {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
             .with_max_temp_directory_size(limits.spill_bytes);
-        let runtime: Arc<RuntimeEnv> = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
-            .with_disk_manager_builder(disk)
-            .build_arc()?;
+        let builder = || RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory)));
+        // It makes a folder for each query. Where none can be made, queries that fit in memory are still answered.
+        let runtime: Arc<RuntimeEnv> = match builder().with_disk_manager_builder(disk).build_arc() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::warn!(%error, "the query runs without a place to spill to");
+                let none = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+                builder().with_disk_manager_builder(none).build_arc()?
+            }
+        };
         let url = Url::parse(OBJECT_STORE_URL).map_err(|error| DataFusionError::External(Box::new(error)))?;
         runtime.register_object_store(&url, store);
 

@@ -33,15 +33,12 @@ impl Catalog {
     }
 
     pub(crate) fn columns(&self) -> PerTable<Same<ColumnRegistry>> {
-        per_table!(kind in PerTable::<Kind>::default() => {
-            let table = self.manifest().tables.get(kind.name());
-            table.map(Table::column_registry).unwrap_or_default()
-        })
+        columns_of(self.manifest())
     }
 
     /// The tables' columns, as the layouts that tail segments get.
     pub(crate) fn layouts(&self) -> PerTable<Same<Arc<Layout>>> {
-        per_table!(columns in self.columns() => Arc::new(columns.layout()))
+        layouts_of(self.manifest())
     }
 
     /// Makes the change in all tables, or in none. After an error the same call may be made again: the change is
@@ -60,6 +57,17 @@ impl Catalog {
         }
         Ok(manifest)
     }
+}
+
+fn columns_of(manifest: &Manifest) -> PerTable<Same<ColumnRegistry>> {
+    per_table!(kind in PerTable::<Kind>::default() => {
+        manifest.tables.get(kind.name()).map(Table::column_registry).unwrap_or_default()
+    })
+}
+
+/// The tables' columns as of a commit, as the layouts that tail segments get.
+pub(crate) fn layouts_of(manifest: &Manifest) -> PerTable<Same<Arc<Layout>>> {
+    per_table!(columns in columns_of(manifest) => Arc::new(columns.layout()))
 }
 
 #[cfg(test)]

@@ -72,6 +72,17 @@ impl Cause for WalError {
     }
 }
 
+impl WalError {
+    /// The bytes are as they were written, by a version that writes something else.
+    pub(crate) fn is_of_another_version(&self) -> bool {
+        match self {
+            WalError::Format { .. } | WalError::Malformed(_) => true,
+            WalError::Object { source, .. } => source.is_of_another_version(),
+            _ => false,
+        }
+    }
+}
+
 /// Who wrote a group. The nonce tells the groups of one writer apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

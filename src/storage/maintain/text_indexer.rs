@@ -1,14 +1,14 @@
 //! Makes the text indexes that are missing, on a thread that gives way to everything else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use thread_priority::ThreadPriority;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::search_text::append_search_text;
@@ -17,6 +17,7 @@ use crate::storage::error::StoreError;
 use crate::storage::format::text_index::file::{TextIndex, TextIndexBuilder, TextIndexError};
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::read::text_search::ReadSize;
+use crate::storage::readiness::Readiness;
 
 const FOLDER: &str = "text_index";
 const ENDING: &str = "ngrams";
@@ -28,6 +29,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub(crate) struct Indexer {
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    /// None are made while nothing can be written.
+    pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -62,9 +65,6 @@ impl Indexer {
     async fn run(self) {
         let mut failed: HashMap<u32, Instant> = HashMap::new();
         let snapshot = self.published.load_full();
-        if let Err(error) = remove_stale(&snapshot).await {
-            tracing::warn!(%error, "old text indexes could not be removed");
-        }
         // What is there already serves at once, before anything is made.
         for entry in snapshot.tables.conversations.files.iter() {
             match open(&snapshot, entry).await {
@@ -82,7 +82,8 @@ impl Indexer {
                 let waits = failed.get(&entry.file.number).is_some_and(|at| at.elapsed() < RETRY_AFTER);
                 entry.file.text_index.get().is_none() && !waits
             };
-            let next = snapshot.tables.conversations.files.iter().find(missing);
+            let writable = *self.readiness.borrow() == Readiness::Ready;
+            let next = snapshot.tables.conversations.files.iter().find(missing).filter(|_| writable);
             let Some(entry) = next else {
                 drop(snapshot);
                 tokio::select! {
@@ -90,7 +91,7 @@ impl Indexer {
                     () = tokio::time::sleep(LOOK_EVERY) => continue,
                 }
             };
-            match self.make(&snapshot, entry).await {
+            match self.open_or_make(&snapshot, entry).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -98,6 +99,16 @@ impl Indexer {
                     tracing::warn!(%error, file = %entry.file.path(), "a text index could not be made; searches read the file");
                 }
             }
+        }
+    }
+
+    /// A store that could only be read at first has its files opened anew once it can be written. False if it was
+    /// stopped.
+    async fn open_or_make(&self, snapshot: &Snapshot, entry: &FileSnapshot) -> Result<bool, StoreError> {
+        // What cannot be opened is made again; why was said at the start.
+        match open(snapshot, entry).await {
+            Ok(()) if entry.file.text_index.get().is_some() => Ok(true),
+            _ => self.make(snapshot, entry).await,
         }
     }
 
@@ -152,15 +163,4 @@ async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreErro
         ))),
         None => Ok(()),
     }
-}
-
-/// Removes indexes of files that are no more.
-async fn remove_stale(snapshot: &Snapshot) -> Result<(), object_store::Error> {
-    let known: HashSet<Path> =
-        snapshot.tables.conversations.files.iter().map(|entry| index_path(entry.file.path())).collect();
-    let listed: Vec<_> = snapshot.store.list(Some(&Path::from(FOLDER))).try_collect().await?;
-    for object in listed.into_iter().filter(|object| !known.contains(&object.location)) {
-        snapshot.store.delete(&object.location).await?;
-    }
-    Ok(())
 }

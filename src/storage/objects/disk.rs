@@ -53,8 +53,8 @@ pub(super) struct Disk {
     folders: Mutex<Folders>,
     /// The first failed fsync of a folder.
     broken: OnceLock<FailedFsync>,
-    /// Keeps the shared lock on the staging folder.
-    _lock: File,
+    /// The shared lock on the staging folder: None as long as nothing could be written.
+    staging_lock: Mutex<Option<File>>,
 }
 
 #[derive(Default)]
@@ -72,8 +72,8 @@ pub(super) enum Placing {
 }
 
 impl Disk {
-    /// Creates the folder where it is missing, and removes leftovers of interrupted writes unless another process has
-    /// the same folder open.
+    /// Creates the folder where it is missing. One that is there can be read also where nothing can be written, and
+    /// what writing needs is tried again by the next write.
     pub(super) fn open(folder: &FilePath, ids: Ids) -> Result<Disk, OpenFolderError> {
         let failed = |source| OpenFolderError { path: folder.to_owned(), source };
         let fresh: Vec<PathBuf> =
@@ -85,12 +85,28 @@ impl Disk {
         }
         let root = folder.canonicalize().map_err(failed)?;
         let staging = root.join(STAGING);
-        make_folders(&staging).map_err(failed)?;
-        let lock = clear_staging(&staging).map_err(failed)?;
-        sync_folder(&root).map_err(failed)?;
         let held = Arc::new(File::open(&root).map_err(failed)?);
         let folders = Folders { durable: HashMap::from([(root.clone(), held)]), owed: BTreeSet::new() };
-        Ok(Disk { root, staging, ids, folders: Mutex::new(folders), broken: OnceLock::new(), _lock: lock })
+        let (folders, staging_lock) = (Mutex::new(folders), Mutex::new(None));
+        let disk = Disk { root, staging, ids, folders, broken: OnceLock::new(), staging_lock };
+        if let Err(error) = disk.prepare() {
+            tracing::warn!(%error, "the store can't be written now");
+        }
+        Ok(disk)
+    }
+
+    /// What the first write needs: the staging folder, without leftovers of interrupted writes unless another process
+    /// has the same folder open.
+    fn prepare(&self) -> Result<()> {
+        let mut lock = self.staging_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_some() && self.staging.exists() {
+            return Ok(());
+        }
+        let prepared = make_folders(&self.staging).and_then(|()| clear_staging(&self.staging));
+        let prepared = prepared.map_err(|error| failure(&self.staging, error))?;
+        self.sync_folder_of_entries(&self.root)?;
+        *lock = Some(prepared);
+        Ok(())
     }
 
     pub(super) fn root(&self) -> &FilePath {
@@ -113,6 +129,7 @@ impl Disk {
 
     pub(super) fn stage(&self) -> Result<Staged> {
         self.check_whole()?;
+        self.prepare()?;
         self.pay_owed()?;
         let path = self.staging.join(self.ids.random().simple().to_string());
         let mut options = OpenOptions::new();

@@ -154,7 +154,7 @@ impl<R: TableRow> Default for Tail<R> {
 }
 
 /// Numbers for rows and for data sources; one of each per process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Counters {
     next_sequence: u64,
     next_file: u32,

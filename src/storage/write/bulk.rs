@@ -68,7 +68,7 @@ pub(crate) struct BulkLoader {
 impl BulkLoader {
     /// Opens the store for writing and flushes what its log still holds.
     pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<BulkLoader, StoreError> {
-        let opened = recovery::open(environment, local_root).await?;
+        let opened = recovery::open(environment, local_root.as_deref()).await?;
         let Opened { environment, lock, marker, state, catalog, writer, counters, .. } = opened;
         let mut loader = BulkLoader { environment, catalog, state, counters, writer, marker, _lock: lock };
         if loader.state.active().operations > 0 {

@@ -1,8 +1,12 @@
 //! Opening a store for writing: the lock, the log's fence, the commit line, and the replay of what the log has beyond
-//! the files. Nothing is deleted: what a crash has left costs space, and what seems to be left may be somebody's only
+//! the files; and opening one for reading, which writes nothing. Nothing is deleted: what a crash has left costs space, and what seems to be left may be somebody's only
 //! copy.
 
-use std::path::{Path as FilePath, PathBuf};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -16,7 +20,7 @@ use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::catalog::marker::{self, Marker, Purpose};
 use crate::storage::catalog::opening::{data_folder, open_files};
-use crate::storage::catalog::writing::Catalog;
+use crate::storage::catalog::writing::{Catalog, layouts_of};
 use crate::storage::error::StoreError;
 use crate::storage::format::hex::StoreId;
 use crate::storage::format::table::{MESSAGES, Table};
@@ -31,8 +35,7 @@ const FENCE_TRIES: u64 = 1_000;
 
 pub(crate) struct Opened {
     pub(crate) environment: Environment,
-    pub(crate) local_root: Option<PathBuf>,
-    pub(crate) lock: Option<std::fs::File>,
+    pub(crate) lock: Option<File>,
     pub(crate) marker: Marker,
     pub(crate) state: State,
     pub(crate) catalog: Catalog,
@@ -56,22 +59,50 @@ pub(crate) async fn open_marker(environment: &Environment, location: &str) -> Re
     opened.map_err(|error| StoreError::caused("the store cannot be opened", error))
 }
 
+/// That the objects are a store's; nothing is written.
+pub(crate) async fn read_marker(environment: &Environment, location: &str) -> Result<Marker, StoreError> {
+    let opened = marker::open(environment.objects.as_ref(), location, Purpose::Reading).await;
+    opened.map_err(|error| StoreError::caused("the store cannot be opened", error))
+}
+
+/// Of a store, for errors.
+pub(crate) fn location(local_root: Option<&FilePath>) -> String {
+    local_root.map_or("the object store".to_owned(), |root| root.display().to_string())
+}
+
 /// Takes the lock of a local store, then recovers.
-pub(crate) async fn open(environment: Environment, local_root: Option<PathBuf>) -> Result<Opened, StoreError> {
-    let location = local_root.as_ref().map_or("the object store".to_owned(), |root| root.display().to_string());
-    let lock = local_root.as_deref().map(lock).transpose()?;
-    let opened = recover(environment, &location).await?;
-    Ok(Opened { local_root, lock, ..opened })
+pub(crate) async fn open(environment: Environment, local_root: Option<&FilePath>) -> Result<Opened, StoreError> {
+    let lock = local_root.map(lock).transpose()?;
+    let opened = recover(environment, &location(local_root), Counters::new()).await?;
+    Ok(Opened { lock, ..opened })
+}
+
+/// The store as its objects are now. Nobody is fenced, so a writer may go on behind it.
+pub(crate) async fn read(
+    environment: &Environment,
+    location: &str,
+    counters: &mut Counters,
+) -> Result<State, StoreError> {
+    let objects = environment.objects.as_ref();
+    read_marker(environment, location).await?;
+    let newest = newest_object(objects).await?;
+    let manifest = read_line(environment, &newest).await?.manifest().clone();
+    let position = newest.position.max(manifest.wal_position);
+    let mut state = state_at(environment, manifest, counters, WalPosition(position.0 + 1)).await?;
+    state.position = position;
+    Ok(state)
 }
 
 /// The store as its objects are; whoever calls holds the lock where there is one.
-pub(crate) async fn recover(environment: Environment, location: &str) -> Result<Opened, StoreError> {
+pub(crate) async fn recover(
+    environment: Environment,
+    location: &str,
+    mut counters: Counters,
+) -> Result<Opened, StoreError> {
     let objects = environment.objects.as_ref();
     let marker = open_marker(&environment, location).await?;
     let newest = newest_object(objects).await?;
-    let evidence = Evidence { newest_known: newest.commit, data_folders: data_folders() };
-    let opened = CommitLine::open(environment.objects.clone(), &evidence).await;
-    let line = opened.map_err(|error| StoreError::caused("the commits cannot be read", error))?;
+    let line = read_line(&environment, &newest).await?;
     let Manifest { number, epoch, wal_position: named_position, .. } = *line.manifest().as_ref();
 
     // The clock keeps the epochs rising also where old log objects are gone.
@@ -88,17 +119,33 @@ pub(crate) async fn recover(environment: Environment, location: &str) -> Result<
     let manifest = catalog.manifest().clone();
     writer.knows_commit(manifest.number.0);
 
-    let mut counters = Counters::new();
-    let files = open_files(&environment, &manifest, || counters.file()).await?;
-    let mut state = State { manifest: manifest.clone(), ..State::default() };
-    for_each_table!(table in state.tables.as_mut(), of_table in files, columns in catalog.layouts() => {
+    let mut state = state_at(&environment, manifest, &mut counters, position).await?;
+    state.position = position;
+    Ok(Opened { environment, lock: None, marker, state, catalog, writer, named_position, counters })
+}
+
+async fn read_line(environment: &Environment, newest: &Newest) -> Result<CommitLine, StoreError> {
+    let evidence = Evidence { newest_known: newest.commit, data_folders: data_folders() };
+    let opened = CommitLine::open(environment.objects.clone(), &evidence).await;
+    opened.map_err(|error| StoreError::caused("the commits cannot be read", error))
+}
+
+/// The files of a commit, and what the log has beyond them, up to its position `end`.
+async fn state_at(
+    environment: &Environment,
+    manifest: Arc<Manifest>,
+    counters: &mut Counters,
+    end: WalPosition,
+) -> Result<State, StoreError> {
+    let range = Range { after: manifest.wal_position, fence: end };
+    let files = open_files(environment, &manifest, || counters.file()).await?;
+    let layouts = layouts_of(&manifest);
+    let mut state = State { manifest, ..State::default() };
+    for_each_table!(table in state.tables.as_mut(), of_table in files, columns in layouts => {
         (table.files, table.columns) = (of_table, columns);
     });
-    let range = Range { after: manifest.wal_position, fence: position };
-    replay::replay(&environment.objects, &mut state, &mut counters, range).await?;
-    state.position = position;
-    let (local_root, lock) = (None, None);
-    Ok(Opened { environment, local_root, lock, marker, state, catalog, writer, named_position, counters })
+    replay::replay(&environment.objects, &mut state, counters, range).await?;
+    Ok(state)
 }
 
 /// What the newest object of the log tells of the store.
@@ -139,11 +186,10 @@ async fn put_fence(
 }
 
 /// One writing process per local store; the operating system frees the lock when the process ends, however it ends.
-fn lock(root: &FilePath) -> Result<std::fs::File, StoreError> {
+pub(crate) fn lock(root: &FilePath) -> Result<File, StoreError> {
     let path = root.join(LOCK_FILE);
     let failed = |error: std::io::Error| StoreError::caused(path.display().to_string(), error);
-    std::fs::create_dir_all(root).map_err(failed)?;
-    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = open_lock(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Fenced(format!(
@@ -152,4 +198,16 @@ fn lock(root: &FilePath) -> Result<std::fs::File, StoreError> {
         ))),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+fn open_lock(path: &FilePath) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path).or_else(|error| match error.kind() {
+        // Where nothing can be written it still tells whether somebody else writes.
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::StorageFull => {
+            File::open(path).map_err(|_| error)
+        }
+        _ => Err(error),
+    })
 }

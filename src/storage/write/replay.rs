@@ -5,6 +5,7 @@
 //! no group needs a snapshot of its own.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::for_each_table;
 use crate::storage::log::operation::Operation;
-use crate::storage::log::wal::{self, WalGroup};
+use crate::storage::log::wal::{self, WalError, WalGroup};
 use crate::storage::read::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::storage::tail::{Counters, Tail};
 
@@ -70,7 +71,8 @@ async fn positions(store: &dyn ObjectStore, range: &Range) -> Result<Vec<WalPosi
             if let Some(next) = listed.range(WalPosition(number)..).next() {
                 let next = wal::wal_path(*next);
                 message += &format!(
-                    ", or move {next} and all later ones out of the store to start without the changes in them"
+                    ". {next} and all later ones build on it, and their changes were acknowledged: only to give them up, \
+                     move them out of the store, and keep them"
                 );
             }
             return Err(StoreError::Damaged(message));
@@ -79,18 +81,50 @@ async fn positions(store: &dyn ObjectStore, range: &Range) -> Result<Vec<WalPosi
     Ok(listed.into_iter().collect())
 }
 
-fn damaged(position: WalPosition, reason: &str) -> StoreError {
+/// Its bytes are not those that were written.
+async fn damaged(store: &dyn ObjectStore, position: WalPosition, error: WalError) -> StoreError {
+    let path = wal::wal_path(position);
+    let later = match wal::list_after(store, position).await {
+        Ok(later) if later.is_empty() => String::new(),
+        Ok(later) => format!(" and in the {} later ones, which build on it,", later.len()),
+        Err(_) => " and in all later ones, which build on it,".to_owned(),
+    };
+    StoreError::Damaged(format!(
+        "the write-ahead log object {path} is damaged: {error}; put a sound copy of it back. The changes in it{later} \
+         were acknowledged and may be nowhere else: only to give them up, move these objects out of the store, and keep \
+         them. Nothing was changed or deleted"
+    ))
+}
+
+/// Its bytes are those that were written.
+fn not_understood(position: WalPosition, reason: &dyn Error) -> StoreError {
     let path = wal::wal_path(position);
     StoreError::Damaged(format!(
-        "the write-ahead log object {path} is damaged: {reason}; to start without the changes in it, move it (and all \
-         later ones) out of the store"
+        "the write-ahead log object {path} was written by a newer version, which this one does not understand: {reason}; \
+         start the newer version. The object is whole: do not move it. Nothing was changed or deleted"
     ))
 }
 
 pub(super) async fn read_group(store: &dyn ObjectStore, position: WalPosition) -> Result<WalGroup, StoreError> {
-    wal::read(store, position).await.map_err(|error| match error.kind() {
-        ErrorKind::Damaged => damaged(position, &error.to_string()),
-        _ => StoreError::caused("the write-ahead log cannot be read now", error),
+    let error = match wal::read(store, position).await {
+        Ok(group) => return Ok(group),
+        Err(error) => error,
+    };
+    if error.is_of_another_version() {
+        return Err(not_understood(position, &error));
+    }
+    Err(match (error.kind(), &error) {
+        (ErrorKind::Damaged, WalError::Store(_)) => {
+            let path = wal::wal_path(position);
+            StoreError::Damaged(format!("the write-ahead log object {path} is missing; put it back"))
+        }
+        (ErrorKind::Damaged, _) => damaged(store, position, error).await,
+        _ => {
+            let path = wal::wal_path(position);
+            let advice = "that says nothing about what is in it: put it right and start again; nothing was changed or \
+                          deleted";
+            StoreError::caused(format!("the write-ahead log object {path} could not be read ({advice})"), error)
+        }
     })
 }
 
@@ -104,7 +138,7 @@ async fn read_operations(
     let parse = move || texts.iter().map(|text| serde_json::from_slice(text)).collect::<Result<Vec<Operation>, _>>();
     let parsed = tokio::task::spawn_blocking(parse).await;
     let parsed = parsed.map_err(|error| StoreError::caused("a log object", error))?;
-    Ok((parsed.map_err(|error| damaged(position, &error.to_string()))?, bytes))
+    Ok((parsed.map_err(|error| not_understood(position, &error))?, bytes))
 }
 
 /// Whether a tail has the operation's key.

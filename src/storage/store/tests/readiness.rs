@@ -109,3 +109,49 @@ async fn files_that_cannot_be_written_are_told_once_memory_is_full() {
     until("there is room", async || log(&store, "more", 1).await.is_ok()).await;
     assert_eq!(scan(&store).await.len(), number + 1);
 }
+
+/// A store that cannot be written opens for reading, and is written once it can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_written_is_read_until_it_can() {
+    for (prefix, fault) in [("commits/", Fault::FailedFsync), ("wal/", Fault::FailedFsync), ("wal/", Fault::NotWritten)]
+    {
+        let disk = disk();
+        let process = Process::start(&disk, 2).await;
+        for id in ["a", "b", "c"] {
+            log(&process.store, id, 1).await.unwrap();
+        }
+        let files = async || process.store.snapshot().tables.conversations.files.len();
+        until("the flush has ended", async || files().await == 1).await;
+        log(&process.store, "a", 2).await.unwrap();
+        let seen = scan(&process.store).await;
+        process.end();
+
+        let objects = Arc::new(FlakyStore::new(disk.clone(), &[]));
+        objects.fail(Some((prefix, fault)));
+        let store = Store::open_on(Environment::of_test(objects.clone()), &options(100)).await.unwrap();
+        assert_eq!(scan(&store).await, seen, "{prefix}");
+        let refused = log(&store, "d", 1).await.unwrap_err();
+        assert_eq!(refused.to_string(), store.readiness().refusal().unwrap().to_string());
+        if fault == Fault::FailedFsync {
+            until_ended(&store, ErrorKind::Restart).await;
+            store.shutdown().await.unwrap();
+            continue;
+        }
+        let reason = waits_for(&store);
+        assert!(reason.contains("can only be read"), "{reason}");
+        let before = store.snapshot();
+        objects.fail(None);
+        until_ready(&store).await;
+        assert_eq!(scan(&store).await, seen);
+        // What was looked up before is stale now, and addresses of then mean no other row.
+        let after = store.snapshot();
+        assert_ne!(before.flush_generation, after.flush_generation);
+        let numbers = |snapshot: &Snapshot| -> Vec<u32> {
+            snapshot.tables.conversations.files.iter().map(|entry| entry.file.number).collect()
+        };
+        assert!(numbers(&before).iter().all(|number| !numbers(&after).contains(number)));
+        log(&store, "b", 3).await.unwrap();
+        store.shutdown().await.unwrap();
+        assert_eq!(scan(&Process::start(&disk, 2).await.store).await["b"].0, 3);
+    }
+}
