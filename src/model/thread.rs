@@ -49,7 +49,7 @@ impl SemanticThread {
 
     /// Their number.
     pub(crate) fn count(conversation: &Conversation) -> usize {
-        Parts { messages: &conversation.messages }.count()
+        count_threads(conversation.messages.iter().map(|message| message.role.as_str()))
     }
 
     /// Their ids and hashes of question and answer.
@@ -99,6 +99,20 @@ impl SemanticThread {
         self.question.as_ref().map(|question| question.chars().count() as i64)
     }
 }
+
+/// How many threads messages of these roles are.
+pub(crate) fn count_threads<'a>(roles: impl Iterator<Item = &'a str>) -> usize {
+    let (mut threads, mut asking) = (0, false);
+    for role in roles {
+        let question = role == QUESTION_ROLE;
+        threads += usize::from(question && !asking);
+        asking = question;
+    }
+    threads
+}
+
+/// Of messages that ask.
+const QUESTION_ROLE: &str = "user";
 
 fn text_hash(question: &Option<String>, answer: &Option<String>) -> u64 {
     let mut hash = Xxh3::new();
@@ -152,7 +166,7 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 fn is_question(message: &Message) -> bool {
-    message.role == "user"
+    message.role == QUESTION_ROLE
 }
 
 fn is_answer(message: &&Message) -> bool {

@@ -27,14 +27,14 @@ pub(crate) struct StoredKey {
 }
 
 impl StoredKey {
-    fn blank() -> Self {
+    pub(super) fn blank() -> Self {
         let (organization_id, project_id) = (OrganizationId::new(""), ProjectId::new(""));
         StoredKey { organization_id, project_id, id: String::new(), external_id: None }
     }
 }
 
 /// A column by its name, and what its values do to a row.
-type Named<B> = (&'static str, Set<B>);
+pub(super) type Named<B> = (&'static str, Set<B>);
 
 const KEY: [Named<StoredKey>; 4] = [
     ("organizationId", Set::Text(|key, id| key.organization_id = OrganizationId::new(id))),
@@ -54,7 +54,7 @@ pub(crate) async fn read_keys<R: FlatRow>(
 }
 
 /// Those that the table has.
-fn named<'a, R: FlatRow, B>(columns: &'a [Named<B>]) -> Vec<Read<'a, B>> {
+pub(super) fn named<'a, R: FlatRow, B>(columns: &'a [Named<B>]) -> Vec<Read<'a, B>> {
     let found = columns.iter().filter_map(|(name, set)| {
         let column = R::COLUMNS.iter().find(|column| column.field.name == *name)?;
         Some(Read { field: &column.field, set })

@@ -5,7 +5,8 @@
 //! - [`writer`]: Parquet out, brought to the store by [`upload`](mod@upload). [`parquet_file`]: footers; [`points`]: some
 //!   rows of some columns; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
 //! - [`checked`]: no stored byte is used unverified; [`sidecar`]: what is known of a group of files beside them.
-//! - [`row_index`]: what finds a row by key; [`text_index`]: by text.
+//! - [`entries`]: what changes have to know of stored rows.
+//! - [`row_index`]: what finds a row by key, made by [`indexed`]; [`text_index`]: by text.
 //! - [`tables`]: the list of tables; [`table_row`]: what their rows have in common.
 
 pub(crate) mod arrow_types;
@@ -19,10 +20,13 @@ pub(crate) mod file_id;
 pub(crate) mod flatten;
 pub(crate) mod footer;
 pub(crate) mod hex;
+pub(crate) mod indexed;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;
 pub(crate) mod points;
 pub(crate) mod reader;
+#[cfg(test)]
+mod rebuild;
 pub(crate) mod registry;
 pub(crate) mod row_index;
 pub(crate) mod schema;

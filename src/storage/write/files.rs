@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{EpochMillis, Key, lookup_hash};
+use crate::model::ids::{EpochMillis, Key};
 use crate::storage::catalog::change::{NewFile, TableChange};
 use crate::storage::catalog::commit::{FileEntry, FileId, Times};
 use crate::storage::catalog::files::FileSnapshot;
@@ -21,9 +21,9 @@ use crate::storage::catalog::opening::{DescribedGroup, data_folder};
 use crate::storage::error::StoreError;
 use crate::storage::format::error::{FileError, FlattenError};
 use crate::storage::format::hex::Checksum;
+use crate::storage::format::indexed::build_index;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::registry::{ColumnRegistry, PathCounts};
-use crate::storage::format::row_index::builder::IndexBuilder;
 use crate::storage::format::sidecar::description::FileDescription;
 use crate::storage::format::sidecar::file::{self as sidecar, BuiltIndex, DescribedFile, NewSidecar};
 use crate::storage::format::statistics::ColumnStatistics;
@@ -339,19 +339,6 @@ async fn choose_columns<R: TableRow>(
 
 async fn make_index<R: TableRow>(rows: Arc<Vec<Arc<R>>>) -> Result<BuiltIndex, StoreError> {
     let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
-    built.map_err(|error| StoreError::caused("building an index", error))?
-}
-
-fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<BuiltIndex, StoreError> {
-    let mut builder = IndexBuilder::new();
-    for row in rows {
-        let Key { organization_id, project_id, id } = row.key();
-        let id = lookup_hash(&organization_id, id.borrow());
-        let external_id = row.external_id().map(|text| lookup_hash(&organization_id, text));
-        builder.push(id, external_id, row.siblings());
-        for reference in row.references() {
-            builder.push_reference(reference.hash(&organization_id, &project_id));
-        }
-    }
-    builder.finish().map_err(|error| StoreError::caused("an index could not be built", error))
+    let built = built.map_err(|error| StoreError::caused("building an index", error))?;
+    built.map_err(|error| StoreError::caused("an index could not be built", error))
 }

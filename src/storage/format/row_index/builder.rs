@@ -2,7 +2,8 @@
 
 use super::error::IndexError;
 use super::header::Header;
-use super::keys::{Keys, write_entry};
+use super::keys::Keys;
+use super::offsets::Offsets;
 use crate::storage::format::sidecar::file::BuiltIndex;
 
 /// How many rows a conversation has in the sibling files.
@@ -18,10 +19,9 @@ pub(crate) struct IndexBuilder {
     ids: Vec<(u128, u32)>,
     external_ids: Vec<(u128, u32)>,
     references: Vec<(u128, u32)>,
-    message_offsets: Vec<u32>,
-    messages: u64,
-    thread_offsets: Vec<u32>,
-    threads: u32,
+    /// Rows in the sibling files, of each row.
+    messages: Vec<u32>,
+    threads: Vec<u32>,
 }
 
 impl IndexBuilder {
@@ -36,11 +36,8 @@ impl IndexBuilder {
         let row = self.ids.len() as u32;
         self.ids.push((id, row));
         self.external_ids.extend(external_id.map(|hash| (hash, row)));
-        self.message_offsets.push(self.messages as u32);
-        self.messages += u64::from(siblings.messages);
-        self.thread_offsets.push(self.threads);
-        // No more than messages, whose count is checked.
-        self.threads = self.threads.saturating_add(siblings.threads);
+        self.messages.push(siblings.messages);
+        self.threads.push(siblings.threads);
     }
 
     /// A further key of the row that was pushed last; other rows may have it too.
@@ -49,42 +46,39 @@ impl IndexBuilder {
     }
 
     pub(crate) fn finish(mut self) -> Result<BuiltIndex, IndexError> {
+        self.ids.sort_unstable();
+        self.external_ids.sort_unstable();
+        self.references.sort_unstable();
+        self.references.dedup();
+        let header = Header {
+            rows: self.ids.len() as u64,
+            external_ids: self.external_ids.len() as u64,
+            references: self.references.len() as u64,
+            messages: Offsets::of(&self.messages),
+            threads: Offsets::of(&self.threads),
+        };
         let counts = [
-            ("rows", self.ids.len() as u64),
-            ("messages", self.messages),
-            ("references", self.references.len() as u64),
+            ("rows", header.rows),
+            ("messages", header.messages.total),
+            ("threads", header.threads.total),
+            ("references", header.references),
         ];
         for (what, count) in counts {
             if count > u64::from(u32::MAX) {
                 return Err(IndexError::TooLarge { what, count });
             }
         }
-        self.message_offsets.push(self.messages as u32);
-        self.thread_offsets.push(self.threads);
-        self.ids.sort_unstable();
-        self.external_ids.sort_unstable();
-        self.references.sort_unstable();
-        self.references.dedup();
-
-        let mut opening = Vec::new();
-        for entries in [&self.ids, &self.external_ids, &self.references] {
-            Keys::write_opening(entries, &mut opening);
+        let (mut opening, mut body) = (Vec::new(), Vec::with_capacity(header.places().end as usize));
+        let keys = [&self.ids, &self.external_ids, &self.references];
+        for (entries, shape) in keys.into_iter().zip(header.shapes()) {
+            Keys::write(entries, shape, &mut opening, &mut body);
         }
-        let header = Header {
-            rows: self.ids.len() as u64,
-            external_ids: self.external_ids.len() as u64,
-            references: self.references.len() as u64,
-            messages: self.messages,
-        };
+        header.messages.write(&self.messages, &mut body);
+        header.threads.write(&self.threads, &mut body);
+        debug_assert_eq!((opening.len() as u64, body.len() as u64), (header.opening_bytes(), header.places().end));
         let mut start = Vec::new();
         header.write(&opening, &mut start);
         start.append(&mut opening);
-        let mut object = Vec::with_capacity(header.places().end as usize);
-        let entries = self.ids.iter().chain(&self.external_ids).chain(&self.references);
-        entries.for_each(|entry| write_entry(entry, &mut object));
-        let offsets = self.message_offsets.iter().chain(&self.thread_offsets);
-        offsets.for_each(|offset| object.extend_from_slice(&offset.to_le_bytes()));
-        debug_assert_eq!(object.len() as u64, header.places().end);
-        Ok(BuiltIndex { opening: start.into(), body: object.into() })
+        Ok(BuiltIndex { opening: start.into(), body: body.into() })
     }
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 use object_store::ObjectStore;
 
 use super::error::IndexError;
-use super::header::{HEADER_BYTES, Header, Places, u32_at};
-use super::keys::{Keys, rows_of};
+use super::header::{HEADER_BYTES, Header, Places};
+use super::keys::Keys;
+use super::offsets::Offsets;
 use crate::storage::format::sidecar::part::Part;
 
 /// Rows whose messages are looked up one by one; of more, those of all rows are read at once.
@@ -25,7 +26,8 @@ pub(crate) struct FileIndex {
 impl FileIndex {
     /// Of no rows: for files whose rows are found by those of a sibling.
     pub(crate) fn empty() -> Self {
-        let header = Header { rows: 0, external_ids: 0, references: 0, messages: 0 };
+        let (messages, threads) = (Offsets::of(&[]), Offsets::of(&[]));
+        let header = Header { rows: 0, external_ids: 0, references: 0, messages, threads };
         let (ids, external_ids, references) = (Keys::none(), Keys::none(), Keys::none());
         Self { body: Part::none(), places: header.places(), header, ids, external_ids, references }
     }
@@ -41,20 +43,16 @@ impl FileIndex {
             return Err(corrupt(format!("checksum {checksum:016x}, {declared:016x} is declared")));
         }
         let places = header.places();
-        let [ids, external_ids, references] = places.entries;
-        let ids = Keys::read(&mut opening, header.rows, ids);
-        let external_ids = Keys::read(&mut opening, header.external_ids, external_ids);
-        let references = Keys::read(&mut opening, header.references, references);
+        let [ids, external_ids, references] = header.shapes();
+        let [ids_at, external_ids_at, references_at] = places.entries;
+        let ids = Keys::read(&mut opening, ids, ids_at);
+        let external_ids = Keys::read(&mut opening, external_ids, external_ids_at);
+        let references = Keys::read(&mut opening, references, references_at);
         Ok(Self { body, header, places, ids, external_ids, references })
     }
 
     pub(crate) fn rows(&self) -> u32 {
         self.header.rows as u32
-    }
-
-    /// Rows of the sibling messages file.
-    pub(crate) fn messages(&self) -> u32 {
-        self.header.messages as u32
     }
 
     /// What it holds in memory.
@@ -76,7 +74,8 @@ impl FileIndex {
         self.external_ids.may_contain(hash)
     }
 
-    /// Rows, ascending, whose id has this hash; deleted ones too. The caller compares the ids. At most one read.
+    /// Rows, ascending, whose id may have this hash; deleted ones too. The caller compares the ids: an entry keeps some
+    /// bits of a hash. At most one read.
     pub(crate) async fn find_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
         self.find(store, &self.ids, hash).await
     }
@@ -93,7 +92,7 @@ impl FileIndex {
 
     async fn find(&self, store: &dyn ObjectStore, keys: &Keys, hash: u128) -> Result<Vec<u32>, IndexError> {
         let Some(range) = keys.range(hash) else { return Ok(Vec::new()) };
-        let rows = rows_of(&self.body.read(store, range).await?, hash);
+        let rows = keys.rows_of(&self.body.read(store, range).await?, hash);
         match rows.iter().find(|row| **row >= self.rows()) {
             None => Ok(rows),
             Some(row) => Err(self.corrupt(format!("an entry names row {row} of {}", self.rows()))),
@@ -103,12 +102,11 @@ impl FileIndex {
     /// Rows of a conversation in the sibling messages file. One read.
     pub(crate) async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
         self.check_row(row)?;
-        let start = self.places.message_offsets + u64::from(row) * 4;
-        let offsets = self.body.read(store, start..start + 8).await?;
-        match (u32_at(&offsets, 0), u32_at(&offsets, 1)) {
-            (Some(start), Some(end)) if start <= end && end <= self.messages() => Ok(start..end),
-            found => Err(self.corrupt(format!("the messages of row {row} lie at {found:?}"))),
-        }
+        let block = self.header.messages.block(row);
+        let start = self.places.message_offsets;
+        let block = self.body.read(store, start + block.start..start + block.end).await?;
+        let range = self.header.messages.range(&block, row);
+        range.ok_or_else(|| self.corrupt(format!("the messages of row {row} lie beyond the last")))
     }
 
     /// The same of some conversations.
@@ -134,27 +132,19 @@ impl FileIndex {
         Ok(ranges)
     }
 
-    /// First message row of every conversation, then the count of message rows. One read of 4 bytes per row.
+    /// First message row of every conversation, then the count of message rows. One read of about a byte per row.
     pub(crate) async fn message_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
-        let offsets = self.offsets(store, self.places.message_offsets..self.places.thread_offsets).await?;
-        if offsets.last() != Some(&self.messages()) {
-            return Err(self.corrupt("the message offsets do not end at the count".to_owned()));
-        }
-        Ok(offsets)
+        self.offsets(store, &self.header.messages, self.places.message_offsets).await
     }
 
     /// The same of threads.
     pub(crate) async fn thread_offsets(&self, store: &dyn ObjectStore) -> Result<Vec<u32>, IndexError> {
-        self.offsets(store, self.places.thread_offsets..self.places.end).await
+        self.offsets(store, &self.header.threads, self.places.thread_offsets).await
     }
 
-    async fn offsets(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Vec<u32>, IndexError> {
-        let bytes = self.body.read(store, range).await?;
-        let offsets: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|offset| u32::from_le_bytes(*offset)).collect();
-        if !offsets.is_sorted() || offsets.first().is_some_and(|first| *first != 0) {
-            return Err(self.corrupt("offsets do not ascend from 0".to_owned()));
-        }
-        Ok(offsets)
+    async fn offsets(&self, store: &dyn ObjectStore, offsets: &Offsets, start: u64) -> Result<Vec<u32>, IndexError> {
+        let bytes = self.body.read(store, start..start + offsets.bytes()).await?;
+        offsets.all(&bytes).ok_or_else(|| self.corrupt("offsets do not ascend to their count".to_owned()))
     }
 
     fn check_row(&self, row: u32) -> Result<(), IndexError> {

@@ -1,20 +1,22 @@
-//! The first bytes of a sidecar, and where they say that its parts lie.
+//! The first bytes of an index, and where they say that its parts lie.
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::keys::{ENTRY_BYTES, Keys};
+use super::keys::{Keys, Shape};
+use super::offsets::Offsets;
 
 const MAGIC: [u8; 8] = *b"CLIDX\x00\r\n";
-const VERSION: u64 = 5;
-/// magic | version | rows (= ids) | external ids | references | message rows | checksum
-pub(super) const HEADER_BYTES: usize = 56;
+const VERSION: u64 = 6;
+/// magic | version | rows (= ids) | external ids | references | messages | threads | bits of their counts (2) | checksum
+pub(super) const HEADER_BYTES: usize = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) rows: u64,
     pub(super) external_ids: u64,
     pub(super) references: u64,
-    pub(super) messages: u64,
+    pub(super) messages: Offsets,
+    pub(super) threads: Offsets,
 }
 
 /// Where each part of the body starts.
@@ -31,22 +33,27 @@ impl Header {
         [self.rows, self.external_ids, self.references]
     }
 
+    /// Of ids, external ids and references.
+    pub(super) fn shapes(&self) -> [Shape; 3] {
+        self.keys().map(|count| Shape::new(count, self.rows))
+    }
+
     pub(super) fn opening_bytes(&self) -> u64 {
         self.keys().into_iter().map(Keys::opening_bytes).sum()
     }
 
     pub(super) fn places(&self) -> Places {
-        let ids = 0;
-        let external_ids = ids + self.rows * ENTRY_BYTES;
-        let references = external_ids + self.external_ids * ENTRY_BYTES;
-        let message_offsets = references + self.references * ENTRY_BYTES;
-        let thread_offsets = message_offsets + (self.rows + 1) * 4;
-        let end = thread_offsets + (self.rows + 1) * 4;
-        Places { entries: [ids, external_ids, references], message_offsets, thread_offsets, end }
+        let [ids, external_ids, references] = self.shapes().map(|shape| shape.bytes());
+        let message_offsets = ids + external_ids + references;
+        let thread_offsets = message_offsets + self.messages.bytes();
+        let end = thread_offsets + self.threads.bytes();
+        Places { entries: [0, ids, ids + external_ids], message_offsets, thread_offsets, end }
     }
 
-    fn numbers(&self) -> [u64; 5] {
-        [VERSION, self.rows, self.external_ids, self.references, self.messages]
+    fn numbers(&self) -> [u64; 8] {
+        let Header { rows, external_ids, references, messages, threads } = *self;
+        let (message_bits, thread_bits) = (u64::from(messages.width), u64::from(threads.width));
+        [VERSION, rows, external_ids, references, messages.total, threads.total, message_bits, thread_bits]
     }
 
     pub(super) fn checksum(&self, opening: &[u8]) -> u64 {
@@ -62,7 +69,7 @@ impl Header {
         to.extend_from_slice(&self.checksum(opening).to_le_bytes());
     }
 
-    /// Also gives the checksum that the header declares.
+    /// Of an index whose body has `size` bytes. Also gives the checksum that the header declares.
     pub(super) fn read(bytes: &[u8], size: u64) -> Result<(Self, u64), String> {
         if bytes.len() < HEADER_BYTES {
             return Err(format!("it has {} bytes, its header alone has {HEADER_BYTES}", bytes.len()));
@@ -72,26 +79,30 @@ impl Header {
         if number(0)? != VERSION {
             return Err(format!("version {}, {VERSION} is supported", number(0)?));
         }
-        let header =
-            Header { rows: number(1)?, external_ids: number(2)?, references: number(3)?, messages: number(4)? };
-        if [header.rows, header.external_ids, header.references, header.messages]
-            .iter()
-            .any(|&count| count > u64::from(u32::MAX))
-        {
-            return Err("its header counts more than 4294967295".to_owned());
-        }
+        let count = |index: usize| match number(index)? {
+            count if count <= u64::from(u32::MAX) => Ok(count),
+            _ => Err("its header counts more than 4294967295".to_owned()),
+        };
+        let width = |index: usize| match number(index)? {
+            width @ 0..=32 => Ok(width as u32),
+            width => Err(format!("its header tells of counts of {width} bits")),
+        };
+        let rows = count(1)?;
+        let header = Header {
+            rows,
+            external_ids: count(2)?,
+            references: count(3)?,
+            messages: Offsets { rows, total: count(4)?, width: width(6)? },
+            threads: Offsets { rows, total: count(5)?, width: width(7)? },
+        };
         let end = header.places().end;
         if end != size {
             return Err(format!("its body has {size} bytes, its header declares {end}"));
         }
-        Ok((header, number(5)?))
+        Ok((header, number(8)?))
     }
 }
 
-pub(super) fn u64_at(bytes: &[u8], index: usize) -> Option<u64> {
+fn u64_at(bytes: &[u8], index: usize) -> Option<u64> {
     bytes.get(index * 8..index * 8 + 8)?.try_into().ok().map(u64::from_le_bytes)
-}
-
-pub(super) fn u32_at(bytes: &[u8], index: usize) -> Option<u32> {
-    bytes.get(index * 4..index * 4 + 4)?.try_into().ok().map(u32::from_le_bytes)
 }

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use parquet::bloom_filter::Sbbf;
 
-pub(super) const ENTRY_BYTES: u64 = 20;
-/// Entries from one fence post to the next: a lookup reads 2,560 bytes.
+use super::bits::{Packed, bits_for, pack, packed_bytes};
+
+/// Entries from one fence post to the next: a lookup reads about 700 bytes.
 const FENCE_STEP: usize = 128;
 
-/// Parquet's split block Bloom filter. With 12 bits per key about 0.5 % of absent keys seem present.
+/// Parquet's split block Bloom filter. With 10 bits per key about 1 % of absent keys seem present.
 struct Bloom(Sbbf);
 
-const BLOOM_BITS_PER_KEY: usize = 12;
+const BLOOM_BITS_PER_KEY: usize = 10;
 const BLOOM_BLOCK_BYTES: usize = 32;
 
 impl Bloom {
@@ -39,16 +40,58 @@ impl Bloom {
 /// One sorted list of keys: what of it is in memory.
 pub(super) struct Keys {
     bloom: Bloom,
-    /// Upper half of every 128th hash.
+    /// Hash of every 128th entry.
     fence: Vec<u64>,
-    count: u64,
-    /// Where its entries start in the object.
+    shape: Shape,
+    /// Where its entries start in the body.
     start: u64,
+}
+
+/// How many bits an entry has: so many first bits of the key's hash that few others share them, and the row. They are
+/// in the order of both.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    count: u64,
+    hash_bits: u32,
+    row_bits: u32,
+}
+
+/// One of 1,024 look-ups of absent keys finds a row, beyond those that the Bloom filter ends. Who reads the row sees that
+/// it is another's.
+const SPARE_BITS: u32 = 10;
+
+impl Shape {
+    /// Of `count` entries of a file of `rows` rows.
+    pub(super) fn new(count: u64, rows: u64) -> Self {
+        let row_bits = bits_for(rows.saturating_sub(1));
+        let hash_bits = (bits_for(count) + SPARE_BITS).min(u64::BITS - row_bits);
+        Shape { count, hash_bits, row_bits }
+    }
+
+    fn width(&self) -> u32 {
+        self.hash_bits + self.row_bits
+    }
+
+    fn hash(&self, hash: u128) -> u64 {
+        (hash >> (u128::BITS - self.hash_bits)) as u64
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        packed_bytes(self.count, self.width())
+    }
+
+    /// Of entries in the order of their hashes, which is nearly that of what is written.
+    fn entries(&self, entries: &[(u128, u32)]) -> Vec<u64> {
+        let packed = |(hash, row): &(u128, u32)| self.hash(*hash) << self.row_bits | u64::from(*row);
+        let mut packed: Vec<u64> = entries.iter().map(packed).collect();
+        packed.sort_unstable();
+        packed
+    }
 }
 
 impl Keys {
     pub(super) fn none() -> Self {
-        Self { bloom: Bloom::for_keys(0), fence: Vec::new(), count: 0, start: 0 }
+        Self { bloom: Bloom::for_keys(0), fence: Vec::new(), shape: Shape::new(0, 0), start: 0 }
     }
 
     /// Of `count` keys: the bytes of what is kept in memory.
@@ -56,23 +99,25 @@ impl Keys {
         Bloom::bytes_for(count) as u64 + count.div_ceil(FENCE_STEP as u64) * 8
     }
 
-    /// Writes those of sorted entries.
-    pub(super) fn write_opening(entries: &[(u128, u32)], opening: &mut Vec<u8>) {
+    /// Writes what is kept in memory to the opening, the entries to the body.
+    pub(super) fn write(entries: &[(u128, u32)], shape: Shape, opening: &mut Vec<u8>, body: &mut Vec<u8>) {
         let mut bloom = Bloom::for_keys(entries.len() as u64);
         entries.iter().for_each(|(hash, _)| bloom.insert(*hash));
         let written = bloom.0.write_bitset(&mut *opening);
         debug_assert!(written.is_ok(), "a vector takes every byte");
-        let posts = entries.iter().step_by(FENCE_STEP);
-        posts.for_each(|(hash, _)| opening.extend_from_slice(&high(*hash).to_le_bytes()));
+        let packed = shape.entries(entries);
+        let posts = packed.iter().step_by(FENCE_STEP);
+        posts.for_each(|entry| opening.extend_from_slice(&(entry >> shape.row_bits).to_le_bytes()));
+        pack(packed.into_iter(), shape.width(), body);
     }
 
     /// Takes them from the front of an opening that is long enough.
-    pub(super) fn read(opening: &mut &[u8], count: u64, start: u64) -> Self {
-        let (bloom, rest) = opening.split_at(Bloom::bytes_for(count));
-        let (fence, rest) = rest.split_at(count.div_ceil(FENCE_STEP as u64) as usize * 8);
+    pub(super) fn read(opening: &mut &[u8], shape: Shape, start: u64) -> Self {
+        let (bloom, rest) = opening.split_at(Bloom::bytes_for(shape.count));
+        let (fence, rest) = rest.split_at(shape.count.div_ceil(FENCE_STEP as u64) as usize * 8);
         *opening = rest;
         let fence = fence.as_chunks::<8>().0.iter().map(|post| u64::from_le_bytes(*post)).collect();
-        Self { bloom: Bloom(Sbbf::new(bloom)), fence, count, start }
+        Self { bloom: Bloom(Sbbf::new(bloom)), fence, shape, start }
     }
 
     /// Bytes of the entries among which `hash` is, if it is at all.
@@ -80,12 +125,31 @@ impl Keys {
         if !self.bloom.may_contain(hash) {
             return None;
         }
+        let hash = self.shape.hash(hash);
         // Equal hashes may start in the middle of the block before the first post that is not below them.
-        let first = self.fence.partition_point(|post| *post < high(hash)).saturating_sub(1) as u64;
-        let after = self.fence.partition_point(|post| *post <= high(hash)) as u64;
-        let step = FENCE_STEP as u64;
-        let entry = |number: u64| self.start + number.min(self.count) * ENTRY_BYTES;
-        (after > first).then(|| entry(first * step)..entry(after * step))
+        let first = self.fence.partition_point(|post| *post < hash).saturating_sub(1) as u64;
+        let after = self.fence.partition_point(|post| *post <= hash) as u64;
+        // 128 entries end at a whole byte.
+        let step = packed_bytes(FENCE_STEP as u64, self.shape.width());
+        let place = |block: u64| self.start + (block * step).min(self.shape.bytes());
+        (after > first).then(|| place(first)..place(after))
+    }
+
+    /// The rows of a hash in what [`Self::range`] names, ascending; a few may be those of others.
+    pub(super) fn rows_of(&self, entries: &[u8], hash: u128) -> Vec<u32> {
+        let Shape { row_bits, .. } = self.shape;
+        let (packed, hash) = (Packed { bytes: entries, width: self.shape.width() }, self.shape.hash(hash));
+        let count = (entries.len() as u64 * 8).checked_div(u64::from(packed.width)).unwrap_or(0);
+        // Padding is shorter than an entry.
+        let (mut low, mut high) = (0, count as usize);
+        while low < high {
+            let middle = low.midpoint(high);
+            if packed.get(middle) >> row_bits < hash { low = middle + 1 } else { high = middle }
+        }
+        let found = (low..count as usize).map(|at| packed.get(at)).take_while(|entry| entry >> row_bits == hash);
+        let mut rows: Vec<u32> = found.map(|entry| (entry & ((1 << row_bits) - 1)) as u32).collect();
+        rows.dedup();
+        rows
     }
 
     #[cfg(test)]
@@ -97,25 +161,4 @@ impl Keys {
     pub(super) fn memory_bytes(&self) -> usize {
         self.bloom.0.num_blocks() * BLOOM_BLOCK_BYTES + self.fence.len() * 8
     }
-}
-
-fn high(hash: u128) -> u64 {
-    (hash >> 64) as u64
-}
-
-pub(super) fn write_entry((hash, row): &(u128, u32), to: &mut Vec<u8>) {
-    to.extend_from_slice(&hash.to_le_bytes());
-    to.extend_from_slice(&row.to_le_bytes());
-}
-
-/// The rows of a hash in sorted entries.
-pub(super) fn rows_of(entries: &[u8], hash: u128) -> Vec<u32> {
-    let (entries, _) = entries.as_chunks::<{ ENTRY_BYTES as usize }>();
-    let split = |entry: &[u8; ENTRY_BYTES as usize]| {
-        let (hash, row) = entry.split_first_chunk::<16>()?;
-        Some((u128::from_le_bytes(*hash), u32::from_le_bytes(row.try_into().ok()?)))
-    };
-    let first = entries.partition_point(|entry| split(entry).is_some_and(|(found, _)| found < hash));
-    let equal = entries.iter().skip(first).map_while(split).take_while(|(found, _)| *found == hash);
-    equal.map(|(_, row)| row).collect()
 }

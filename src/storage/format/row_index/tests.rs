@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use rand::{Rng, SeedableRng};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::builder::{IndexBuilder, Siblings};
@@ -43,17 +44,23 @@ fn stored(rows: u32) -> (InMemory, FileIndex) {
 async fn every_row_is_found() {
     for rows in [0, 1, 127, 128, 129, 1000, 30_000] {
         let (store, index) = stored(rows);
-        assert_eq!((index.rows(), index.memory_bytes() < 200 + 8 * rows as usize + 200), (rows, true));
+        let most = size_of::<FileIndex>() + 8 * rows as usize + 100;
+        assert_eq!((index.rows(), index.memory_bytes() < most), (rows, true));
         let offsets = index.message_offsets(&store).await.unwrap();
         assert_eq!(offsets.len(), rows as usize + 1);
         for row in (0..rows).step_by(1 + rows as usize / 300).chain(rows.checked_sub(1)) {
-            assert_eq!(index.find_id(&store, hash(row)).await.unwrap(), [row]);
+            let found = index.find_id(&store, hash(row)).await.unwrap();
+            assert!(found.contains(&row) && found.len() < 3 && found.is_sorted(), "{row}: {found:?}");
             let messages = index.message_range(&store, row).await.unwrap();
             assert_eq!(messages, offsets[row as usize]..offsets[row as usize + 1]);
             assert_eq!(messages.len(), row as usize % 5);
             if let Some(key) = external(row) {
                 let expected: Vec<u32> = (0..rows).filter(|other| external(*other) == Some(key)).collect();
-                assert_eq!(index.find_external_id(&store, key).await.unwrap(), expected);
+                let found = index.find_external_id(&store, key).await.unwrap();
+                assert!(
+                    expected.iter().all(|row| found.contains(row)) && found.len() < expected.len() + 3,
+                    "{found:?}"
+                );
             }
         }
         assert!(matches!(index.message_range(&store, rows).await, Err(IndexError::Row { .. })));
@@ -76,10 +83,41 @@ async fn references_find_all_their_rows_once() {
         assert_eq!(index.find_reference(&store, hash(10_000 + shared)).await.unwrap(), expected);
     }
     for row in (0..2_000).step_by(13) {
-        assert_eq!(index.find_reference(&store, hash(11_000 + row)).await.unwrap(), [row]);
+        let found = index.find_reference(&store, hash(11_000 + row)).await.unwrap();
+        assert!(found.contains(&row) && found.len() < 3, "{row}: {found:?}");
         assert_eq!(index.message_range(&store, row).await.unwrap(), row * 2..row * 2 + 2);
     }
     assert!(index.find_reference(&store, hash(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_conversation_costs_some_45_bytes() {
+    let mut builder = IndexBuilder::new();
+    for row in 0..50_000 {
+        builder.push(hash(row), Some(hash(row ^ 0x8000_0000)), siblings(5, 2));
+        (0..5).for_each(|message| builder.push_reference(hash(1_000_000 + row * 5 + message)));
+    }
+    let built = builder.finish().unwrap();
+    let bytes = built.opening.len() + built.body.len();
+    assert!(bytes < 50 * 50_000, "{} bytes a conversation", bytes as f64 / 50_000.0);
+}
+
+/// Damage of what no checksum covers gives other rows, or an error.
+#[tokio::test]
+async fn a_damaged_body_never_panics() {
+    let (store, BuiltIndex { opening, body }) = (InMemory::new(), build(700));
+    for seed in 0..200 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let body: Vec<u8> = body.iter().map(|byte| byte ^ random.random::<u8>()).collect();
+        let index = FileIndex::open(&opening, Part::in_memory(Path::from("a"), body.into())).unwrap();
+        for row in (0..700).step_by(37) {
+            let found = index.find_id(&store, hash(row)).await;
+            assert!(found.is_err() || found.is_ok_and(|rows| rows.iter().all(|row| *row < 700)));
+            let _ = index.message_range(&store, row).await;
+        }
+        let _ = index.message_ranges(&store, &[1; 50]).await;
+        let _ = index.thread_offsets(&store).await;
+    }
 }
 
 #[tokio::test]
@@ -87,9 +125,9 @@ async fn absent_keys_are_not_found_and_seldom_read() {
     let (store, index) = stored(20_000);
     let absent = 50_000..100_000;
     let seeming = absent.clone().filter(|number| index.may_contain_id(hash(*number))).count();
-    assert!(seeming < 500, "{seeming} of 50000 absent keys seem present");
+    assert!(seeming < 1_000, "{seeming} of 50000 absent keys seem present");
     for number in absent.filter(|number| index.may_contain_id(hash(*number))) {
-        assert!(index.find_id(&store, hash(number)).await.unwrap().is_empty());
+        assert!(index.find_id(&store, hash(number)).await.unwrap().len() < 2);
     }
     assert!(!index.may_contain_external_id(hash(7)));
 }
@@ -98,13 +136,14 @@ async fn absent_keys_are_not_found_and_seldom_read() {
 #[tokio::test]
 async fn equal_hashes_across_blocks() {
     let mut builder = IndexBuilder::new();
-    let key = |row: u32| (u128::from(row / 300) << 64) | u128::from((row % 3) << 7) | 0x5555_0000_0000;
+    let key = |row: u32| (u128::from(row / 300) << 120) | u128::from((row % 3) << 7) | 0x5555_0000_0000;
     for row in 0..1500 {
         builder.push(key(row), None, Siblings::default());
     }
     let (store, index) = (InMemory::new(), open(&builder.finish().unwrap()).unwrap());
     for row in (0..1500).step_by(7) {
-        let expected: Vec<u32> = (0..1500).filter(|other| key(*other) == key(row)).collect();
+        // What differs in the lower half alone is told apart by the rows.
+        let expected: Vec<u32> = (0..1500).filter(|other| key(*other) >> 64 == key(row) >> 64).collect();
         assert_eq!(index.find_id(&store, key(row)).await.unwrap(), expected);
     }
 }
