@@ -22,11 +22,10 @@ DEFAULT_COLUMNS = {
         createdAt""".split(),
     "feedback": """organizationId projectId integrationId id type messageId conversationId details createdAt updatedAt
         reasons sources properties userProperties""".split(),
-    "semantic_threads": """organizationId projectId integrationId id messageIds messagesCount conversationIds question
-        questionLength answer isOnTopic isClear isDocumented isFeatureSupported isAnswerConfident gapSummary subject
+    "semantic_threads": """organizationId projectId integrationId id messagesCount conversationIds
+        questionLength isOnTopic isClear isDocumented isFeatureSupported isAnswerConfident gapSummary subject
         category languages firstPartyEntities thirdPartyEntities emotion sentiment questionType firstMessageTime
-        lastMessageTime lastUpdated areAIAnnotationsVerified isInitialQuestionAnswer properties
-        userProperties""".split(),
+        lastMessageTime lastUpdated areAIAnnotationsVerified isInitialQuestionAnswer firstMessagePosition""".split(),
 }
 
 

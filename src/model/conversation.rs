@@ -126,18 +126,23 @@ impl Message {
     /// The text as it is, of parts the texts joined by newlines, nothing for null.
     pub(crate) fn text(&self) -> String {
         let Some(content) = &self.content else { return String::new() };
-        if let Some(text) = raw::string_value(content.get()) {
-            return text.into_owned();
+        match raw::string_value(content.get()) {
+            Some(text) => text.into_owned(),
+            None => text_of_parts(content.get()),
         }
-        let Ok(Json::Array(parts)) = parser::parse(content.get().as_bytes(), MAX_CONTENT_LEVELS) else {
-            return String::new();
-        };
-        let texts = parts.iter().filter_map(|part| match part.get("text") {
-            Some(Json::String(text)) => Some(text.as_str()),
-            _ => None,
-        });
-        texts.collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The text of a content that is no string.
+pub(crate) fn text_of_parts(content: &str) -> String {
+    let Ok(Json::Array(parts)) = parser::parse(content.as_bytes(), MAX_CONTENT_LEVELS) else {
+        return String::new();
+    };
+    let texts = parts.iter().filter_map(|part| match part.get("text") {
+        Some(Json::String(text)) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// Roles of those who neither ask nor answer.

@@ -115,5 +115,10 @@ pub(crate) fn key_hash(organization: &OrganizationId, project: &ProjectId, id: &
 /// The same id or externalId in all projects of an organization has one hash, so that a key of the organization finds
 /// it without knowing the project; the rows tell the projects apart.
 pub(crate) fn lookup_hash(organization_id: &OrganizationId, text: &str) -> u128 {
-    key_hash(organization_id, &ProjectId::new(""), text)
+    lookup_hash_of((key_hash(organization_id, &ProjectId::new(""), text) >> 64) as u64)
+}
+
+/// The one with this upper half. It tells all, so that an id that leads to a row by it can be short.
+pub(crate) fn lookup_hash_of(upper: u64) -> u128 {
+    u128::from(upper) << 64 | u128::from(upper.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

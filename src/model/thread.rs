@@ -4,6 +4,8 @@
 //! The question is a run of messages of role `user`, the answer what follows up to the next one; messages keep the
 //! order of the document. Texts of role `system` are neither. What stands before the first question is in no thread.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -11,6 +13,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::conversation::{Conversation, Message};
 use super::ids::{
     ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, ThreadId, key_hash, lookup_hash,
+    lookup_hash_of,
 };
 use super::language;
 use super::thread_annotations::{AnnotationValue, ThreadAnnotations};
@@ -23,27 +26,34 @@ pub(crate) struct SemanticThread {
     pub(crate) id: ThreadId,
     pub(crate) conversation_id: ConversationId,
     pub(crate) integration_id: Option<IntegrationId>,
-    pub(crate) question: Option<String>,
-    pub(crate) answer: Option<String>,
-    /// Of the whole thread, in order.
-    pub(crate) message_ids: Vec<String>,
+    /// Where its messages stand in the conversation.
+    pub(crate) messages: Range<usize>,
     pub(crate) first_message_time: EpochMillis,
     pub(crate) last_message_time: EpochMillis,
     /// The conversation's `updatedAt`.
     pub(crate) updated_at: EpochMillis,
     /// Whether it is the conversation's first thread.
     pub(crate) is_initial: bool,
-    /// Shared: it has the properties, and may have thousands of threads.
+    /// Shared: it has the properties and the texts, and may have thousands of threads.
     pub(crate) conversation: Arc<Conversation>,
     pub(crate) annotations: ThreadAnnotations,
-    /// Detected when a column needs it.
-    languages: OnceLock<Option<Vec<String>>>,
+    /// Found out when a column needs it.
+    of_texts: OnceLock<OfTexts>,
+}
+
+/// What is known of question and answer once they are gone.
+#[derive(Clone, Debug)]
+struct OfTexts {
+    question_length: Option<i64>,
+    languages: Option<Vec<String>>,
+    /// Of the longer one.
+    bytes: usize,
 }
 
 impl SemanticThread {
     /// The threads of a conversation, in its order.
     pub(crate) fn derive(conversation: &Arc<Conversation>) -> Vec<SemanticThread> {
-        let parts = Parts { messages: &conversation.messages }.enumerate();
+        let parts = Parts::of(conversation).enumerate();
         parts.filter_map(|(place, part)| thread(conversation, &part, place == 0)).collect()
     }
 
@@ -54,10 +64,8 @@ impl SemanticThread {
 
     /// Their ids and hashes of question and answer.
     pub(crate) fn text_hashes(conversation: &Conversation) -> impl Iterator<Item = (ThreadId, u64)> {
-        let parts = Parts { messages: &conversation.messages };
-        parts.filter_map(|part| {
-            Some((thread_id(conversation, part.named()?), text_hash(&part.question_text(), &part.answer_text())))
-        })
+        let parts = Parts::of(conversation);
+        parts.filter_map(|part| Some((thread_id(conversation, part.named()?), text_hash(&part.texts()))))
     }
 
     /// Of the conversation or of the annotations, whichever is later.
@@ -88,15 +96,33 @@ impl SemanticThread {
 
     /// ISO 639 code of the question's language, else of the answer's; none where neither tells it reliably.
     pub(crate) fn languages(&self) -> Option<&[String]> {
-        let detected = self.languages.get_or_init(|| {
-            let texts = [&self.question, &self.answer];
-            texts.into_iter().flatten().find_map(|text| language::detect(text)).map(|code| vec![code.to_owned()])
-        });
-        detected.as_deref()
+        self.of_texts().languages.as_deref()
     }
 
     pub(crate) fn question_length(&self) -> Option<i64> {
-        self.question.as_ref().map(|question| question.chars().count() as i64)
+        self.of_texts().question_length
+    }
+
+    /// Of the longer of question and answer.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.of_texts().bytes
+    }
+
+    pub(crate) fn texts(&self) -> ThreadTexts {
+        ThreadTexts::of_messages(self.conversation.messages.get(self.messages.clone()).unwrap_or_default())
+    }
+
+    fn of_texts(&self) -> &OfTexts {
+        self.of_texts.get_or_init(|| {
+            let texts = self.texts();
+            let both = [&texts.question, &texts.answer];
+            let languages = both.into_iter().flatten().find_map(|text| language::detect(text));
+            OfTexts {
+                question_length: texts.question.as_ref().map(|question| question.chars().count() as i64),
+                languages: languages.map(|code| vec![code.to_owned()]),
+                bytes: both.into_iter().flatten().map(String::len).max().unwrap_or(0),
+            }
+        })
     }
 }
 
@@ -111,12 +137,47 @@ pub(crate) fn count_threads<'a>(roles: impl Iterator<Item = &'a str>) -> usize {
     threads
 }
 
-/// Of messages that ask.
-const QUESTION_ROLE: &str = "user";
+/// What a thread's messages say.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadTexts {
+    pub(crate) question: Option<String>,
+    pub(crate) answer: Option<String>,
+}
 
-fn text_hash(question: &Option<String>, answer: &Option<String>) -> u64 {
+impl ThreadTexts {
+    pub(crate) fn of_messages<'a>(messages: impl IntoIterator<Item = &'a Message>) -> ThreadTexts {
+        ThreadTexts::of(messages.into_iter().map(|message| (message.role.as_str(), Cow::Owned(message.text()))))
+    }
+
+    /// Of the role and the text of each message, in their order. Texts that say something are a paragraph each.
+    pub(crate) fn of<'a>(messages: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> ThreadTexts {
+        let mut texts = ThreadTexts::default();
+        let mut asks = true;
+        for (role, text) in messages {
+            asks &= role == QUESTION_ROLE;
+            let joined = match asks {
+                true => &mut texts.question,
+                false if role != SILENT_ROLE => &mut texts.answer,
+                false => continue,
+            };
+            if text.trim().is_empty() {
+                continue;
+            }
+            match joined {
+                Some(joined) => {
+                    joined.push_str("\n\n");
+                    joined.push_str(&text);
+                }
+                None => *joined = Some(text.into_owned()),
+            }
+        }
+        texts
+    }
+}
+
+fn text_hash(texts: &ThreadTexts) -> u64 {
     let mut hash = Xxh3::new();
-    for text in [question, answer] {
+    for text in [&texts.question, &texts.answer] {
         hash.update(&text.as_ref().map_or(0, |text| text.len() as u64 + 1).to_le_bytes());
         hash.update(text.as_deref().unwrap_or_default().as_bytes());
     }
@@ -125,6 +186,8 @@ fn text_hash(question: &Option<String>, answer: &Option<String>) -> u64 {
 
 /// The messages of one thread.
 struct Part<'a> {
+    /// Where its first message stands in the conversation.
+    start: usize,
     question: &'a [Message],
     answer: &'a [Message],
 }
@@ -136,89 +199,94 @@ impl<'a> Part<'a> {
         self.answer.iter().find(is_answer).or_else(|| self.question.last())
     }
 
-    fn question_text(&self) -> Option<String> {
-        joined(self.question.iter())
+    fn messages(&self) -> impl Iterator<Item = &'a Message> {
+        self.question.iter().chain(self.answer)
     }
 
-    fn answer_text(&self) -> Option<String> {
-        joined(self.answer.iter().filter(is_answer))
+    fn texts(&self) -> ThreadTexts {
+        ThreadTexts::of_messages(self.messages())
     }
 }
 
-/// The threads of these messages.
+/// The threads of messages, from one on.
 struct Parts<'a> {
+    next: usize,
     messages: &'a [Message],
+}
+
+impl<'a> Parts<'a> {
+    fn of(conversation: &'a Conversation) -> Self {
+        Parts { next: 0, messages: &conversation.messages }
+    }
 }
 
 impl<'a> Iterator for Parts<'a> {
     type Item = Part<'a>;
 
     fn next(&mut self) -> Option<Part<'a>> {
-        let start = self.messages.iter().position(is_question)?;
-        let (_, messages) = self.messages.split_at(start);
+        let before = self.messages.iter().position(is_question)?;
+        let (_, messages) = self.messages.split_at(before);
         let asked = messages.iter().position(|message| !is_question(message)).unwrap_or(messages.len());
         let (question, rest) = messages.split_at(asked);
         let answered = rest.iter().position(is_question).unwrap_or(rest.len());
         let (answer, rest) = rest.split_at(answered);
+        let start = self.next + before;
+        self.next = start + asked + answered;
         self.messages = rest;
-        Some(Part { question, answer })
+        Some(Part { start, question, answer })
     }
 }
+
+const QUESTION_ROLE: &str = "user";
+/// Neither asks nor answers.
+const SILENT_ROLE: &str = "system";
 
 fn is_question(message: &Message) -> bool {
     message.role == QUESTION_ROLE
 }
 
 fn is_answer(message: &&Message) -> bool {
-    message.role != "system"
+    message.role != SILENT_ROLE
 }
 
 /// `None` only of no messages.
 fn thread(conversation: &Arc<Conversation>, part: &Part<'_>, is_initial: bool) -> Option<SemanticThread> {
-    let messages = || part.question.iter().chain(part.answer);
-    let times = || messages().map(|message| conversation.message_time(message));
+    let times = || part.messages().map(|message| conversation.message_time(message));
     let mut thread = SemanticThread {
         organization_id: conversation.organization_id.clone(),
         project_id: conversation.project_id.clone(),
         id: thread_id(conversation, part.named()?),
         conversation_id: conversation.id.clone(),
         integration_id: conversation.integration_id.clone(),
-        question: part.question_text(),
-        answer: part.answer_text(),
-        message_ids: messages().map(|message| message.id.as_str().to_owned()).collect(),
+        messages: part.start..part.start + part.question.len() + part.answer.len(),
         first_message_time: times().min()?,
         last_message_time: times().max()?,
         updated_at: conversation.updated_at,
         is_initial,
         conversation: conversation.clone(),
         annotations: ThreadAnnotations::default(),
-        languages: OnceLock::new(),
+        of_texts: OnceLock::new(),
     };
     if let Some(annotations) = conversation.annotations.threads.get(&thread.id)
-        && annotations.text_hash == text_hash(&thread.question, &thread.answer)
+        && annotations.text_hash == text_hash(&part.texts())
     {
         thread.annotations = annotations.clone();
     }
     Some(thread)
 }
 
-/// The hash by which its conversation is found, and one of project, conversation and message.
+/// Half of the hash by which its conversation is found, and one of project, conversation and message.
 fn thread_id(conversation: &Conversation, message: &Message) -> ThreadId {
     let Conversation { organization_id, project_id, id, .. } = conversation;
     let of_message = key_hash(organization_id, project_id, id.as_str()) ^ xxh3_128(message.id.as_str().as_bytes());
-    ThreadId::new(format!("{:032x}{:016x}", lookup_hash(organization_id, id.as_str()), of_message as u64))
+    let of_conversation = lookup_hash(organization_id, id.as_str()) >> 64;
+    ThreadId::new(format!("{:016x}{:016x}", of_conversation as u64, of_message as u64))
 }
 
 /// [`lookup_hash`] of a thread's conversation; `None` where it is no thread's id.
 pub(crate) fn conversation_hash(thread: &str) -> Option<u128> {
-    let digits = thread.len() == 48 && thread.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    u128::from_str_radix(thread.get(..32).filter(|_| digits)?, 16).ok()
-}
-
-/// The texts that say something, a paragraph each.
-fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<String> {
-    let texts: Vec<String> = messages.map(Message::text).filter(|text| !text.trim().is_empty()).collect();
-    (!texts.is_empty()).then(|| texts.join("\n\n"))
+    let digits = thread.len() == 32 && thread.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u64::from_str_radix(thread.get(..16).filter(|_| digits)?, 16).ok().map(lookup_hash_of)
 }
 
 #[cfg(test)]
@@ -251,8 +319,12 @@ mod tests {
     }
 
     fn shown(messages: &[&str]) -> Vec<(Option<String>, Option<String>, String)> {
-        let threads = SemanticThread::derive(&conversation(messages));
-        threads.into_iter().map(|one| (one.question, one.answer, one.message_ids.join(" "))).collect()
+        let threads = SemanticThread::derive(&conversation(messages)).into_iter().map(|thread| {
+            let ids: Vec<String> = thread.messages.clone().map(|place| format!("m{place}")).collect();
+            let ThreadTexts { question, answer } = thread.texts();
+            (question, answer, ids.join(" "))
+        });
+        threads.collect()
     }
 
     #[test]
@@ -316,6 +388,5 @@ mod tests {
         assert_eq!((first.is_initial, second.is_initial), (true, false));
         assert_eq!((first.question_length(), first.languages()), (Some(5), None));
         assert_eq!((first.first_message_time, first.last_message_time), (EpochMillis(0), EpochMillis(1_000)));
-        assert_eq!(first.conversation.properties.as_ref().unwrap().get(), r#"{"plan":"pro"}"#);
     }
 }

@@ -73,8 +73,8 @@ fn other_readers_find_the_same_rows_and_values() {
         server.expect_json(200, "PATCH", &path, &key, Some(&annotations));
     }
     let views = [("events", "events"), ("feedback", "feedback"), ("semantic-threads", "semantic_threads")];
-    let own = views.map(|(view, table)| (table, own_rows(&server, &key, view)));
-    assert!(own.iter().all(|(_, rows)| rows.len() > 50), "{own:?}");
+    let own = BTreeMap::from(views.map(|(view, table)| (table, own_rows(&server, &key, view))));
+    assert!(own.values().all(|rows| rows.len() > 50), "{own:?}");
     assert!(server.terminate().success(), "{}", server.stderr());
     for table in ["conversations", "events", "feedback", "semantic_threads"] {
         assert!(has_deletion_vector(store.path(), table), "no deleted row in the files of {table}");
@@ -116,7 +116,29 @@ fn other_readers_find_the_same_rows_and_values() {
         let messages = table("messages");
         let wanted_messages: u64 = wanted.values().map(|version| 1 + version % 4).sum();
         assert_eq!(messages.len() as u64, wanted_messages, "{reader} sees other messages");
+
+        // What threads do not repeat is found where the README says.
+        let ids: BTreeMap<(&str, u64), &str> =
+            messages.iter().map(|row| (place(row, "conversationId"), id_of(row))).collect();
+        for row in &table("semantic_threads") {
+            let own = &own["semantic_threads"][id_of(row)];
+            let (_, first) = place(row, "id");
+            let conversation = own["conversationIds"][0].as_str().expect("an id");
+            let count = own["messagesCount"].as_u64().expect("a count");
+            let found: Vec<Option<&&str>> = (first..first + count).map(|at| ids.get(&(conversation, at))).collect();
+            assert_eq!(json!(found), own["messageIds"], "{reader} finds other messages of {row}");
+        }
     }
+}
+
+fn id_of(row: &Value) -> &str {
+    row["id"].as_str().expect("an id")
+}
+
+/// A text of a row, and the position that it tells.
+fn place<'a>(row: &'a Value, name: &str) -> (&'a str, u64) {
+    let position = row.get("position").unwrap_or(&row["firstMessagePosition"]);
+    (row[name].as_str().expect("a text"), position.as_u64().expect("a position"))
 }
 
 /// What the server shows of a view, by id.
@@ -130,11 +152,15 @@ fn own_rows(server: &Server, key: &str, view: &str) -> BTreeMap<String, Value> {
 fn same_values(own: &Value, read: &Value) -> Result<(), String> {
     let (own, read) = (own.as_object().expect("a row"), read.as_object().expect("a row"));
     let is_event = own.contains_key("eventType");
+    let is_thread = own.contains_key("messagesCount");
     for field in own.keys().chain(read.keys()) {
         let value = own.get(field).unwrap_or(&Value::Null);
         let same = match (field.as_str(), read.get(field)) {
             // Made of feedback when asked.
             ("hasPositiveFeedback" | "hasNegativeFeedback", None) => true,
+            // Their conversation's and their messages'.
+            ("messageIds" | "question" | "answer" | "properties" | "userProperties", None) if is_thread => true,
+            ("firstMessagePosition", Some(_)) => is_thread,
             // A query shows them as texts.
             ("properties" | "userProperties", None) => is_event,
             ("properties" | "userProperties" | "reasons" | "sources", Some(Value::String(text))) => {

@@ -18,6 +18,7 @@ mod damage;
 mod damaged_files;
 mod foreign_readers;
 mod kill;
+mod large_threads;
 mod ready;
 mod records;
 mod threads;

@@ -74,8 +74,8 @@ impl Output {
     }
 }
 
-/// The rows of one page, without their order and limit. Raw JSON is not carried through the sort: it is read
-/// afterwards.
+/// The rows of one page, without their order and limit. Raw JSON and what is looked up are not carried through the
+/// sort: they are read afterwards.
 pub(crate) fn page(query: &Query, source: &Source) -> Result<PagePlan> {
     let mut columns = Columns::default();
     let fields = query.columns.iter().map(|column| match &column.expr {
@@ -83,11 +83,13 @@ pub(crate) fn page(query: &Query, source: &Source) -> Result<PagePlan> {
         _ => datafusion::common::internal_err!("an aggregated column in a query without groups"),
     });
     let fields = fields.collect::<Result<Vec<&FieldRef>>>()?;
-    let wide = fields.iter().any(|reference| is_whole_json(reference));
+    let is_elsewhere = |reference: &FieldRef| reference.field.looked_up && reference.path.is_empty();
+    let wide = fields.iter().any(|reference| is_whole_json(reference) || is_elsewhere(reference));
     let mut output = Output::default();
     let mut page_columns = Vec::new();
     for reference in fields {
-        page_columns.push(if wide && reference.path.is_empty() && reference.field.stored {
+        let is_stored = reference.field.stored || reference.field.looked_up;
+        page_columns.push(if wide && reference.path.is_empty() && is_stored {
             PageColumn::Stored(reference.field.name)
         } else {
             PageColumn::Page(output.position(columns.field(reference)))

@@ -507,7 +507,7 @@ async fn counts_agree_with_a_count_by_hand() {
         let mut expected: Vec<_> = rows.iter().filter(in_scope).collect();
         expected.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.id.clone())));
         let times = expected.iter().skip(1).take(5).map(|row| row.id.as_str()).collect::<Vec<_>>();
-        let mut reader = RowReader::new(Arc::clone(snapshot), Table::Conversations, vec!["id"]);
+        let mut reader = RowReader::new(Arc::clone(snapshot), Table::Conversations, vec!["id"]).unwrap();
         let ids = reader.next_chunk(&newest).await.unwrap();
         let ids = ids.column(0).as_any().downcast_ref::<arrow::array::StringArray>().unwrap();
         assert_eq!(ids.iter().flatten().collect::<Vec<_>>(), times, "{name}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema};
+use datafusion::error::Result as PlanResult;
 use datafusion::execution::SendableRecordBatchStream;
 
 use super::execution::Execution;
@@ -60,7 +61,7 @@ impl Page {
                 Some(execution.count(&plan).await?)
             }
         };
-        let reader = row_reader(&execution, &plan);
+        let reader = row_reader(&execution, &plan).map_err(|error| execution.error(error))?;
         Ok(Page { execution, plan, stream, ahead, window, reader, pending: None, total })
     }
 
@@ -113,7 +114,7 @@ impl Page {
 }
 
 /// Of the stored columns of a page, in the order of their use.
-fn row_reader(execution: &Execution, page: &PagePlan) -> RowReader {
+fn row_reader(execution: &Execution, page: &PagePlan) -> PlanResult<RowReader> {
     let stored = page.columns.iter().filter_map(|column| match column {
         PageColumn::Stored(name) => Some(*name),
         PageColumn::Page(_) => None,

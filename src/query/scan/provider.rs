@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -24,16 +24,18 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::expressions::CastExpr;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::scalar::ScalarValue;
 
 use super::column::ScanColumn;
 use super::files::{self, ScannedFile};
-use super::resolve::{self, Places};
+use super::lookup::plan::LookupExec;
+use super::lookup::rows::Lookup;
+use super::lookup::{PLACE_COLUMNS, is_looked_up};
+use super::resolve::{self, Places, typed};
 use super::segments::{flat_batch, scan_segments};
 use super::{feedback, source};
 use crate::model::scope::Scope;
@@ -270,16 +272,21 @@ pub(crate) fn batch_size(
     columns: &[ScanColumn],
     most: usize,
 ) -> usize {
-    let longest = |layout: &Layout| {
-        let reads_json = columns
+    let reads_json = |layout: &Layout| {
+        columns
             .iter()
-            .any(|column| column.is_long(table) || resolve::resolve(layout, column, FormatVersion::FIRST).reads_json());
-        if reads_json { layout.max_json_bytes } else { 0 }
+            .any(|column| column.is_long(table) || resolve::resolve(layout, column, FormatVersion::FIRST).reads_json())
     };
-    // Segments are in memory as they are.
-    let files = snapshot.files_of(table);
+    // Segments are in memory as they are. Threads have what their conversations have.
+    let owners = if table == Table::SemanticThreads { Table::Conversations } else { table };
+    let longest = |file: &DataFile| {
+        let texts =
+            file.threads.as_ref().filter(|_| owners != table).map_or(0, |threads| threads.file.layout.max_json_bytes);
+        if reads_json(&file.layout) { file.layout.max_json_bytes.max(texts) } else { 0 }
+    };
+    let files = snapshot.files_of(owners);
     let asked = files.iter().filter(|entry| filter.is_none_or(|filter| filter.asks(entry.file.number)));
-    let longest = asked.map(|entry| longest(&entry.file.layout)).max().unwrap_or(0).max(1);
+    let longest = asked.map(|entry| longest(&entry.file)).max().unwrap_or(0).max(1);
     usize::try_from(BATCH_JSON_BYTES / longest).unwrap_or(most).clamp(LEAST_BATCH_ROWS.min(most), most)
 }
 
@@ -310,7 +317,7 @@ impl TableProvider for SnapshotProvider {
         if self.table == Table::SemanticThreads && wanted.iter().any(|column| feedback::marked_type(column).is_some()) {
             return self.scan_with_feedback(state, &wanted).await;
         }
-        self.scan_stored(state, &wanted)
+        self.scan_rows(state, &wanted)
     }
 }
 
@@ -331,7 +338,7 @@ impl SnapshotProvider {
                 stored.push(column);
             }
         }
-        let plan = self.scan_stored(state, &stored)?;
+        let plan = self.scan_rows(state, &stored)?;
         let schema = DFSchema::try_from(plan.schema())?;
         let named = |wanted: &ScanColumn| column(&wanted.name());
         let mut projection = Vec::with_capacity(wanted.len());
@@ -346,6 +353,24 @@ impl SnapshotProvider {
             projection.push(ProjectionExpr::new(state.create_physical_expr(expr, &schema)?, column.name()));
         }
         Ok(Arc::new(ProjectionExec::try_new(projection, plan)?))
+    }
+
+    /// Stored columns, and what is looked up in other rows.
+    fn scan_rows(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
+        let (looked_up, mut stored): (Vec<ScanColumn>, Vec<ScanColumn>) =
+            wanted.iter().cloned().partition(|column| is_looked_up(self.table, column));
+        if looked_up.is_empty() {
+            return self.scan_stored(state, wanted);
+        }
+        for column in PLACE_COLUMNS {
+            if !stored.contains(&column) {
+                stored.push(column);
+            }
+        }
+        let prepare = |expr: Expr, schema: &DFSchema| state.create_physical_expr(expr, schema);
+        let lookup = Arc::new(Lookup::new(&self.snapshot, looked_up, &prepare)?);
+        let plan = self.scan_stored(state, &stored)?;
+        Ok(Arc::new(LookupExec::new(plan, lookup, schema(wanted, self.table)?)))
     }
 
     fn scan_stored(&self, state: &dyn Session, wanted: &[ScanColumn]) -> Result<Arc<dyn ExecutionPlan>> {
@@ -364,12 +389,4 @@ impl SnapshotProvider {
 fn schema(columns: &[ScanColumn], table: Table) -> Result<SchemaRef> {
     let fields = columns.iter().map(|column| column.arrow_field(table)).collect::<Result<Vec<FieldRef>>>()?;
     Ok(Arc::new(Schema::new(fields)))
-}
-
-/// The function's own type, or a cast to the virtual column's.
-fn typed(expr: Arc<dyn PhysicalExpr>, data_type: &DataType, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-    if expr.data_type(input)? == *data_type {
-        return Ok(expr);
-    }
-    Ok(Arc::new(CastExpr::new(expr, data_type.clone(), None)))
 }

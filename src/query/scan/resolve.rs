@@ -6,10 +6,14 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use arrow::datatypes::{DataType, Field};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, lit, when};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::physical_plan::expressions::CastExpr;
 
 use super::column::{Form, ScanColumn};
 use crate::query::expr::{any_of, column};
@@ -252,6 +256,18 @@ pub(crate) fn null(data_type: DataType) -> Expr {
         Ok(value) => lit(value),
         Err(_) => lit(ScalarValue::Null),
     }
+}
+
+/// The function's own type, or a cast to the virtual column's.
+pub(crate) fn typed(
+    expr: Arc<dyn PhysicalExpr>,
+    data_type: &DataType,
+    input: &Schema,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    if expr.data_type(input)? == *data_type {
+        return Ok(expr);
+    }
+    Ok(Arc::new(CastExpr::new(expr, data_type.clone(), None)))
 }
 
 /// `CASE WHEN column IS NOT NULL THEN value … ELSE last END`: each value is computed at most once.

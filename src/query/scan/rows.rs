@@ -7,59 +7,74 @@ use std::sync::atomic::AtomicUsize;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::physical_plan::expressions::Column;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowSelectionPolicy;
 
+use super::chunk::{CHUNK_BYTES, ChunkRows, MAX_CHUNK_ROWS};
+use super::column::ScanColumn;
+use super::lookup::is_looked_up;
+use super::lookup::rows::{Lookup, ThreadPlace, text_bytes};
 use super::segments::flat_batch;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
+use crate::storage::format::layout::JsonField;
 use crate::storage::format::points::{PointRead, Points, within};
 use crate::storage::format::table::Table;
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
 
-/// Bytes that a chunk is planned to have.
-const CHUNK_BYTES: u64 = 32 << 20;
-/// A chunk with more bytes than this is given up and read again with fewer rows.
-const MAX_CHUNK_BYTES: usize = 128 << 20;
 /// Files read at the same time: hides the latency of a remote store.
 const SOURCES_AT_ONCE: usize = 8;
-/// Rows of a chunk at most.
-const MAX_CHUNK_ROWS: usize = 8192;
 
 pub(crate) struct RowReader {
     snapshot: Arc<Snapshot>,
     table: Table,
     columns: Vec<&'static str>,
+    /// What is read of the table's own rows.
+    stored: Vec<&'static str>,
+    /// What they have elsewhere.
+    lookup: Option<Lookup>,
     files: Arc<Vec<FileSnapshot>>,
-    /// Rows of the next chunk; learned from the ones before.
-    rows: Option<usize>,
+    rows: ChunkRows,
 }
+
+const FIRST_CHUNK_ROWS: usize = 256;
 
 /// The chunk has become too large.
 struct TooLarge;
 
 impl RowReader {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Result<Self> {
+        let scanned = columns.iter().map(|name| (*name, scan_column(name)));
+        let (elsewhere, own): (Vec<_>, Vec<_>) = scanned.partition(|(_, column)| is_looked_up(table, column));
+        let mut stored: Vec<&str> = own.into_iter().map(|(name, _)| name).collect();
+        let mut lookup = None;
+        if !elsewhere.is_empty() {
+            let wanted = elsewhere.into_iter().map(|(_, column)| column).collect();
+            lookup = Some(Lookup::new(&snapshot, wanted, &plain_column)?);
+            let places = ThreadPlace::COLUMNS.into_iter().filter(|name| !columns.contains(name));
+            stored.extend(places);
+        }
         let files = snapshot.files_of(table);
-        Self { snapshot, table, columns, files, rows: None }
+        Ok(Self { snapshot, table, columns, stored, lookup, files, rows: ChunkRows::starting_at(FIRST_CHUNK_ROWS) })
     }
 
     /// Reads the first of the given rows, as many as fit in a chunk and at least one.
     pub(crate) async fn next_chunk(&mut self, addresses: &[RowAddress]) -> Result<RecordBatch> {
-        let mut rows = self.rows.unwrap_or(256).clamp(1, addresses.len().max(1));
+        let mut rows = self.rows.of(addresses.len());
         loop {
             let chunk = addresses.get(..rows).unwrap_or(addresses);
-            match self.read(chunk, rows > 1).await? {
+            match self.read(chunk, &ChunkRows::budget(rows)).await? {
                 Ok(batch) => {
-                    let bytes = batch.get_array_memory_size() as u64;
-                    let per_row = (bytes / rows as u64).max(1);
-                    let fitting = usize::try_from(CHUNK_BYTES / per_row).unwrap_or(MAX_CHUNK_ROWS);
-                    self.rows = Some(fitting.clamp(1, MAX_CHUNK_ROWS));
+                    self.rows.learn(rows, batch.get_array_memory_size());
                     return Ok(batch);
                 }
-                Err(TooLarge) => rows = rows.div_ceil(4).min(rows - 1).max(1),
+                Err(TooLarge) => rows = ChunkRows::fewer(rows),
             }
         }
     }
@@ -67,7 +82,7 @@ impl RowReader {
     async fn read(
         &self,
         addresses: &[RowAddress],
-        bounded: bool,
+        budget: &AtomicUsize,
     ) -> Result<std::result::Result<RecordBatch, TooLarge>> {
         let mut by_source: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for address in addresses {
@@ -77,10 +92,9 @@ impl RowReader {
             rows.sort_unstable();
             rows.dedup();
         }
-        let budget = AtomicUsize::new(if bounded { MAX_CHUNK_BYTES } else { usize::MAX });
         let mut sources: Vec<BoxFuture<'_, Result<Option<RecordBatch>>>> = Vec::with_capacity(by_source.len());
         for (source, rows) in &by_source {
-            sources.push(self.read_source(*source, rows, &budget).boxed());
+            sources.push(self.read_source(*source, rows, budget).boxed());
         }
         let parts: Vec<Option<RecordBatch>> = stream::iter(sources).buffered(SOURCES_AT_ONCE).try_collect().await?;
         let Some(parts) = parts.into_iter().collect::<Option<Vec<RecordBatch>>>() else {
@@ -105,6 +119,14 @@ impl RowReader {
 
     /// `rows` are sorted and distinct. `None` once the budget of bytes is used up.
     async fn read_source(&self, source: u32, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
+        let Some(stored) = self.read_stored(source, rows, budget).await? else { return Ok(None) };
+        let Some(lookup) = &self.lookup else { return self.normalized(&stored, &[]).map(Some) };
+        let found = lookup.read(source, &ThreadPlace::all_of(&stored)?, budget).await?;
+        let found = found.map(|found| lookup.columns.iter().map(ScanColumn::name).zip(found).collect::<Vec<_>>());
+        found.map(|found| self.normalized(&stored, &found)).transpose()
+    }
+
+    async fn read_stored(&self, source: u32, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
         if let Some(file) = self.files.iter().find(|file| file.file.number == source) {
             return self.read_file(&file.file, rows, budget).await;
         }
@@ -112,20 +134,16 @@ impl RowReader {
             return datafusion::common::internal_err!("the snapshot has no rows of source {source}");
         };
         let flat = flat_batch(segment.as_ref())?;
-        let taken = take_record_batch(&self.project(&flat.batch)?, &UInt32Array::from(rows.to_vec()))?;
-        let part = normalized(taken)?;
-        Ok(within(budget, part.get_array_memory_size()).then_some(part))
-    }
-
-    fn project(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let indices = self.columns.iter().map(|name| batch.schema().index_of(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(batch.project(&indices)?)
+        let schema = flat.batch.schema();
+        let indices = self.stored.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+        let part = take_record_batch(&flat.batch.project(&indices)?, &UInt32Array::from(rows.to_vec()))?;
+        Ok(within(budget, part.columns().iter().map(text_bytes).sum()).then_some(part))
     }
 
     async fn read_file(&self, file: &Arc<DataFile>, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
         let per_batch = (CHUNK_BYTES / file.layout.max_json_bytes.max(1)).clamp(16, MAX_CHUNK_ROWS as u64);
         let how = PointRead {
-            columns: &self.columns,
+            columns: &self.stored,
             batch_rows: usize::try_from(per_batch).unwrap_or(MAX_CHUNK_ROWS),
             budget: Some(budget),
             policy: RowSelectionPolicy::default(),
@@ -133,26 +151,47 @@ impl RowReader {
         let wanted = rows.iter().map(|row| *row..row.saturating_add(1)).collect();
         let read = Points::read(&self.snapshot.store, &file.parquet, wanted, &how).await;
         let read = read.map_err(|error| DataFusionError::External(Box::new(error)))?;
-        read.map(|read| normalized(self.project(&read.batch)?)).transpose()
+        Ok(read.map(|read| read.batch))
+    }
+
+    /// The columns in their order, of one type each, wherever it comes from.
+    fn normalized(&self, stored: &RecordBatch, looked_up: &[(String, ArrayRef)]) -> Result<RecordBatch> {
+        let mut fields = Vec::with_capacity(self.columns.len());
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for name in &self.columns {
+            let found = looked_up.iter().find(|(found, _)| found == name).map(|(_, array)| array);
+            let Some(array) = found.or_else(|| stored.column_by_name(name)) else {
+                return datafusion::common::internal_err!("{name} was not read");
+            };
+            let array = plain(array)?;
+            fields.push(Field::new(*name, array.data_type().clone(), true));
+            arrays.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
     }
 }
 
-/// One type per column, wherever it comes from.
-fn normalized(batch: RecordBatch) -> Result<RecordBatch> {
-    let mut fields = Vec::new();
-    let mut arrays: Vec<ArrayRef> = Vec::new();
-    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-        let array = match array.data_type() {
-            DataType::Utf8View => cast(array, &DataType::Utf8)?,
-            DataType::List(element) if *element.data_type() == DataType::Utf8View => {
-                let element = element.as_ref().clone().with_data_type(DataType::Utf8);
-                cast(array, &DataType::List(Arc::new(element)))?
-            }
-            _ => Arc::clone(array),
-        };
-        fields.push(Field::new(field.name(), array.data_type().clone(), true));
-        arrays.push(array);
+/// Whole fields are read as they are.
+fn plain_column(expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    match expr {
+        Expr::Column(column) => Ok(Arc::new(Column::new_with_schema(&column.name, schema.as_arrow())?)),
+        other => datafusion::common::internal_err!("{other} is no stored column"),
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+fn scan_column(name: &'static str) -> ScanColumn {
+    let json = JsonField::ALL.into_iter().find(|field| field.name() == name);
+    json.map_or(ScanColumn::Plain(name), ScanColumn::Whole)
+}
+
+fn plain(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Utf8View => cast(array, &DataType::Utf8)?,
+        DataType::List(element) if *element.data_type() == DataType::Utf8View => {
+            let element = element.as_ref().clone().with_data_type(DataType::Utf8);
+            cast(array, &DataType::List(Arc::new(element)))?
+        }
+        _ => Arc::clone(array),
+    })
 }

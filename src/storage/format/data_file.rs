@@ -78,6 +78,14 @@ impl ThreadsFile {
     }
 }
 
+/// The conversation of a sibling row.
+pub(crate) fn conversation_of(offsets: &[u32], row: u32) -> Option<u32> {
+    let after = offsets.partition_point(|start| *start <= row);
+    // The last offset is the count.
+    let found = after.checked_sub(1).filter(|_| after < offsets.len());
+    found.and_then(|conversation| u32::try_from(conversation).ok())
+}
+
 /// The sibling rows of these conversations, whose siblings start at `offsets`.
 pub(crate) fn rows_of(offsets: &[u32], conversations: &RoaringBitmap) -> RoaringBitmap {
     let mut rows = RoaringBitmap::new();

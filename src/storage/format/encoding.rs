@@ -69,8 +69,8 @@ fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPr
     let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json | FieldKind::Binary);
     if field.values != Values::Repeated {
         builder = builder
-            .set_column_dictionary_enabled(path(field.name), false)
-            .set_column_data_page_size_limit(path(field.name), MAX_TEXT_PAGE_BYTES);
+            .set_column_dictionary_enabled(value_path(field), false)
+            .set_column_data_page_size_limit(value_path(field), MAX_TEXT_PAGE_BYTES);
     } else if is_text {
         builder = builder.set_column_dictionary_page_size_limit(path(field.name), MAX_DICTIONARY_BYTES);
     }
@@ -88,6 +88,15 @@ fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPr
 /// Version 2's default, DELTA_BYTE_ARRAY, cannot be read as views into the page.
 fn plain_text(builder: WriterPropertiesBuilder, name: &str) -> WriterPropertiesBuilder {
     builder.set_column_encoding(path(name), Encoding::PLAIN)
+}
+
+/// Of the column that has the values.
+fn value_path(field: &Field) -> ColumnPath {
+    let parts = match field.kind {
+        FieldKind::TextList => vec![field.name, "list", "element"],
+        _ => vec![field.name],
+    };
+    ColumnPath::new(parts.into_iter().map(str::to_owned).collect())
 }
 
 /// Of a column at the root: its name is one part, dots and all.

@@ -113,7 +113,7 @@ pub(crate) async fn write_siblings(
     conversations: Arc<Vec<Arc<Conversation>>>,
     columns: Layout,
 ) -> Result<WrittenSiblings, FileError> {
-    let main = write_rows(store, paths.conversations, conversations.clone(), columns.clone());
+    let main = write_rows(store, paths.conversations, conversations.clone(), columns);
     let rows = conversations.clone();
     let messages = upload(store, paths.messages, move |sink| {
         let mut writer = RowsWriter::new(sink, &Layout::default())?;
@@ -132,7 +132,7 @@ pub(crate) async fn write_siblings(
             return Ok(None);
         }
         let write = move |sink| {
-            let mut writer = RowsWriter::new(sink, &columns)?;
+            let mut writer = RowsWriter::new(sink, &Layout::default())?;
             let mut threads = Vec::new();
             let mut bytes = 0;
             for conversation in conversations.iter() {

@@ -74,6 +74,16 @@ impl<R: TableRow> ScannedSegment for SegmentSnapshot<R> {
     }
 }
 
+/// First row of each conversation's threads, then their count.
+pub(crate) fn thread_offsets(segment: &Segment) -> Vec<u32> {
+    let mut rows = 0;
+    let counts = segment.rows.iter().map(|conversation| {
+        rows += SemanticThread::count(conversation) as u32;
+        rows
+    });
+    [0].into_iter().chain(counts).collect()
+}
+
 /// The threads of a segment of conversations.
 pub(crate) struct ThreadsOf<'a> {
     segment: &'a Segment,
@@ -83,12 +93,7 @@ pub(crate) struct ThreadsOf<'a> {
 
 impl<'a> ThreadsOf<'a> {
     pub(crate) fn new(entry: &'a SegmentSnapshot) -> Self {
-        let mut rows = 0;
-        let counts = entry.segment.rows.iter().map(|conversation| {
-            rows += SemanticThread::count(conversation) as u32;
-            rows
-        });
-        let offsets: Vec<u32> = [0].into_iter().chain(counts).collect();
+        let offsets = thread_offsets(&entry.segment);
         let deleted = rows_of(&offsets, &entry.deleted);
         Self { segment: &entry.segment, offsets, deleted }
     }
@@ -112,7 +117,49 @@ impl ScannedSegment for ThreadsOf<'_> {
             return Ok(flat);
         }
         let threads = self.segment.rows.iter().flat_map(SemanticThread::derive);
-        let flat = flatten(&threads.map(Arc::new).collect::<Vec<_>>(), &self.segment.columns)?;
+        let flat = flatten(&threads.map(Arc::new).collect::<Vec<_>>(), &Layout::default())?;
         Ok(self.segment.threads.get_or_init(|| flat))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::format::flatten::test_support::{conversation, message, raw};
+
+    /// Properties and texts are looked up.
+    #[test]
+    fn threads_as_columns_have_no_copies() {
+        let properties = format!(r#"{{"plan":"pro","text":"{}"}}"#, "x".repeat(1 << 20));
+        let content = format!("\"{}\"", "y".repeat(1 << 12));
+        let mut rows = Vec::new();
+        for number in 0..4 {
+            let mut conversation = conversation(number, Some(&properties), Some(&properties));
+            conversation.messages = (0..62)
+                .map(|place| {
+                    let mut message = message(place, None);
+                    message.content = Some(raw(&content));
+                    message.role = ["user", "assistant"][place % 2].to_owned();
+                    message
+                })
+                .collect();
+            rows.push(Arc::new(conversation));
+        }
+        let segment = Segment {
+            number: 1 << 31,
+            sequences: (0..rows.len() as u64).collect(),
+            rows,
+            flat: OnceLock::new(),
+            threads: OnceLock::new(),
+            columns: Arc::default(),
+        };
+        let entry = SegmentSnapshot { segment: Arc::new(segment), deleted: Arc::default() };
+        let threads = ThreadsOf::new(&entry);
+        assert_eq!(threads.rows(), 4 * 31);
+        let flat = threads.flat().unwrap();
+        let bytes = flat.batch.get_array_memory_size();
+        assert!(bytes < 200_000, "{bytes} bytes");
+        // What bounds the batches of queries that look them up.
+        assert_eq!(flat.layout.max_json_bytes, properties.len() as u64);
     }
 }

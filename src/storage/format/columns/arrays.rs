@@ -51,7 +51,7 @@ fn array<R: FlatRow>(
         }
         Get::Bytes(get) => Arc::new(BinaryArray::from_iter_values(rows.map(get))),
         Get::Remainder(field) => Arc::clone(&remainders[*field as usize]),
-        Get::Computed => new_null_array(&column.field.data_type(), rows.len()),
+        Get::Computed | Get::LookedUp(_) => new_null_array(&column.field.data_type(), rows.len()),
     })
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Get<R> {
     Remainder(JsonField),
     /// In no row: the scan makes it.
     Computed,
+    /// In rows of another table, of which the scan takes it. How many bytes it has there.
+    LookedUp(fn(&R) -> usize),
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +99,7 @@ impl<R: FlatRow> Column<R> {
             since: FormatVersion::FIRST,
             stored: true,
             hidden: false,
+            looked_up: false,
             shown: Shown::Never,
             extension: false,
             omit_null: false,
@@ -161,6 +164,14 @@ impl<R: FlatRow> Column<R> {
     pub(crate) const fn computed(name: &'static str, kind: FieldKind) -> Self {
         let mut column = Self::new(name, kind, Get::Computed);
         column.field.stored = false;
+        column
+    }
+
+    /// What the rows of another table have.
+    pub(crate) const fn looked_up(name: &'static str, kind: FieldKind, bytes: fn(&R) -> usize) -> Self {
+        let mut column = Self::new(name, kind, Get::LookedUp(bytes));
+        column.field.stored = false;
+        column.field.looked_up = true;
         column
     }
 
@@ -234,6 +245,7 @@ impl<R: FlatRow> Column<R> {
             Get::Text(get) => get(row).map_or(0, str::len),
             Get::Json(get) | Get::JsonString(get) | Get::Spread(_, get) => get(row).map_or(0, |json| json.get().len()),
             Get::MadeText(get) => get(row).map_or(0, |text| text.len()),
+            Get::LookedUp(bytes) => bytes(row),
             _ => 0,
         }
     }
@@ -247,12 +259,12 @@ impl<R: FlatRow> LongColumns<R> {
         Self(R::COLUMNS.iter().filter(|column| column.field.is_long()).collect())
     }
 
-    /// Of all values of a row.
+    /// Of all values that are stored of a row.
     pub(crate) fn bytes(&self, row: &R) -> usize {
-        self.0.iter().map(|column| column.bytes(row)).sum()
+        self.0.iter().filter(|column| column.field.stored).map(|column| column.bytes(row)).sum()
     }
 
-    /// Of the longest value of a row.
+    /// Of the longest value of a row, looked up or not.
     pub(crate) fn longest(&self, row: &R) -> usize {
         self.0.iter().map(|column| column.bytes(row)).max().unwrap_or(0)
     }

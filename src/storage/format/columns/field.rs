@@ -59,6 +59,8 @@ pub(crate) struct Field {
     /// Whether only files have it: no query reads it, so batches of the tail go without. Its name begins with an
     /// underscore.
     pub(crate) hidden: bool,
+    /// Whether the scan takes it from rows of another table.
+    pub(crate) looked_up: bool,
     pub(crate) shown: Shown,
     /// Whether it is an extension of the query language (contract A5), which web keys may not use.
     pub(crate) extension: bool,

@@ -34,13 +34,21 @@ pub(crate) struct StoredMessage {
     pub(crate) message: Message,
 }
 
+/// What threads are looked up in.
+pub(crate) const ID: &str = "id";
+pub(crate) const ROLE: &str = "role";
+/// A content that is a string, as text.
+pub(crate) const CONTENT: &str = "content";
+/// Any other, as JSON.
+pub(crate) const CONTENT_PARTS: &str = "contentParts";
+
 type Entry = Column<MessageRow>;
 
 impl FlatRow for MessageRow {
     type Back = StoredMessage;
 
     const COLUMNS: &'static [Column<Self>] = &[
-        Entry::text("id", |m| Some(m.message()?.id.as_str()))
+        Entry::text(ID, |m| Some(m.message()?.id.as_str()))
             .required()
             .values(Values::Unique)
             .set(Set::Text(|m, id| m.message.id = MessageId::new(id))),
@@ -54,12 +62,12 @@ impl FlatRow for MessageRow {
             .required()
             .values(Values::Unique)
             .set(Set::Integer(|m, position| m.position = position)),
-        Entry::text("role", |m| Some(&m.message()?.role))
+        Entry::text(ROLE, |m| Some(&m.message()?.role))
             .required()
             .set(Set::Text(|m, role| m.message.role = role.to_owned())),
         Entry::text("name", |m| m.message()?.name.as_deref())
             .set(Set::Text(|m, name| m.message.name = Some(name.to_owned()))),
-        Entry::json_string("content", |m| m.message()?.content.as_ref().filter(is_string)).without_statistics().set(
+        Entry::json_string(CONTENT, |m| m.message()?.content.as_ref().filter(is_string)).without_statistics().set(
             Set::Checked(|m, text| {
                 // Spelled as the model spells strings, so that a content comes back byte for byte.
                 let mut quoted = String::with_capacity(text.len() + 2);
@@ -68,7 +76,7 @@ impl FlatRow for MessageRow {
                 m.message.content.is_some()
             }),
         ),
-        Entry::json("contentParts", |m| m.message()?.content.as_ref().filter(|content| !is_string(content)))
+        Entry::json(CONTENT_PARTS, |m| m.message()?.content.as_ref().filter(|content| !is_string(content)))
             .set(Set::Json(|m, parts| m.message.content = Some(parts))),
         Entry::time("createdAt", |m| m.message()?.created_at)
             .sorted()

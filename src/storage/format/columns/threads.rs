@@ -1,8 +1,10 @@
-//! The columns of `semantic_threads`. None is read back: threads are derived from their conversations.
+//! The columns of `semantic_threads`. None is read back: threads are derived from their conversations. What is their
+//! conversation's or their messages' is looked up there, so that a conversation of many threads is stored once.
 
 use super::column::{Column, FlatRow, TextList, fields, shown, shown_count};
 use super::field::{Field, FieldKind, Values};
 use crate::model::ids::IntegrationId;
+use crate::model::json::value::RawJson;
 use crate::model::thread::SemanticThread;
 use crate::storage::format::layout::JsonField;
 
@@ -14,6 +16,18 @@ pub(crate) const HAS_POSITIVE_FEEDBACK: &str = "hasPositiveFeedback";
 /// As [`HAS_POSITIVE_FEEDBACK`].
 pub(crate) const HAS_NEGATIVE_FEEDBACK: &str = "hasNegativeFeedback";
 
+/// Looked up among the messages.
+pub(crate) const MESSAGE_IDS: &str = "messageIds";
+/// As [`MESSAGE_IDS`].
+pub(crate) const QUESTION: &str = "question";
+/// As [`MESSAGE_IDS`].
+pub(crate) const ANSWER: &str = "answer";
+
+/// Where the thread's messages begin in its conversation.
+pub(crate) const FIRST_MESSAGE_POSITION: &str = "firstMessagePosition";
+/// How many there are.
+pub(crate) const MESSAGES_COUNT: &str = "messagesCount";
+
 type Entry = Column<SemanticThread>;
 
 impl FlatRow for SemanticThread {
@@ -21,12 +35,12 @@ impl FlatRow for SemanticThread {
 
     const COLUMNS: &'static [Column<Self>] = &[
         Entry::text("id", |t| Some(t.id.as_str())).required().values(Values::Unique).published(),
-        Entry::text_list("messageIds", |t| Some(TextList::Many(&t.message_ids))).published(),
-        Entry::integer("messagesCount", |t| Some(t.message_ids.len() as i64)).required().published(),
+        Entry::looked_up(MESSAGE_IDS, FieldKind::TextList, |_| 0).published(),
+        Entry::integer(MESSAGES_COUNT, |t| Some(t.messages.len() as i64)).required().published(),
         Entry::text("organizationId", |t| Some(t.organization_id.as_str())).required().sorted().published(),
-        Entry::text("question", |t| t.question.as_deref()).values(Values::Long).left_out(),
+        Entry::looked_up(QUESTION, FieldKind::Text, SemanticThread::text_bytes).values(Values::Long).left_out(),
         Entry::integer("questionLength", SemanticThread::question_length).published(),
-        Entry::text("answer", |t| t.answer.as_deref()).values(Values::Long).left_out(),
+        Entry::looked_up(ANSWER, FieldKind::Text, SemanticThread::text_bytes).values(Values::Long).left_out(),
         Entry::boolean("isOnTopic", |t| t.flag("isOnTopic")).published(),
         Entry::boolean("isClear", |t| t.flag("isClear")).published(),
         Entry::boolean("isDocumented", |t| t.flag("isDocumented")).published(),
@@ -43,21 +57,33 @@ impl FlatRow for SemanticThread {
         Entry::text("questionType", |t| t.text("questionType")).published(),
         Entry::text("projectId", |t| Some(t.project_id.as_str())).required().sorted().published(),
         Entry::text("integrationId", |t| t.integration_id.as_ref().map(IntegrationId::as_str)).left_out(),
-        Entry::spread_json(JsonField::Properties, |t| t.conversation.properties.as_ref()).published(),
-        Entry::spread_json(JsonField::UserProperties, |t| t.conversation.user_properties.as_ref()).published(),
+        Entry::looked_up(JsonField::Properties.name(), FieldKind::Json, |t| bytes(&t.conversation.properties))
+            .values(Values::Long)
+            .published(),
+        Entry::looked_up(JsonField::UserProperties.name(), FieldKind::Json, |t| bytes(&t.conversation.user_properties))
+            .values(Values::Long)
+            .published(),
         Entry::time("firstMessageTime", |t| Some(t.first_message_time)).required().sorted().published(),
         Entry::time("lastMessageTime", |t| Some(t.last_message_time)).required().published(),
         Entry::time("lastUpdated", |t| Some(t.last_updated())).required().published(),
         Entry::computed(HAS_POSITIVE_FEEDBACK, FieldKind::Boolean).published(),
         Entry::computed(HAS_NEGATIVE_FEEDBACK, FieldKind::Boolean).published(),
-        Entry::text_list("conversationIds", |t| Some(TextList::One(t.conversation_id.as_str()))).left_out(),
+        Entry::text_list("conversationIds", |t| Some(TextList::One(t.conversation_id.as_str())))
+            .values(Values::Unique)
+            .left_out(),
         Entry::boolean("areAIAnnotationsVerified", |t| t.flag("areAIAnnotationsVerified")).published(),
         Entry::boolean("isInitialQuestionAnswer", |t| Some(t.is_initial)).required().published(),
-        Entry::remainder(JsonField::Properties),
-        Entry::remainder(JsonField::UserProperties),
+        Entry::integer(FIRST_MESSAGE_POSITION, |t| i64::try_from(t.messages.start).ok())
+            .required()
+            .values(Values::Unique)
+            .without_statistics(),
     ];
 
     fn blank() {}
+}
+
+fn bytes(json: &Option<RawJson>) -> usize {
+    json.as_ref().map_or(0, |json| json.get().len())
 }
 
 #[cfg(test)]

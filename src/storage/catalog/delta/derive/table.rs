@@ -61,7 +61,7 @@ pub(crate) struct DeltaTable {
     pub(crate) plain_columns: Vec<TableColumn>,
     /// The column whose bounds the files' times are.
     pub(crate) time_column: Option<String>,
-    /// The table whose deletions and property columns are this one's; files that belong together have one id.
+    /// The table whose deletions are this one's; files that belong together have one id.
     pub(crate) owner: Option<String>,
 }
 
