@@ -1,6 +1,6 @@
 """Reads the Delta tables of a store with PyPI's deltalake and polars, and prints what they see as JSON.
 
-    python tests/foreign_readers.py STORE_FOLDER [--tables conversations,messages] [--columns id,createdAt,...]
+    python tests/foreign_readers.py STORE_FOLDER [--tables conversations,messages] [--columns id,created_at,...]
 
 Prints {table: {engine: {"rows": count, "data": [{column: value}, ...]}}}, sorted by the columns' values. Times are
 printed as ISO texts with milliseconds. Needs: pip install deltalake polars.
@@ -16,16 +16,16 @@ import deltalake
 import polars
 
 DEFAULT_COLUMNS = {
-    "conversations": ["organizationId", "projectId", "id", "title", "state", "createdAt", "messageCount", "tags", "properties"],
-    "messages": ["organizationId", "projectId", "conversationId", "position", "id", "role", "content"],
-    "events": """organizationId projectId integrationId id type eventType messageId conversationId searchQuery
-        createdAt""".split(),
-    "feedback": """organizationId projectId integrationId id type messageId conversationId details createdAt updatedAt
-        reasons sources properties userProperties""".split(),
-    "semantic_threads": """organizationId projectId integrationId id messagesCount conversationIds
-        questionLength isOnTopic isClear isDocumented isFeatureSupported isAnswerConfident gapSummary subject
-        category languages firstPartyEntities thirdPartyEntities emotion sentiment questionType firstMessageTime
-        lastMessageTime lastUpdated areAIAnnotationsVerified isInitialQuestionAnswer firstMessagePosition""".split(),
+    "conversations": ["organization_id", "project_id", "id", "title", "state", "created_at", "message_count", "tags", "properties"],
+    "messages": ["organization_id", "project_id", "conversation_id", "position", "id", "role", "content"],
+    "events": """organization_id project_id integration_id id type event_type message_id conversation_id search_query
+        created_at""".split(),
+    "feedback": """organization_id project_id integration_id id type message_id conversation_id details created_at updated_at
+        reasons sources properties user_properties""".split(),
+    "semantic_threads": """organization_id project_id integration_id id messages_count conversation_ids
+        question_length is_on_topic is_clear is_documented is_feature_supported is_answer_confident gap_summary subject
+        category languages first_party_entities third_party_entities emotion sentiment question_type first_message_time
+        last_message_time last_updated are_ai_annotations_verified is_initial_question_answer first_message_position""".split(),
 }
 
 

@@ -95,8 +95,8 @@ fn other_readers_find_the_same_rows_and_values() {
             .map(|row| {
                 let properties: Value = serde_json::from_str(row["properties"].as_str().expect("text")).expect("JSON");
                 let version = properties["version"].as_u64().expect("a version");
-                assert_eq!(row["projectId"], json!("foreign"));
-                assert_eq!(row["messageCount"].as_u64(), Some(1 + version % 4));
+                assert_eq!(row["project_id"], json!("foreign"));
+                assert_eq!(row["message_count"].as_u64(), Some(1 + version % 4));
                 (row["id"].as_str().expect("an id").to_owned(), version)
             })
             .collect();
@@ -119,7 +119,7 @@ fn other_readers_find_the_same_rows_and_values() {
 
         // What threads do not repeat is found where the README says.
         let ids: BTreeMap<(&str, u64), &str> =
-            messages.iter().map(|row| (place(row, "conversationId"), id_of(row))).collect();
+            messages.iter().map(|row| (place(row, "conversation_id"), id_of(row))).collect();
         for row in &table("semantic_threads") {
             let own = &own["semantic_threads"][id_of(row)];
             let (_, first) = place(row, "id");
@@ -137,7 +137,7 @@ fn id_of(row: &Value) -> &str {
 
 /// A text of a row, and the position that it tells.
 fn place<'a>(row: &'a Value, name: &str) -> (&'a str, u64) {
-    let position = row.get("position").unwrap_or(&row["firstMessagePosition"]);
+    let position = row.get("position").unwrap_or(&row["first_message_position"]);
     (row[name].as_str().expect("a text"), position.as_u64().expect("a position"))
 }
 
@@ -153,26 +153,42 @@ fn same_values(own: &Value, read: &Value) -> Result<(), String> {
     let (own, read) = (own.as_object().expect("a row"), read.as_object().expect("a row"));
     let is_event = own.contains_key("eventType");
     let is_thread = own.contains_key("messagesCount");
-    for field in own.keys().chain(read.keys()) {
-        let value = own.get(field).unwrap_or(&Value::Null);
-        let same = match (field.as_str(), read.get(field)) {
+    let own: BTreeMap<String, &Value> = own.iter().map(|(field, value)| (column_name(field), value)).collect();
+    for column in own.keys().chain(read.keys()) {
+        let value = own.get(column).copied().unwrap_or(&Value::Null);
+        let same = match (column.as_str(), read.get(column)) {
             // Made of feedback when asked.
-            ("hasPositiveFeedback" | "hasNegativeFeedback", None) => true,
+            ("has_positive_feedback" | "has_negative_feedback", None) => true,
             // Their conversation's and their messages'.
-            ("messageIds" | "question" | "answer" | "properties" | "userProperties", None) if is_thread => true,
-            ("firstMessagePosition", Some(_)) => is_thread,
+            ("message_ids" | "question" | "answer" | "properties" | "user_properties", None) if is_thread => true,
+            ("first_message_position", Some(_)) => is_thread,
             // A query shows them as texts.
-            ("properties" | "userProperties", None) => is_event,
-            ("properties" | "userProperties" | "reasons" | "sources", Some(Value::String(text))) => {
+            ("properties" | "user_properties", None) => is_event,
+            ("properties" | "user_properties" | "reasons" | "sources", Some(Value::String(text))) => {
                 serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value)
             }
             (_, found) => found == Some(value),
         };
         if !same {
-            return Err(field.clone());
+            return Err(column.clone());
         }
     }
     Ok(())
+}
+
+/// What the column of a field is called in files.
+fn column_name(field: &str) -> String {
+    let mut name = String::new();
+    let letters: Vec<char> = field.chars().collect();
+    for (place, letter) in letters.iter().enumerate() {
+        let next_is_small = letters.get(place + 1).is_some_and(char::is_ascii_lowercase);
+        let after_small = place > 0 && letters[place - 1].is_ascii_lowercase();
+        if letter.is_ascii_uppercase() && (after_small || next_is_small) {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 /// Whether a commit of a table has a file with deleted rows.

@@ -26,7 +26,8 @@ use crate::storage::format::file_id::FileId;
 use crate::storage::format::flatten::test_support::conversation;
 use crate::storage::format::layout::{ColumnKind, JsonField, Layout, PropertyColumn, RemainderPaths};
 use crate::storage::format::parquet_file::{Blocks, ParquetFile};
-use crate::storage::format::registry::{ColumnRegistry, PathCounts, column_name};
+use crate::storage::format::physical_name::property_column;
+use crate::storage::format::registry::{ColumnRegistry, PathCounts};
 use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::table::Table;
 use crate::storage::format::tables::PerTable;
@@ -131,9 +132,11 @@ fn chosen(rows: &[Arc<Conversation>]) -> Layout {
     let registry = ColumnRegistry::default();
     let mut counts = PathCounts::new(&registry);
     for row in rows {
-        counts.add(row.as_ref()).unwrap();
+        // As if all were one project's: the rows are in no order.
+        let project = (OrganizationId::new("o"), ProjectId::new("p"));
+        counts.add(&project, row.as_ref()).unwrap();
     }
-    registry.choose(&counts).0
+    registry.choose(counts.finish()).layout
 }
 
 async fn ask(snapshot: &Arc<Snapshot>, body: &Value) -> Value {
@@ -298,7 +301,7 @@ async fn arrangements(rows: &Rows) -> BTreeMap<&'static str, Arc<Snapshot>> {
 
 fn column(path: &[&str], kind: ColumnKind) -> PropertyColumn {
     let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
-    let name = column_name(JsonField::Properties, &path, kind);
+    let name = property_column(JsonField::Properties, &path, kind);
     PropertyColumn { field: JsonField::Properties, path, kind, name }
 }
 

@@ -67,6 +67,15 @@ impl ScanColumn {
         }
     }
 
+    /// Of a column that lies in files as it is: its name there.
+    pub(crate) fn stored_name(&self, table: Table) -> Result<String> {
+        Ok(match self {
+            ScanColumn::Plain(name) => plain_field(table, name)?.column(),
+            ScanColumn::Whole(field) => field.raw_column().to_owned(),
+            ScanColumn::Path { .. } | ScanColumn::Source | ScanColumn::Row => self.name(),
+        })
+    }
+
     /// In a scan of `table`.
     pub(crate) fn data_type(&self, table: Table) -> Result<DataType> {
         Ok(match self {

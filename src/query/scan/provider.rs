@@ -103,10 +103,10 @@ impl SnapshotProvider {
     }
 
     /// What the file's statistics say about the scope: no row, every row, or unknown.
-    fn in_scope(&self, file: &DataFile) -> Option<bool> {
+    fn in_scope(&self, file: &DataFile) -> Result<Option<bool>> {
         let mut all = Some(true);
         for (column, value) in self.scope_columns() {
-            let Some(statistics) = file.statistics.get(&column.name()) else {
+            let Some(statistics) = file.statistics.get(&column.stored_name(self.table)?) else {
                 all = None;
                 continue;
             };
@@ -114,13 +114,13 @@ impl SnapshotProvider {
                 |bound: &Option<ScalarValue>| bound.as_ref().and_then(|v| v.try_as_str().flatten().map(str::to_owned));
             let (min, max) = (text(&statistics.min), text(&statistics.max));
             if min.as_ref().is_some_and(|min| *min > value) || max.as_ref().is_some_and(|max| *max < value) {
-                return Some(false);
+                return Ok(Some(false));
             }
             if min.as_ref() != Some(&value) || max.as_ref() != Some(&value) {
                 all = None;
             }
         }
-        all
+        Ok(all)
     }
 
     fn group(&self, wanted: &[ScanColumn]) -> Result<BTreeMap<GroupKey, Group<'_>>> {
@@ -131,7 +131,7 @@ impl SnapshotProvider {
             columns.map(|(column, since)| resolve::resolve(layout, column, *since)).collect()
         };
         for entry in self.snapshot.files_of(self.table).iter() {
-            let in_scope = self.in_scope(&entry.file);
+            let in_scope = self.in_scope(&entry.file)?;
             if in_scope == Some(false) {
                 continue;
             }

@@ -25,7 +25,7 @@ use crate::storage::format::table::Table;
 /// The places of one virtual column in one file. Files whose columns have equal places are scanned together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Places {
-    /// A physical column of the same name.
+    /// A physical column of its own.
     Plain,
     /// In none: the file is older than the column.
     Absent,
@@ -136,7 +136,7 @@ pub(crate) fn physical_fields(column: &ScanColumn, places: &Places, table: Table
     let nullable = |name: &str, data_type: DataType| Field::new(name, data_type, true);
     let places = match (places, column) {
         (Places::Source | Places::Absent, _) => return Ok(Vec::new()),
-        (Places::Plain, column) => return Ok(vec![nullable(&column.name(), column.data_type(table)?)]),
+        (Places::Plain, column) => return Ok(vec![nullable(&column.stored_name(table)?, column.data_type(table)?)]),
         (Places::Path(places), _) => places,
     };
     let mut fields = Vec::new();
@@ -155,7 +155,7 @@ pub(crate) fn physical_fields(column: &ScanColumn, places: &Places, table: Table
             fields.push(nullable(field.remainder_column(), DataType::Utf8View));
         }
         if places.raw {
-            fields.push(nullable(field.name(), DataType::Utf8View));
+            fields.push(nullable(field.raw_column(), DataType::Utf8View));
         }
     }
     Ok(fields)
@@ -167,10 +167,10 @@ pub(crate) fn expression(scan_column: &ScanColumn, places: &Places, table: Table
         return Ok(null(scan_column.data_type(table)?));
     }
     let (Places::Path(places), ScanColumn::Path { field, path, form }) = (places, scan_column) else {
-        return Ok(column(&scan_column.name()));
+        return Ok(column(&scan_column.stored_name(table)?));
     };
     let remainder = || column(field.remainder_column());
-    let raw = || column(field.name());
+    let raw = || column(field.raw_column());
     let mut steps = Steps::default();
     match form {
         Form::Text => {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, internal_datafusion_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::PhysicalExpr;
@@ -24,6 +24,7 @@ use super::segments::flat_batch;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::JsonField;
+use crate::storage::format::physical_name::snake_case;
 use crate::storage::format::points::{PointRead, Points, within};
 use crate::storage::format::table::Table;
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
@@ -35,8 +36,8 @@ pub(crate) struct RowReader {
     snapshot: Arc<Snapshot>,
     table: Table,
     columns: Vec<&'static str>,
-    /// What is read of the table's own rows.
-    stored: Vec<&'static str>,
+    /// What is read of the table's own rows, by the names in files.
+    stored: Vec<(&'static str, String)>,
     /// What they have elsewhere.
     lookup: Option<Lookup>,
     files: Arc<Vec<FileSnapshot>>,
@@ -52,7 +53,7 @@ impl RowReader {
     pub(crate) fn new(snapshot: Arc<Snapshot>, table: Table, columns: Vec<&'static str>) -> Result<Self> {
         let scanned = columns.iter().map(|name| (*name, scan_column(name)));
         let (elsewhere, own): (Vec<_>, Vec<_>) = scanned.partition(|(_, column)| is_looked_up(table, column));
-        let mut stored: Vec<&str> = own.into_iter().map(|(name, _)| name).collect();
+        let mut stored: Vec<&'static str> = own.into_iter().map(|(name, _)| name).collect();
         let mut lookup = None;
         if !elsewhere.is_empty() {
             let wanted = elsewhere.into_iter().map(|(_, column)| column).collect();
@@ -61,6 +62,7 @@ impl RowReader {
             stored.extend(places);
         }
         let files = snapshot.files_of(table);
+        let stored = stored.into_iter().map(|name| (name, snake_case(name))).collect();
         Ok(Self { snapshot, table, columns, stored, lookup, files, rows: ChunkRows::starting_at(FIRST_CHUNK_ROWS) })
     }
 
@@ -134,16 +136,15 @@ impl RowReader {
             return datafusion::common::internal_err!("the snapshot has no rows of source {source}");
         };
         let flat = flat_batch(segment.as_ref())?;
-        let schema = flat.batch.schema();
-        let indices = self.stored.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
-        let part = take_record_batch(&flat.batch.project(&indices)?, &UInt32Array::from(rows.to_vec()))?;
+        let part = take_record_batch(&self.named(&flat.batch)?, &UInt32Array::from(rows.to_vec()))?;
         Ok(within(budget, part.columns().iter().map(text_bytes).sum()).then_some(part))
     }
 
     async fn read_file(&self, file: &Arc<DataFile>, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
         let per_batch = (CHUNK_BYTES / file.layout.max_json_bytes.max(1)).clamp(16, MAX_CHUNK_ROWS as u64);
+        let columns: Vec<String> = self.stored.iter().map(|(_, column)| column.clone()).collect();
         let how = PointRead {
-            columns: &self.stored,
+            columns: &columns,
             batch_rows: usize::try_from(per_batch).unwrap_or(MAX_CHUNK_ROWS),
             budget: Some(budget),
             policy: RowSelectionPolicy::default(),
@@ -151,7 +152,20 @@ impl RowReader {
         let wanted = rows.iter().map(|row| *row..row.saturating_add(1)).collect();
         let read = Points::read(&self.snapshot.store, &file.parquet, wanted, &how).await;
         let read = read.map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(read.map(|read| read.batch))
+        read.map(|read| self.named(&read.batch)).transpose()
+    }
+
+    /// What was read of a file or segment, by the names of the fields.
+    fn named(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut fields = Vec::with_capacity(self.stored.len());
+        let mut arrays = Vec::with_capacity(self.stored.len());
+        for (name, column) in &self.stored {
+            let (index, field) = batch.schema_ref().column_with_name(column).ok_or_else(|| not_read(name))?;
+            fields.push(field.clone().with_name(*name));
+            arrays.push(Arc::clone(batch.column(index)));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
     }
 
     /// The columns in their order, of one type each, wherever it comes from.
@@ -160,9 +174,7 @@ impl RowReader {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for name in &self.columns {
             let found = looked_up.iter().find(|(found, _)| found == name).map(|(_, array)| array);
-            let Some(array) = found.or_else(|| stored.column_by_name(name)) else {
-                return datafusion::common::internal_err!("{name} was not read");
-            };
+            let array = found.or_else(|| stored.column_by_name(name)).ok_or_else(|| not_read(name))?;
             let array = plain(array)?;
             fields.push(Field::new(*name, array.data_type().clone(), true));
             arrays.push(array);
@@ -170,6 +182,10 @@ impl RowReader {
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
     }
+}
+
+fn not_read(name: &str) -> DataFusionError {
+    internal_datafusion_err!("{name} was not read")
 }
 
 /// Whole fields are read as they are.

@@ -6,7 +6,7 @@ use super::commit::{FileEntry, FileId};
 use super::files::FileSnapshot;
 use crate::model::ids::WalPosition;
 use crate::storage::format::data_file::DataFile;
-use crate::storage::format::registry::ColumnRegistry;
+use crate::storage::format::registry::OwnedColumn;
 use crate::storage::format::tables::{PerTable, Same};
 
 /// One commit over all tables.
@@ -24,8 +24,8 @@ pub(crate) struct TableChange {
     /// Files with all their deleted rows as of the position; those that are committed already change nothing. One of
     /// them may have been removed since: its deletions go where its rows went.
     pub(crate) deletions: Vec<FileSnapshot>,
-    /// The property columns that the table has from then on.
-    pub(crate) columns: ColumnRegistry,
+    /// Those of the new files, whether the table has them already or not.
+    pub(crate) columns: Vec<OwnedColumn>,
 }
 
 /// A file that is durable, and its siblings and sidecars as well.

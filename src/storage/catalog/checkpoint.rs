@@ -15,7 +15,7 @@ use super::frame::{self, Kind};
 use super::manifest::{Manifest, StoredFile, Table};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
-use crate::storage::format::layout::PropertyColumn;
+use crate::storage::format::registry::OwnedColumn;
 
 const FOLDER: &str = "checkpoints";
 pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 1, reads: 1..=1 };
@@ -37,7 +37,7 @@ struct Content {
 #[serde(deny_unknown_fields)]
 struct TableContent {
     files: Vec<FileContent>,
-    columns: Vec<Arc<PropertyColumn>>,
+    columns: Vec<Arc<OwnedColumn>>,
 }
 
 #[derive(Serialize, Deserialize)]

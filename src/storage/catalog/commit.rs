@@ -22,7 +22,7 @@ use super::error::CatalogError;
 use super::frame::{self, Kind};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
-use crate::storage::format::layout::PropertyColumn;
+use crate::storage::format::registry::OwnedColumn;
 
 pub(crate) const FOLDER: &str = "commits";
 pub(crate) const KIND: Kind = Kind { name: "commit", format: 1, reads: 1..=1 };
@@ -122,7 +122,7 @@ pub(crate) struct TableEdit {
     pub(crate) deletions: BTreeMap<FileId, DeletionEdit>,
     /// Property columns that the table gets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) columns: Vec<PropertyColumn>,
+    pub(crate) columns: Vec<OwnedColumn>,
 }
 
 /// The object and its checksum.

@@ -52,7 +52,7 @@ fn add_table<R: TableRow>(
     let of_table = TableEdit {
         add: change.added.iter().map(|new| new.entry.clone()).collect(),
         deletions: deletions(change, stored, moved)?,
-        columns: change.columns.columns().filter(|column| !stored.has_column(column)).collect(),
+        columns: change.columns.iter().filter(|owned| !stored.has_column(&owned.column)).cloned().collect(),
         remove,
     };
     edit.tables.insert(name.to_owned(), of_table);

@@ -12,7 +12,7 @@ use super::commit::{Commit, CommitNumber, Edit, Epoch, FileEntry, FileId, Import
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
-use crate::storage::format::registry::ColumnRegistry;
+use crate::storage::format::registry::{ColumnRegistry, OwnedColumn};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Manifest {
@@ -34,7 +34,7 @@ pub(crate) struct Manifest {
 pub(crate) struct Table {
     pub(crate) files: OrdMap<FileId, Arc<StoredFile>>,
     /// Property columns by what they hold.
-    pub(crate) columns: OrdMap<ColumnPlace, Arc<PropertyColumn>>,
+    pub(crate) columns: OrdMap<ColumnPlace, Arc<OwnedColumn>>,
     /// Their names in lower case: two that differ only by case are refused by other engines.
     column_names: OrdSet<String>,
 }
@@ -114,7 +114,7 @@ impl Table {
     pub(super) fn new(
         name: &str,
         files: impl IntoIterator<Item = StoredFile>,
-        columns: &[Arc<PropertyColumn>],
+        columns: &[Arc<OwnedColumn>],
     ) -> Result<Table, String> {
         let mut table = Table::default();
         for file in files {
@@ -130,7 +130,7 @@ impl Table {
 
     pub(crate) fn has_column(&self, PropertyColumn { field, path, kind, name }: &PropertyColumn) -> bool {
         let known = self.columns.get(&(*field, path.clone(), *kind));
-        known.is_some_and(|known| known.name == *name)
+        known.is_some_and(|known| known.column.name == *name)
     }
 
     pub(crate) fn column_registry(&self) -> ColumnRegistry {
@@ -172,15 +172,16 @@ impl Table {
         Ok(())
     }
 
-    fn add_column(&mut self, column: &Arc<PropertyColumn>) -> Result<(), String> {
+    fn add_column(&mut self, owned: &Arc<OwnedColumn>) -> Result<(), String> {
+        let column = &owned.column;
         let place = (column.field, column.path.clone(), column.kind);
         if let Some(known) = self.columns.get(&place) {
-            return Err(format!("the column {:?} is there already, as {:?}", column.name, known.name));
+            return Err(format!("the column {:?} is there already, as {:?}", column.name, known.column.name));
         }
         if self.column_names.insert(column.name.to_lowercase()).is_some() {
             return Err(format!("there is a column {:?} already, or only the case differs", column.name));
         }
-        self.columns.insert(place, Arc::clone(column));
+        self.columns.insert(place, Arc::clone(owned));
         Ok(())
     }
 }

@@ -20,11 +20,14 @@ pub(crate) struct Catalog {
     clock: Arc<dyn Clock>,
     line: CommitWriter,
     moved: Moved,
+    /// Also those that a file under way has.
+    columns: PerTable<Same<ColumnRegistry>>,
 }
 
 impl Catalog {
     pub(crate) fn new(environment: &Environment, line: CommitWriter) -> Catalog {
-        Catalog { clock: environment.clock.clone(), line, moved: Moved::new() }
+        let columns = columns_of(line.manifest());
+        Catalog { clock: environment.clock.clone(), line, moved: Moved::new(), columns }
     }
 
     /// As of the last commit.
@@ -32,13 +35,14 @@ impl Catalog {
         self.line.manifest()
     }
 
+    /// Shared by all that write files.
     pub(crate) fn columns(&self) -> PerTable<Same<ColumnRegistry>> {
-        columns_of(self.manifest())
+        self.columns.clone()
     }
 
     /// The tables' columns, as the layouts that tail segments get.
     pub(crate) fn layouts(&self) -> PerTable<Same<Arc<Layout>>> {
-        layouts_of(self.manifest())
+        per_table!(columns in self.columns.as_ref() => Arc::new(columns.layout()))
     }
 
     /// Makes the change in all tables, or in none. After an error the same call may be made again: the change is

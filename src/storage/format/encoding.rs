@@ -66,21 +66,22 @@ fn writer_properties<R: FlatRow>(columns: &Layout) -> WriterProperties {
 }
 
 fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
+    let name = field.column();
     let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json | FieldKind::Binary);
     if field.values != Values::Repeated {
         builder = builder
             .set_column_dictionary_enabled(value_path(field), false)
             .set_column_data_page_size_limit(value_path(field), MAX_TEXT_PAGE_BYTES);
     } else if is_text {
-        builder = builder.set_column_dictionary_page_size_limit(path(field.name), MAX_DICTIONARY_BYTES);
+        builder = builder.set_column_dictionary_page_size_limit(path(&name), MAX_DICTIONARY_BYTES);
     }
     if is_text {
-        builder = plain_text(builder, field.name);
+        builder = plain_text(builder, &name);
     } else if field.kind == FieldKind::Time {
-        builder = builder.set_column_dictionary_enabled(path(field.name), false);
+        builder = builder.set_column_dictionary_enabled(path(&name), false);
     }
     if field.sorted {
-        builder = builder.set_column_statistics_enabled(path(field.name), EnabledStatistics::Page);
+        builder = builder.set_column_statistics_enabled(path(&name), EnabledStatistics::Page);
     }
     builder
 }
@@ -92,11 +93,12 @@ fn plain_text(builder: WriterPropertiesBuilder, name: &str) -> WriterPropertiesB
 
 /// Of the column that has the values.
 fn value_path(field: &Field) -> ColumnPath {
-    let parts = match field.kind {
-        FieldKind::TextList => vec![field.name, "list", "element"],
-        _ => vec![field.name],
+    let inner: &[&str] = match field.kind {
+        FieldKind::TextList => &["list", "element"],
+        _ => &[],
     };
-    ColumnPath::new(parts.into_iter().map(str::to_owned).collect())
+    let inner = inner.iter().map(|part| (*part).to_owned());
+    ColumnPath::new(std::iter::once(field.column()).chain(inner).collect())
 }
 
 /// Of a column at the root: its name is one part, dots and all.

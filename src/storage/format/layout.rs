@@ -23,7 +23,7 @@ impl JsonField {
     /// Those that are spread over property columns.
     pub(crate) const ALL: [JsonField; 2] = [JsonField::Properties, JsonField::UserProperties];
 
-    /// The contract's name, also the name of the raw column.
+    /// The contract's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             JsonField::Properties => "properties",
@@ -33,12 +33,22 @@ impl JsonField {
         }
     }
 
+    /// The column of its text.
+    pub(crate) const fn raw_column(self) -> &'static str {
+        match self {
+            JsonField::Properties => "properties",
+            JsonField::UserProperties => "user_properties",
+            JsonField::Reasons => "reasons",
+            JsonField::Sources => "sources",
+        }
+    }
+
     /// The column of what has no column of its own; null where nothing is left. Of a list it is the raw column.
     pub(crate) const fn remainder_column(self) -> &'static str {
         match self {
-            JsonField::Properties => "properties:remainder",
-            JsonField::UserProperties => "userProperties:remainder",
-            JsonField::Reasons | JsonField::Sources => self.name(),
+            JsonField::Properties => "properties_remainder",
+            JsonField::UserProperties => "user_properties_remainder",
+            JsonField::Reasons | JsonField::Sources => self.raw_column(),
         }
     }
 }
@@ -66,9 +76,10 @@ pub(crate) struct PropertyColumn {
 }
 
 impl PropertyColumn {
-    /// The text column beside a number column; its name differs from every other if the number column's does.
+    /// The text column that a batch in memory has beside a number column. No file has a name with a colon, so that it
+    /// differs from every other.
     pub(crate) fn text_column(&self) -> PropertyColumn {
-        PropertyColumn { kind: ColumnKind::NumberText, name: format!("{}_text", self.name), ..self.clone() }
+        PropertyColumn { kind: ColumnKind::NumberText, name: format!("{}:text", self.name), ..self.clone() }
     }
 }
 

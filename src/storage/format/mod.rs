@@ -1,7 +1,8 @@
 //! How rows lie in files.
 //!
 //! - [`columns`]: one table of columns for each type of row, from which [`schema`], [`encoding`] and [`statistics`] derive;
-//!   [`layout`], [`registry`]: which properties have columns of their own; [`flatten`]: rows into arrays.
+//!   [`layout`], [`registry`]: which properties have columns of their own; [`physical_name`]:
+//!   what columns are called; [`flatten`]: rows into arrays.
 //! - [`writer`]: Parquet out, brought to the store by [`upload`](mod@upload). [`parquet_file`]: footers; [`points`]: some
 //!   rows of some columns; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
 //! - [`checked`]: no stored byte is used unverified; [`sidecar`]: what is known of a group of files beside them.
@@ -23,6 +24,7 @@ pub(crate) mod hex;
 pub(crate) mod indexed;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;
+pub(crate) mod physical_name;
 pub(crate) mod points;
 pub(crate) mod reader;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::parquet_file::{FileReader, ParquetFile};
 /// How a point read goes about it.
 pub(crate) struct PointRead<'a> {
     /// Names; in the result those that the file has.
-    pub(crate) columns: &'a [&'a str],
+    pub(crate) columns: &'a [String],
     /// Rows that are decoded at a time.
     pub(crate) batch_rows: usize,
     /// Bytes that the result may have, shared with other reads.
@@ -61,7 +61,8 @@ impl Points {
         let metadata = reader.arrow_metadata().await?;
         let (row_groups, selection) = select(metadata.metadata(), &ranges);
         let absent = |name: &str| row_groups.iter().all(|group| holds_nothing(metadata.metadata(), *group, name));
-        let (absent, present): (Vec<&str>, Vec<&str>) = how.columns.iter().partition(|name| absent(name));
+        let names = how.columns.iter().map(String::as_str);
+        let (absent, present): (Vec<&str>, Vec<&str>) = names.partition(|name| absent(name));
         let fields = metadata.parquet_schema().root_schema().get_fields();
         let roots = fields.iter().enumerate().filter(|(_, field)| present.contains(&field.name()));
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.map(|(index, _)| index));

@@ -77,7 +77,7 @@ pub(crate) async fn read_columns<B>(
     columns: &[Read<'_, B>],
     blank: impl Fn() -> B,
 ) -> Result<Vec<B>, FileError> {
-    let names: Vec<&str> = columns.iter().map(|column| column.field.name).collect();
+    let names: Vec<String> = columns.iter().map(|column| column.field.column()).collect();
     let policy = RowSelectionPolicy::Selectors;
     let how = PointRead { columns: &names, batch_rows: BATCH_ROWS, budget: None, policy };
     let read = Points::read(store, file, wanted.clone(), &how).await?;
@@ -98,7 +98,7 @@ pub(crate) async fn read_columns<B>(
 /// Sets a column of each row from its place in what was read.
 fn set_column<B>(column: &Read<'_, B>, read: &Points, places: &[usize], rows: &mut [B]) -> Result<(), FileError> {
     let name = column.field.name;
-    let Some(array) = read.batch.column_by_name(name) else {
+    let Some(array) = read.batch.column_by_name(&column.field.column()) else {
         let may_lack = column.field.since > FormatVersion::FIRST;
         return if may_lack { Ok(()) } else { Err(read.damaged(format!("no column {name}"))) };
     };
@@ -199,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Cache;
+    use crate::model::ids::{OrganizationId, ProjectId};
     use crate::storage::format::flatten::test_support::random_conversation;
     use crate::storage::format::footer;
     use crate::storage::format::parquet_file::Blocks;
@@ -218,8 +219,10 @@ mod tests {
     async fn written(conversations: &[Arc<Conversation>]) -> Pair {
         let registry = ColumnRegistry::default();
         let mut counts = PathCounts::new(&registry);
-        conversations.iter().for_each(|conversation| counts.add(conversation.as_ref()).unwrap());
-        let (columns, _) = registry.choose(&counts);
+        // As if all were one project's: the rows are in no order.
+        let project = (OrganizationId::new("o"), ProjectId::new("p"));
+        conversations.iter().for_each(|row| counts.add(&project, row.as_ref()).unwrap());
+        let columns = registry.choose(counts.finish()).layout;
         assert!(!columns.columns.is_empty());
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let all = Arc::new(conversations.to_vec());
@@ -312,9 +315,9 @@ mod tests {
         let statistics = &pair.main.file.statistics;
         let created = few.iter().map(|c| c.created_at.0 * 1_000);
         let time = |micros| datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, Some("UTC".into()));
-        assert_eq!(statistics["createdAt"].min, Some(time(created.clone().min())));
-        assert_eq!(statistics["createdAt"].max, Some(time(created.max())));
+        assert_eq!(statistics["created_at"].min, Some(time(created.clone().min())));
+        assert_eq!(statistics["created_at"].max, Some(time(created.max())));
         assert_eq!(statistics["id"].null_count, Some(0));
-        assert!(statistics.contains_key("properties.plan") && !statistics.contains_key("properties"));
+        assert!(statistics.contains_key("properties_plan") && !statistics.contains_key("properties"));
     }
 }

@@ -1,11 +1,15 @@
 //! Which property paths become columns, and how the columns are named.
 //!
-//! A path becomes a column at flush when enough of the file's documents have it; until then it stays in the remainder.
-//! Keys of public web pages may write anything, so the number of columns and the memory of counting are bounded.
+//! A path becomes a column at flush when enough of a project's documents in the file have it; until then it stays in the
+//! remainder. Columns are of a table and shared by path, but each counts towards the cap of the project that brought it
+//! in. Keys of public web pages may write anything: they use up the columns of their own project and no other's, and the
+//! memory of counting is bounded.
 #![expect(clippy::indexing_slicing, reason = "a JSON field indexes an array of as many")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::columns::column::FlatRow;
 use super::columns::{conversations, events, feedback, threads};
@@ -14,85 +18,148 @@ use super::flatten::number::needs_text;
 use super::flatten::trie::{PathTrie, ROOT};
 use super::flatten::walk::{Token, Visitor, walk};
 use super::layout::{ColumnKind, JsonField, Layout, PropertyColumn};
+use super::physical_name::property_column;
+use crate::model::ids::{OrganizationId, ProjectId};
 
-/// Property columns per table.
-pub(crate) const MAX_COLUMNS: usize = 1_000;
+/// Property columns that a project may bring into a table.
+pub(crate) const MAX_PROJECT_COLUMNS: usize = 1_000;
+/// Property columns of a file, shared out between the projects in it.
+pub(crate) const MAX_FILE_COLUMNS: usize = 4_000;
 /// Bytes of a column's path, its keys joined with dots.
 pub(crate) const MAX_PATH_BYTES: usize = 256;
-/// A new column needs this many documents of the file, and 1 % of them.
+/// A new column needs this many of its project's documents in the file, and 1 % of them.
 const MIN_DOCUMENTS: u64 = 20;
 /// Paths counted at a time; above it the rare ones are forgotten.
 const MAX_COUNTED_PATHS: usize = 100_000;
 
 type ColumnKey = (JsonField, Vec<String>, ColumnKind);
 
-/// The property columns of a table, by what they hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ColumnRegistry {
-    columns: BTreeMap<ColumnKey, String>,
+pub(crate) type Project = (OrganizationId, ProjectId);
+
+/// A property column of a table, and the project whose documents brought it in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OwnedColumn {
+    pub(crate) organization_id: OrganizationId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) column: PropertyColumn,
+}
+
+impl OwnedColumn {
+    fn project(&self) -> Project {
+        (self.organization_id.clone(), self.project_id.clone())
+    }
+}
+
+/// The property columns of a table: those that are committed, and those of files that are being written. All that write
+/// files share it, so that of two files written side by side none takes the other's name for another path.
+#[derive(Clone, Default)]
+pub(crate) struct ColumnRegistry(Arc<Mutex<Columns>>);
+
+#[derive(Default)]
+struct Columns {
+    by_key: BTreeMap<ColumnKey, OwnedColumn>,
+    by_project: BTreeMap<Project, usize>,
+    names: Names,
+}
+
+/// The columns of a file. The layout's remainder is not known yet.
+pub(crate) struct Chosen {
+    pub(crate) layout: Layout,
+    pub(crate) columns: Vec<OwnedColumn>,
 }
 
 impl ColumnRegistry {
-    pub(crate) fn new(columns: impl IntoIterator<Item = PropertyColumn>) -> Self {
-        Self { columns: columns.into_iter().map(|c| ((c.field, c.path, c.kind), c.name)).collect() }
+    pub(crate) fn new(columns: impl IntoIterator<Item = OwnedColumn>) -> Self {
+        let mut known = Columns::default();
+        columns.into_iter().for_each(|column| known.insert(column));
+        Self(Arc::new(Mutex::new(known)))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.columns.len()
-    }
-
-    pub(crate) fn columns(&self) -> impl Iterator<Item = PropertyColumn> + '_ {
-        self.columns.iter().map(|((field, path, kind), name)| PropertyColumn {
-            field: *field,
-            path: path.clone(),
-            kind: *kind,
-            name: name.clone(),
-        })
-    }
-
-    /// All columns of the table, as the `wanted` layout of a tail segment.
+    /// The columns that a tail segment gets: all of the table, as long as a file could have them.
     pub(crate) fn layout(&self) -> Layout {
-        Layout { columns: self.columns().collect(), ..Layout::default() }
+        let columns = self.columns();
+        let mut of_projects: BTreeMap<Project, Vec<&PropertyColumn>> = BTreeMap::new();
+        for owned in columns.by_key.values() {
+            of_projects.entry(owned.project()).or_default().push(&owned.column);
+        }
+        let turns = of_projects.values().map(Vec::len).max().unwrap_or(0);
+        let shared = (0..turns).flat_map(|turn| of_projects.values().filter_map(move |of| of.get(turn).copied()));
+        let mut columns: Vec<PropertyColumn> = shared.take(MAX_FILE_COLUMNS).cloned().collect();
+        columns.sort();
+        Layout { columns, ..Layout::default() }
     }
 
-    /// The columns for a file with the counted documents, and the table's columns once that file is in it. The
-    /// layout's remainder is not known yet.
-    pub(crate) fn choose(&self, counts: &PathCounts) -> (Layout, ColumnRegistry) {
-        let threshold = MIN_DOCUMENTS.max(counts.documents.div_ceil(100));
-        let mut candidates = counts.candidates();
-        candidates.retain(|c| c.count >= threshold || self.has(c, c.main_kind()));
-        // The table's own columns first, then by frequency.
-        candidates.sort_by(|a, b| {
-            let known = |c: &Candidate| !self.has(c, c.main_kind());
-            (known(a), b.count, a.field, &a.path).cmp(&(known(b), a.count, b.field, &b.path))
-        });
-        let mut registry = self.clone();
-        let mut names = Names::new(self);
-        let mut columns = Vec::new();
-        for candidate in candidates {
-            // A number column stands only with the text column that its numbers need: else they would lose digits.
-            let new = candidate.kinds.iter().filter(|&&kind| !registry.has(&candidate, kind)).count();
-            if registry.len() + new > MAX_COLUMNS {
-                continue;
+    /// The columns for a file with these projects' documents. The projects take turns, each with its most frequent path
+    /// that the file has not yet.
+    pub(crate) fn choose(&self, counted: Vec<ProjectPaths>) -> Chosen {
+        let mut known = self.columns();
+        let mut chosen = BTreeMap::new();
+        let mut turns: Vec<_> = counted.into_iter().map(|of| (of.project, of.paths.into_iter())).collect();
+        while !turns.is_empty() {
+            turns.retain_mut(|(project, paths)| {
+                paths.by_ref().any(|candidate| known.take(project, &candidate, &mut chosen))
+            });
+        }
+        let columns: Vec<OwnedColumn> = chosen.into_values().collect();
+        let mut of_file: Vec<PropertyColumn> = columns.iter().map(|owned| owned.column.clone()).collect();
+        of_file.sort();
+        Chosen { layout: Layout { columns: of_file, ..Layout::default() }, columns }
+    }
+
+    fn columns(&self) -> MutexGuard<'_, Columns> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_path(&self, field: JsonField, path: &[String]) -> bool {
+        let from = (field, path.to_vec(), ColumnKind::String);
+        let columns = self.columns();
+        let next = columns.by_key.range(from..).next();
+        next.is_some_and(|((found, at, _), _)| *found == field && at == path)
+    }
+
+    fn has(&self, candidate: &Candidate) -> bool {
+        let main = candidate.kinds.first().copied().unwrap_or(ColumnKind::String);
+        self.columns().by_key.contains_key(&candidate.key(main))
+    }
+}
+
+impl Columns {
+    fn insert(&mut self, owned: OwnedColumn) {
+        *self.by_project.entry(owned.project()).or_default() += 1;
+        self.names.taken.insert(owned.column.name.clone());
+        let PropertyColumn { field, path, kind, .. } = owned.column.clone();
+        self.by_key.insert((field, path, kind), owned);
+    }
+
+    /// Adds a path to those of a file. False where that changes nothing: the file has it, or there is no room for it. A
+    /// number column stands only with the text column that its numbers need: else they would lose digits.
+    fn take(
+        &mut self,
+        project: &Project,
+        candidate: &Candidate,
+        chosen: &mut BTreeMap<ColumnKey, OwnedColumn>,
+    ) -> bool {
+        let mut keys: Vec<ColumnKey> = candidate.kinds.iter().map(|kind| candidate.key(*kind)).collect();
+        keys.retain(|key| !chosen.contains_key(key));
+        let new = keys.iter().filter(|key| !self.by_key.contains_key(*key)).count();
+        let used = self.by_project.get(project).copied().unwrap_or(0);
+        let has_room = used + new <= MAX_PROJECT_COLUMNS || new == 0;
+        if keys.is_empty() || chosen.len() + keys.len() > MAX_FILE_COLUMNS || !has_room {
+            return false;
+        }
+        for key in keys {
+            if !self.by_key.contains_key(&key) {
+                let (field, path, kind) = key.clone();
+                let column = PropertyColumn { name: self.names.make(field, &path, kind), field, path, kind };
+                let (organization_id, project_id) = project.clone();
+                self.insert(OwnedColumn { organization_id, project_id, column });
             }
-            for &kind in &candidate.kinds {
-                let key = (candidate.field, candidate.path.clone(), kind);
-                let name =
-                    registry.columns.entry(key).or_insert_with(|| names.make(candidate.field, &candidate.path, kind));
-                columns.push(PropertyColumn {
-                    field: candidate.field,
-                    path: candidate.path.clone(),
-                    kind,
-                    name: name.clone(),
-                });
+            if let Some(owned) = self.by_key.get(&key) {
+                chosen.insert(key, owned.clone());
             }
         }
-        columns.sort();
-        (Layout { columns, ..Layout::default() }, registry)
-    }
-
-    fn has(&self, candidate: &Candidate, kind: ColumnKind) -> bool {
-        self.columns.contains_key(&(candidate.field, candidate.path.clone(), kind))
+        true
     }
 }
 
@@ -105,41 +172,70 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn main_kind(&self) -> ColumnKind {
-        self.kinds.first().copied().unwrap_or(ColumnKind::String)
+    fn key(&self, kind: ColumnKind) -> ColumnKey {
+        (self.field, self.path.clone(), kind)
     }
 }
 
-/// How many documents have a leaf of a kind at a path.
-pub(crate) struct PathCounts {
+/// What a project's documents in a file have.
+pub(crate) struct ProjectPaths {
+    project: Project,
+    /// Those that qualify. The table's own columns first, then by frequency.
+    paths: Vec<Candidate>,
+}
+
+/// How many documents have a leaf of a kind at a path, project by project.
+pub(crate) struct PathCounts<'r> {
+    registry: &'r ColumnRegistry,
+    counted: Vec<ProjectPaths>,
+    project: Option<Project>,
     documents: u64,
     fields: [FieldCounts; 2],
 }
 
-impl PathCounts {
-    /// The table's own columns are counted even when they are rare.
-    pub(crate) fn new(registry: &ColumnRegistry) -> Self {
-        let mut fields = [FieldCounts::default(), FieldCounts::default()];
-        for (field, path, _) in registry.columns.keys() {
-            let counts = &mut fields[*field as usize];
-            let node = counts.trie.intern_path(path);
-            counts.kept.insert(node);
-            counts.grow();
-        }
-        Self { documents: 0, fields }
+impl<'r> PathCounts<'r> {
+    /// The table's own columns qualify even when they are rare.
+    pub(crate) fn new(registry: &'r ColumnRegistry) -> Self {
+        Self { registry, counted: Vec::new(), project: None, documents: 0, fields: Default::default() }
     }
 
-    pub(crate) fn add<R: FlatRow>(&mut self, row: &R) -> Result<(), FlattenError> {
+    /// The documents of a project come one after another.
+    pub(crate) fn add<R: FlatRow>(&mut self, project: &Project, row: &R) -> Result<(), FlattenError> {
+        if self.project.as_ref() != Some(project) {
+            self.end_project();
+            self.project = Some(project.clone());
+        }
         self.documents += 1;
-        for (counts, get) in self.fields.iter_mut().zip(R::SPREAD) {
+        for (counts, (field, get)) in self.fields.iter_mut().zip(JsonField::ALL.into_iter().zip(R::SPREAD)) {
             if let Some(raw) = get.and_then(|get| get(row)) {
                 walk(raw.get(), ROOT, counts)?;
                 if counts.trie.len() > MAX_COUNTED_PATHS {
-                    counts.forget_rare();
+                    counts.forget_rare(|path| self.registry.has_path(field, path));
                 }
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<ProjectPaths> {
+        self.end_project();
+        self.counted
+    }
+
+    fn end_project(&mut self) {
+        let threshold = MIN_DOCUMENTS.max(self.documents.div_ceil(100));
+        if let Some(project) = self.project.take() {
+            let known = |candidate: Candidate| (!self.registry.has(&candidate), candidate);
+            let mut paths: Vec<(bool, Candidate)> = self.candidates().into_iter().map(known).collect();
+            paths.retain(|(is_new, candidate)| !is_new || candidate.count >= threshold);
+            paths.sort_by(|(a_is_new, a), (b_is_new, b)| {
+                (a_is_new, b.count, a.field, &a.path).cmp(&(b_is_new, a.count, b.field, &b.path))
+            });
+            paths.truncate(MAX_FILE_COLUMNS);
+            self.counted.push(ProjectPaths { project, paths: paths.into_iter().map(|(_, path)| path).collect() });
+        }
+        self.documents = 0;
+        self.fields = Default::default();
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -188,7 +284,6 @@ impl KindCounts {
 struct FieldCounts {
     trie: PathTrie,
     counts: Vec<KindCounts>,
-    kept: BTreeSet<u32>,
     /// Some counts are too low, so that a 0 says nothing.
     forgot: bool,
 }
@@ -198,21 +293,19 @@ impl FieldCounts {
         self.counts.resize(self.trie.len(), KindCounts::default());
     }
 
-    /// Keeps the more frequent half. A forgotten path starts again from 0, so counts may be too low, never too high.
-    fn forget_rare(&mut self) {
+    /// Keeps the more frequent half, and what is `known`. A forgotten path starts again from 0, so counts may be too low,
+    /// never too high.
+    fn forget_rare(&mut self, known: impl Fn(&[String]) -> bool) {
         let mut least = MIN_DOCUMENTS as u32;
         loop {
             let mut next = FieldCounts { forgot: true, ..FieldCounts::default() };
             for (node, count) in self.counts.iter().enumerate() {
-                let kept = self.kept.contains(&(node as u32));
-                if kept || count.any() >= least {
-                    let new = next.trie.intern_path(&self.trie.path(node as u32));
+                let path = self.trie.path(node as u32);
+                if count.any() >= least || (count.any() > 0 && known(&path)) {
+                    let new = next.trie.intern_path(&path);
                     next.grow();
                     if let Some(slot) = next.counts.get_mut(new as usize) {
                         *slot = *count;
-                    }
-                    if kept {
-                        next.kept.insert(new);
                     }
                 }
             }
@@ -253,153 +346,30 @@ impl<'a> Visitor<'a> for FieldCounts {
     }
 }
 
-/// Makes column names that differ from all others by more than case: one clash makes Delta readers refuse a table.
+/// Gives each column a name of its own.
 struct Names {
-    /// In lower case.
     taken: BTreeSet<String>,
 }
 
-impl Names {
-    fn new(registry: &ColumnRegistry) -> Self {
+impl Default for Names {
+    fn default() -> Self {
         let tables = [&conversations::FIELDS[..], &threads::FIELDS, &events::FIELDS, &feedback::FIELDS];
-        let plain = tables.into_iter().flatten().map(|field| field.name);
-        let names = plain.chain(registry.columns.values().map(String::as_str));
-        Self { taken: names.map(|name| name.to_lowercase()).collect() }
+        Self { taken: tables.into_iter().flatten().map(|field| field.column()).collect() }
     }
+}
 
+impl Names {
     fn make(&mut self, field: JsonField, path: &[String], kind: ColumnKind) -> String {
-        let base = column_name(field, path, kind);
+        let base = property_column(field, path, kind);
         let mut name = base.clone();
         let mut number = 2;
-        while !self.taken.insert(name.to_lowercase()) {
-            name = format!("{base}~{number}");
+        while !self.taken.insert(name.clone()) {
+            name = format!("{base}_{number}");
             number += 1;
         }
         name
     }
 }
 
-/// `properties.plan`, `properties.score:number`; everything outside `[A-Za-z0-9_-]` percent-escaped, an empty key `%`.
-pub(crate) fn column_name(field: JsonField, path: &[String], kind: ColumnKind) -> String {
-    let mut name = field.name().to_owned();
-    for key in path {
-        name.push('.');
-        if key.is_empty() {
-            name.push('%');
-        }
-        for &byte in key.as_bytes() {
-            if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
-                name.push(char::from(byte));
-            } else {
-                let _ = write!(name, "%{byte:02X}");
-            }
-        }
-    }
-    name.push_str(match kind {
-        ColumnKind::String => "",
-        ColumnKind::Number => ":number",
-        ColumnKind::NumberText => ":number_text",
-        ColumnKind::Boolean => ":boolean",
-    });
-    name
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::format::flatten::test_support::conversation;
-
-    fn counts(registry: &ColumnRegistry, documents: impl IntoIterator<Item = String>) -> PathCounts {
-        let mut counts = PathCounts::new(registry);
-        for (number, text) in documents.into_iter().enumerate() {
-            counts.add(&conversation(number, Some(&text), None)).unwrap();
-        }
-        counts
-    }
-
-    fn names(layout: &Layout) -> Vec<&str> {
-        layout.columns.iter().map(|column| column.name.as_str()).collect()
-    }
-
-    fn path(keys: &[&str]) -> Vec<String> {
-        keys.iter().map(|key| key.to_string()).collect()
-    }
-
-    #[test]
-    fn names_are_escaped() {
-        for (keys, kind, name) in [
-            (&["plan"][..], ColumnKind::String, "properties.plan"),
-            (&["a", "b"], ColumnKind::Number, "properties.a.b:number"),
-            (&["a.b"], ColumnKind::NumberText, "properties.a%2Eb:number_text"),
-            (&["", "é"], ColumnKind::Boolean, "properties.%.%C3%A9:boolean"),
-        ] {
-            assert_eq!(column_name(JsonField::Properties, &path(keys), kind), name);
-        }
-    }
-
-    #[test]
-    fn a_new_column_needs_twenty_documents_and_one_percent() {
-        let empty = ColumnRegistry::default();
-        let documents = (0..3_000).map(|n| match n {
-            0..19 => r#"{"few":1}"#.to_owned(),
-            19..48 => r#"{"nearly":"x"}"#.to_owned(),
-            48..78 => r#"{"enough":"x","deep":{"er":true}}"#.to_owned(),
-            _ => "{}".to_owned(),
-        });
-        let (layout, registry) = empty.choose(&counts(&empty, documents));
-        assert_eq!(names(&layout), ["properties.deep.er:boolean", "properties.enough"]);
-        // What the table has stays a column in a file where it is rare, and is left out of one without it.
-        let (layout, next) = registry.choose(&counts(&registry, [r#"{"enough":"y","few":2}"#.to_owned()]));
-        assert_eq!(names(&layout), ["properties.enough"]);
-        assert_eq!(next, registry);
-    }
-
-    #[test]
-    fn kinds_are_columns_of_their_own_and_case_clashes_get_a_number() {
-        let empty = ColumnRegistry::default();
-        let documents = (0..60).map(|n| match n % 3 {
-            0 => r#"{"x":1.0,"X":"s"}"#.to_owned(),
-            1 => r#"{"x":"t","X":"s"}"#.to_owned(),
-            _ => r#"{"x":2,"X":"s"}"#.to_owned(),
-        });
-        let (layout, _) = empty.choose(&counts(&empty, documents));
-        assert_eq!(
-            names(&layout),
-            ["properties.X", "properties.x~2", "properties.x:number", "properties.x:number_text"]
-        );
-    }
-
-    #[test]
-    fn the_cap_holds_and_the_frequent_paths_win() {
-        let empty = ColumnRegistry::default();
-        let documents = (0..40).map(|n| {
-            let keys = (0..1_100).filter(|key| n < 20 || *key >= 600).map(|key| format!(r#""k{key}":1"#));
-            format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
-        });
-        let (layout, registry) = empty.choose(&counts(&empty, documents));
-        assert_eq!((layout.columns.len(), registry.len()), (MAX_COLUMNS, MAX_COLUMNS));
-        assert!((600..1_100).all(|key| layout.columns.iter().any(|c| c.path == [format!("k{key}")])));
-    }
-
-    #[test]
-    fn random_keys_are_forgotten_and_frequent_ones_survive() {
-        let empty = ColumnRegistry::default();
-        let documents = (0..3_000).map(|n| {
-            let keys = (0..100).map(|key| format!(r#""r{n}_{key}":1"#)).collect::<Vec<_>>().join(",");
-            format!(r#"{{"kept":1,{keys}}}"#)
-        });
-        let counts = counts(&empty, documents);
-        assert!(counts.fields[0].trie.len() <= MAX_COUNTED_PATHS + 101);
-        assert_eq!(names(&empty.choose(&counts).0), ["properties.kept:number", "properties.kept:number_text"]);
-    }
-
-    #[test]
-    fn long_paths_are_no_columns() {
-        let empty = ColumnRegistry::default();
-        let long = |length: usize| format!(r#"{{"{}":{{"b":1}}}}"#, "a".repeat(length - 2));
-        let documents = (0..40).map(|n| long(256 + n % 2));
-        let (layout, _) = empty.choose(&counts(&empty, documents));
-        assert_eq!(layout.columns.len(), 1);
-        assert_eq!(layout.columns[0].path[0].len(), 254);
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ pub(crate) fn file_schema<R: FlatRow>(layout: &Layout) -> SchemaRef {
 fn schema<R: FlatRow>(layout: &Layout, hidden: bool) -> SchemaRef {
     let fields = R::COLUMNS.iter().map(|column| &column.field).filter(|field| hidden || !field.hidden);
     let stored = fields.filter(|field| field.stored && field.since <= layout.version);
-    let stored = stored.map(|field| Field::new(field.name, field.data_type(), !field.required));
+    let stored = stored.map(|field| Field::new(field.column(), field.data_type(), !field.required));
     let row = Field::new(ROW_COLUMN, DataType::Int32, false);
     let properties = layout.columns.iter().map(|column| Field::new(&column.name, kind_type(column.kind), true));
     Arc::new(Schema::new(stored.chain([row]).chain(properties).collect::<Fields>()))

@@ -32,7 +32,7 @@ pub(crate) fn rows_statistics<R: FlatRow>(
 ) -> BTreeMap<String, ColumnStatistics> {
     let plain = R::COLUMNS.iter().map(|column| &column.field).filter(|field| field.stored && field.statistics);
     let mut statistics: BTreeMap<String, ColumnStatistics> =
-        plain.map(|field| (field.name.to_owned(), of_column(metadata, field.name, &field.data_type()))).collect();
+        plain.map(|field| (field.column(), of_column(metadata, &field.column(), &field.data_type()))).collect();
     // The order of a number's text is not the number's.
     let properties = layout.columns.iter().filter(|column| column.kind != ColumnKind::NumberText);
     let mut properties: Vec<_> =
@@ -196,27 +196,27 @@ mod tests {
         let of = |min, max| ColumnStatistics { min: Some(min), max: Some(max), null_count: Some(3) };
         let given: BTreeMap<String, ColumnStatistics> = [
             ("id".to_owned(), of(text_scalar("a".into()), text_scalar("é".into()))),
-            ("createdAt".to_owned(), of(time(-62_135_596_800_000), time(1_724_630_400_123))),
-            ("messageCount".to_owned(), of(ScalarValue::from(1i64), ScalarValue::from(i64::MAX))),
-            ("properties.x:number".to_owned(), of(ScalarValue::from(-0.1), ScalarValue::from(f64::MAX))),
-            ("isEnd".to_owned(), of(ScalarValue::from(false), ScalarValue::from(true))),
+            ("created_at".to_owned(), of(time(-62_135_596_800_000), time(1_724_630_400_123))),
+            ("message_count".to_owned(), of(ScalarValue::from(1i64), ScalarValue::from(i64::MAX))),
+            ("properties_x_number".to_owned(), of(ScalarValue::from(-0.1), ScalarValue::from(f64::MAX))),
+            ("is_end".to_owned(), of(ScalarValue::from(false), ScalarValue::from(true))),
         ]
         .into();
         let types = [
             ("id", DataType::Utf8View),
-            ("createdAt", timestamp_type()),
-            ("messageCount", DataType::Int64),
-            ("properties.x:number", DataType::Float64),
-            ("isEnd", DataType::Boolean),
+            ("created_at", timestamp_type()),
+            ("message_count", DataType::Int64),
+            ("properties_x_number", DataType::Float64),
+            ("is_end", DataType::Boolean),
             ("unknown", DataType::Int64),
         ];
         let delta = DeltaStatistics::new(&given);
-        assert_eq!(delta.min_values["createdAt"], "0001-01-01T00:00:00.000Z");
+        assert_eq!(delta.min_values["created_at"], "0001-01-01T00:00:00.000Z");
         let mut read = delta.read(types.iter().map(|(name, data_type)| (*name, data_type)));
-        let number = read.remove("properties.x:number").unwrap();
-        assert!(number.min <= given["properties.x:number"].min && number.max >= given["properties.x:number"].max);
+        let number = read.remove("properties_x_number").unwrap();
+        assert!(number.min <= given["properties_x_number"].min && number.max >= given["properties_x_number"].max);
         let mut given = given;
-        given.remove("properties.x:number");
+        given.remove("properties_x_number");
         assert_eq!(read, given);
     }
 }

@@ -2,7 +2,7 @@
 
 /// The rows of its files hang on those of conversations; queries do not read it by itself.
 pub(crate) const MESSAGES: &str = "messages";
-pub(crate) const MESSAGES_TIME_COLUMN: &str = "createdAt";
+pub(crate) const MESSAGES_TIME_COLUMN: &str = "created_at";
 
 /// What queries read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +27,8 @@ impl Table {
     /// The column whose bounds say from when to when a file's rows are.
     pub(crate) fn time_column(self) -> &'static str {
         match self {
-            Table::Conversations | Table::SemanticThreads => "firstMessageTime",
-            Table::Events | Table::Feedback => "createdAt",
+            Table::Conversations | Table::SemanticThreads => "first_message_time",
+            Table::Events | Table::Feedback => "created_at",
         }
     }
 }

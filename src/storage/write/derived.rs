@@ -90,7 +90,7 @@ fn table_column(field: &Field) -> TableColumn {
         FieldKind::TextList => DeltaType::StringList,
         FieldKind::Binary => DeltaType::Binary,
     };
-    TableColumn::new(field.name, data_type)
+    TableColumn::new(field.column(), data_type)
 }
 
 /// Where the rows of conversations lie in the files of messages and threads, by the files that are open.

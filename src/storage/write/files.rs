@@ -23,7 +23,7 @@ use crate::storage::format::error::{FileError, FlattenError};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::indexed::build_index;
 use crate::storage::format::layout::Layout;
-use crate::storage::format::registry::{ColumnRegistry, PathCounts};
+use crate::storage::format::registry::{Chosen, ColumnRegistry, OwnedColumn, PathCounts};
 use crate::storage::format::sidecar::description::FileDescription;
 use crate::storage::format::sidecar::file::{self as sidecar, BuiltIndex, DescribedFile, NewSidecar};
 use crate::storage::format::statistics::ColumnStatistics;
@@ -66,8 +66,8 @@ pub(crate) struct Written<R = Conversation> {
     pub(crate) rows: Arc<Vec<Arc<R>>>,
     /// None without rows.
     pub(crate) new: Option<NewFile>,
-    /// The table's columns with those of the file.
-    columns: ColumnRegistry,
+    /// The property columns of the file.
+    columns: Vec<OwnedColumn>,
 }
 
 impl Family for Written {
@@ -120,16 +120,16 @@ async fn write_tables(
 async fn write_table<R: Stored>(
     environment: &Environment,
     new: NewRows<R>,
-    columns: ColumnRegistry,
+    registry: ColumnRegistry,
     paths: &mut Vec<Path>,
 ) -> Result<Written<R>, StoreError> {
     let NewRows { mut rows, numbers } = new;
     if rows.is_empty() {
-        return Ok(Written { rows: Arc::default(), new: None, columns });
+        return Ok(Written { rows: Arc::default(), new: None, columns: Vec::new() });
     }
     sort_rows(&mut rows);
     let rows = Arc::new(rows);
-    let (layout, columns) = choose_columns(&columns, rows.clone()).await?;
+    let Chosen { layout, columns } = choose_columns(registry, rows.clone()).await?;
     let (store, places) = (&environment.objects, Places::new(R::TABLE, FileId(environment.ids.in_order())));
     paths.extend(places.all());
     let index = make_index(rows.clone());
@@ -320,17 +320,14 @@ fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
     });
 }
 
-async fn choose_columns<R: TableRow>(
-    registry: &ColumnRegistry,
-    rows: Arc<Vec<Arc<R>>>,
-) -> Result<(Layout, ColumnRegistry), StoreError> {
-    let registry = registry.clone();
+async fn choose_columns<R: TableRow>(registry: ColumnRegistry, rows: Arc<Vec<Arc<R>>>) -> Result<Chosen, StoreError> {
     let chosen = tokio::task::spawn_blocking(move || {
         let mut counts = PathCounts::new(&registry);
         for row in rows.iter() {
-            counts.add(row.as_ref())?;
+            let Key { organization_id, project_id, .. } = row.key();
+            counts.add(&(organization_id, project_id), row.as_ref())?;
         }
-        Ok(registry.choose(&counts))
+        Ok(registry.choose(counts.finish()))
     });
     let chosen: Result<_, FlattenError> =
         chosen.await.map_err(|error| StoreError::caused("counting property paths", error))?;

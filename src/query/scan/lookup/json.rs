@@ -65,7 +65,7 @@ impl JsonColumns {
         if self.reads_nothing() {
             return self.evaluate(Vec::new(), rows.len()).map(Some);
         }
-        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
         let per_batch = (CHUNK_BYTES / file.layout.max_json_bytes.max(1)).clamp(16, MAX_CHUNK_ROWS as u64);
         let how = PointRead {
             columns: &names,

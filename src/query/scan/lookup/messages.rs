@@ -14,6 +14,7 @@ use crate::storage::format::arrow_types::list_element;
 use crate::storage::format::columns::messages::{CONTENT, CONTENT_PARTS, ID, ROLE};
 use crate::storage::format::columns::threads::{ANSWER, MESSAGE_IDS, QUESTION};
 use crate::storage::format::error::FileError;
+use crate::storage::format::physical_name::snake_case;
 use crate::storage::format::points::Points;
 
 /// What of them is wanted.
@@ -37,10 +38,10 @@ impl Wanted {
     }
 
     /// The columns that are read of the messages' file.
-    pub(super) fn columns(self) -> Vec<&'static str> {
+    pub(super) fn columns(self) -> Vec<String> {
         let ids = if self.ids { [ID].as_slice() } else { &[] };
         let texts = if self.texts { [ROLE, CONTENT, CONTENT_PARTS].as_slice() } else { &[] };
-        [ids, texts].concat()
+        ids.iter().chain(texts).map(|name| snake_case(name)).collect()
     }
 }
 
@@ -69,7 +70,7 @@ impl MessageColumns {
         let start = read.index(messages.start).map_err(failed)?;
         let places = start..start + messages.len();
         let column = |name: &str| {
-            let array = read.batch.column_by_name(name).and_then(|array| array.as_string_opt::<i32>());
+            let array = read.batch.column_by_name(&snake_case(name)).and_then(|array| array.as_string_opt::<i32>());
             let array = array.filter(|array| array.len() >= places.end);
             array.ok_or_else(|| failed(read.damaged(format!("its {name} is of another type"))))
         };

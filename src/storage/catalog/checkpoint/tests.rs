@@ -68,7 +68,7 @@ fn what_contradicts_itself_is_damage() {
             },
             "twice",
         ),
-        (|value| value["tables"]["events"]["columns"][0]["name"] = "PLAN".into(), "only the case differs"),
+        (|value| value["tables"]["events"]["columns"][0]["column"]["name"] = "PLAN".into(), "only the case differs"),
         (|value| value["tables"]["events"]["more"] = 1.into(), "unknown field"),
     ];
     for (change, expected) in cases {

@@ -2,7 +2,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::storage::format::layout::{ColumnKind, JsonField};
+use crate::model::ids::{OrganizationId, ProjectId};
+use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 
 pub(crate) const NOW: EpochMillis = EpochMillis(1_700_000_000_000);
 
@@ -23,13 +24,14 @@ pub(crate) fn file(table: &str, number: u64, rows: u32) -> FileEntry {
     }
 }
 
-pub(crate) fn column(name: &str, path: &[&str]) -> PropertyColumn {
-    PropertyColumn {
+pub(crate) fn column(name: &str, path: &[&str]) -> OwnedColumn {
+    let column = PropertyColumn {
         field: JsonField::Properties,
         path: path.iter().map(|key| (*key).to_owned()).collect(),
         kind: ColumnKind::String,
         name: name.to_owned(),
-    }
+    };
+    OwnedColumn { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), column }
 }
 
 pub(crate) fn deletes(file: u64, total: u64, rows: impl IntoIterator<Item = u32>) -> BTreeMap<FileId, DeletionEdit> {
@@ -94,7 +96,10 @@ fn the_text_of_a_commit() {
             "deletions": {
                 "00000000-0000-0000-0000-000000000002": {"rows": "OjAAAAEAAAAAAAEAEAAAAAMABQA", "total": 4},
             },
-            "columns": [{"field": "properties", "path": ["plan"], "kind": "string", "name": "properties_plan"}],
+            "columns": [{
+                "organizationId": "o", "projectId": "p",
+                "column": {"field": "properties", "path": ["plan"], "kind": "string", "name": "properties_plan"},
+            }],
         }},
     });
     assert_eq!(serde_json::to_value(everything()).unwrap(), expected);

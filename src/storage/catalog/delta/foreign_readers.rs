@@ -21,17 +21,17 @@ use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::objects::durable::DurableLocalStore;
 
 const ROWS: u32 = 20_000;
-const SCORE: &str = "properties.a%2Eb.score:number";
+const SCORE: &str = "properties_a_u2e_b_score_number";
 
 fn columns(with_score: bool) -> Vec<TableColumn> {
     let mut columns = vec![
         TableColumn::new("id", DeltaType::String),
-        TableColumn::new("createdAt", DeltaType::Timestamp),
-        TableColumn::new("messageCount", DeltaType::Long),
+        TableColumn::new("created_at", DeltaType::Timestamp),
+        TableColumn::new("message_count", DeltaType::Long),
         TableColumn::new("position", DeltaType::Integer),
-        TableColumn::new("isEnd", DeltaType::Boolean),
+        TableColumn::new("is_end", DeltaType::Boolean),
         TableColumn::new("tags", DeltaType::StringList),
-        TableColumn::new("properties:remainder", DeltaType::String),
+        TableColumn::new("properties_remainder", DeltaType::String),
     ];
     if with_score {
         let path = vec!["a.b".to_owned(), "score".to_owned()];
@@ -57,12 +57,12 @@ fn batch(first: u32, with_score: bool) -> RecordBatch {
     let remainders = rows().map(|row| (row % 2 == 0).then_some("{\"x\":null}"));
     let mut columns: Vec<(&str, ArrayRef)> = vec![
         ("id", Arc::new(StringViewArray::from_iter_values(rows().map(|row| format!("c{row:06}"))))),
-        ("createdAt", Arc::new(times.with_timezone("UTC"))),
-        ("messageCount", Arc::new(Int64Array::from_iter_values(rows().map(i64::from)))),
+        ("created_at", Arc::new(times.with_timezone("UTC"))),
+        ("message_count", Arc::new(Int64Array::from_iter_values(rows().map(i64::from)))),
         ("position", Arc::new(Int32Array::from_iter_values(rows().map(|row| row as i32 % 9)))),
-        ("isEnd", Arc::new(BooleanArray::from_iter(rows().map(|row| Some(row % 2 == 1))))),
+        ("is_end", Arc::new(BooleanArray::from_iter(rows().map(|row| Some(row % 2 == 1))))),
         ("tags", Arc::new(tags.finish())),
-        ("properties:remainder", Arc::new(StringViewArray::from_iter(remainders))),
+        ("properties_remainder", Arc::new(StringViewArray::from_iter(remainders))),
         ("_row", Arc::new(Int32Array::from_iter_values(0..ROWS as i32))),
     ];
     if with_score {
@@ -90,9 +90,9 @@ async fn file(log: &TableLog, name: &str, first: u32, with_score: bool) -> Add {
     let last = first + ROWS - 1;
     let statistics = FileStatistics {
         num_records: u64::from(ROWS),
-        min_values: [("id".to_owned(), id(first)), ("createdAt".to_owned(), time(first))].into_iter().collect(),
-        max_values: [("id".to_owned(), id(last)), ("createdAt".to_owned(), time(last))].into_iter().collect(),
-        null_count: [("id".to_owned(), 0), ("createdAt".to_owned(), 0)].into(),
+        min_values: [("id".to_owned(), id(first)), ("created_at".to_owned(), time(first))].into_iter().collect(),
+        max_values: [("id".to_owned(), id(last)), ("created_at".to_owned(), time(last))].into_iter().collect(),
+        null_count: [("id".to_owned(), 0), ("created_at".to_owned(), 0)].into(),
         tight_bounds: true,
     };
     let tags = [("convolake.layout".to_owned(), Some("{\"columns\":[]}".to_owned()))].into();
@@ -145,7 +145,7 @@ async fn write_table(store: Arc<dyn ObjectStore>) -> TableLog {
 
 fn run(python: &str, folder: &std::path::Path) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign_readers.py");
-    let columns = format!("id,createdAt,messageCount,isEnd,tags,properties:remainder,{SCORE}");
+    let columns = format!("id,created_at,message_count,is_end,tags,properties_remainder,{SCORE}");
     let output = Command::new(python).arg(script).arg(folder).args(["--columns", &columns]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -163,11 +163,11 @@ fn expected() -> Vec<Value> {
         let remainder = (row % 2 == 0).then_some("{\"x\":null}");
         json!({
             "id": format!("c{row:06}"),
-            "createdAt": format!("{time:.3}"),
-            "messageCount": row,
-            "isEnd": row % 2 == 1,
+            "created_at": format!("{time:.3}"),
+            "message_count": row,
+            "is_end": row % 2 == 1,
             "tags": tags,
-            "properties:remainder": remainder,
+            "properties_remainder": remainder,
             SCORE: score,
         })
     };

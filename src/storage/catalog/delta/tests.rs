@@ -25,7 +25,7 @@ fn score() -> PropertyColumn {
         field: JsonField::UserProperties,
         path: vec!["a.b".to_owned(), "score".to_owned()],
         kind: ColumnKind::Number,
-        name: "userProperties.a%2Eb.score:number".to_owned(),
+        name: "user_properties_a_u2e_b_score_number".to_owned(),
     }
 }
 

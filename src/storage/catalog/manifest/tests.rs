@@ -49,7 +49,7 @@ fn commits_add_up() {
     let events = &manifest.tables["events"];
     let files = events.files.values().map(|file| (file.entry.id, file.deleted.iter().collect::<Vec<_>>()));
     assert_eq!(files.collect::<Vec<_>>(), [(id(1), vec![1, 3, 4]), (id(3), vec![9])]);
-    let names = events.columns.values().map(|column| column.name.as_str());
+    let names = events.columns.values().map(|owned| owned.column.name.as_str());
     assert_eq!(names.collect::<Vec<_>>(), ["plan_2", "plan"]);
 }
 

@@ -4,6 +4,7 @@ use arrow::datatypes::DataType;
 
 use crate::storage::format::arrow_types::{list_element, timestamp_type};
 use crate::storage::format::layout::FormatVersion;
+use crate::storage::format::physical_name::snake_case;
 
 /// What a field holds, and so which operators and aggregations it takes (contract A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +46,7 @@ pub(crate) enum Values {
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Field {
-    /// The contract's name, also the column's.
+    /// The contract's name.
     pub(crate) name: &'static str,
     pub(crate) kind: FieldKind,
     /// Of [`FieldKind::Json`]: whether it is a list, not an object.
@@ -74,6 +75,11 @@ pub(crate) struct Field {
 }
 
 impl Field {
+    /// The name of its column in files.
+    pub(crate) fn column(&self) -> String {
+        snake_case(self.name)
+    }
+
     pub(crate) fn is_published(&self) -> bool {
         self.shown == Shown::ByDefault
     }

@@ -98,6 +98,7 @@ mod tests {
     use crate::storage::format::flatten::flatten;
     use crate::storage::format::flatten::test_support::conversation;
     use crate::storage::format::layout::Layout;
+    use crate::storage::format::physical_name::snake_case;
 
     /// What can be set of a thread is a field, and each field tells what is set under its name.
     #[test]
@@ -116,7 +117,7 @@ mod tests {
             };
             let flat = flatten(&[Arc::new(thread)], &Layout::default()).unwrap();
             for (other, _) in ANNOTATIONS {
-                let column = flat.batch.column_by_name(other).unwrap();
+                let column = flat.batch.column_by_name(&snake_case(other)).unwrap();
                 assert_eq!(column.is_valid(0), name == other, "{other} where {name} is set");
             }
         }

@@ -177,14 +177,14 @@ mod tests {
             ],
             &wanted,
         );
-        assert_eq!(strings(&flat, "properties.a"), [Some("x\ny"), None, None, None]);
-        assert_eq!(strings(&flat, "properties.a:number_text"), [None, Some("1.10"), None, None]);
-        let numbers = flat.batch.column_by_name("properties.a:number").unwrap().as_primitive::<Float64Type>();
+        assert_eq!(strings(&flat, "properties_a"), [Some("x\ny"), None, None, None]);
+        assert_eq!(strings(&flat, "properties_a_number:text"), [None, Some("1.10"), None, None]);
+        let numbers = flat.batch.column_by_name("properties_a_number").unwrap().as_primitive::<Float64Type>();
         assert_eq!(numbers.iter().collect::<Vec<_>>(), [None, Some(1.1), None, None]);
-        let booleans = flat.batch.column_by_name("properties.o.b:boolean").unwrap().as_boolean();
+        let booleans = flat.batch.column_by_name("properties_o_b_boolean").unwrap().as_boolean();
         assert_eq!(booleans.iter().collect::<Vec<_>>(), [Some(true), None, Some(false), None]);
         assert_eq!(
-            strings(&flat, "properties:remainder"),
+            strings(&flat, "properties_remainder"),
             [
                 None,
                 Some(r#"{"o":{"b":"no","c":{},"d":[1,{"x":"]"}]}}"#),
@@ -213,8 +213,8 @@ mod tests {
         let text = document(1_001);
         let many = flat(&[&text, r#"{"c":"y","k":{"c":2}}"#], &wanted);
         assert_eq!(many.layout.properties_remainder, RemainderPaths::Any);
-        assert_eq!(strings(&many, "properties.c"), [Some("x"), Some("y")]);
-        assert_eq!(strings(&many, "properties:remainder")[1], Some(r#"{"k":{"c":2}}"#));
+        assert_eq!(strings(&many, "properties_c"), [Some("x"), Some("y")]);
+        assert_eq!(strings(&many, "properties_remainder")[1], Some(r#"{"k":{"c":2}}"#));
         assert_eq!(many.layout.max_json_bytes, text.len() as u64);
     }
 
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(first.schema(), second.schema());
         let rows = second.column_by_name("_row").unwrap().as_primitive::<arrow::datatypes::Int32Type>();
         assert_eq!(rows.value(0), 1);
-        assert_eq!(second.column_by_name("properties:remainder").unwrap().as_string_view().value(0), r#"{"a":1.0}"#);
+        assert_eq!(second.column_by_name("properties_remainder").unwrap().as_string_view().value(0), r#"{"a":1.0}"#);
         let layout = flattener.finish();
         assert_eq!(layout.columns.len(), 2);
         assert_eq!(layout.properties_remainder, RemainderPaths::Known([vec!["a".to_owned()]].into()));

@@ -9,7 +9,7 @@ use crate::model::ids::{
 };
 use crate::model::json::value::RawJson;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
-use crate::storage::format::registry::column_name;
+use crate::storage::format::physical_name::property_column;
 
 pub(crate) fn raw(text: &str) -> RawJson {
     RawValue::from_string(text.to_owned()).unwrap()
@@ -17,7 +17,7 @@ pub(crate) fn raw(text: &str) -> RawJson {
 
 pub(crate) fn column(path: &[&str], kind: ColumnKind) -> PropertyColumn {
     let path: Vec<String> = path.iter().map(|key| key.to_string()).collect();
-    let name = column_name(JsonField::Properties, &path, kind);
+    let name = property_column(JsonField::Properties, &path, kind);
     PropertyColumn { field: JsonField::Properties, path, kind, name }
 }
 

@@ -32,7 +32,7 @@ impl<'a> Expected<'a> {
     pub(super) fn new(store: StoreId, manifest: &'a Arc<Manifest>, table: &'a DeltaTable) -> Result<Self, DeriveError> {
         let mut columns = table.plain_columns.clone();
         if let Some(own) = manifest.tables.get(&table.name) {
-            columns.extend(own.columns.values().map(|column| TableColumn::of_property(column)));
+            columns.extend(own.columns.values().map(|owned| TableColumn::of_property(&owned.column)));
         }
         let stored = manifest.tables.get(&table.name).into_iter().flat_map(|stored| stored.files.values());
         let files = stored.map(|file| Ok((relative_path(table, file)?, Arc::clone(file))));
