@@ -85,6 +85,7 @@ pub(crate) async fn listen(
     let gate = Gate { ids, keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
     let router = api::router(Arc::new(gate), Arc::new(services));
     store.index_texts()?;
+    store.compact()?;
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
         max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,

@@ -13,6 +13,8 @@ use self::writer::{Held, Opening, Writer};
 pub(crate) use super::error::StoreError;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
+use super::maintain::compaction::compactor::Compactor;
+use super::maintain::compaction::policy::{self, Candidate, Choice};
 use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
@@ -141,6 +143,22 @@ impl Store {
         let (published, readiness) = (self.published.clone(), self.readiness.clone());
         let indexer = Indexer { published, readiness, stop: self.background.clone() };
         indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
+    }
+
+    /// Merges files, in the background to the end of the store.
+    pub(crate) fn compact(&self) -> Result<(), StoreError> {
+        let started = self.compactor(policy::choose).start();
+        started.map_err(|error| StoreError::caused("the compactor's thread could not start", error))
+    }
+
+    fn compactor(&self, policy: fn(&[Candidate]) -> Option<Choice>) -> Compactor {
+        Compactor {
+            policy,
+            environment: self.environment.clone(),
+            published: self.published.clone(),
+            commands: self.commands.downgrade(),
+            stop: self.background.clone(),
+        }
     }
 
     pub(crate) fn environment(&self) -> &Environment {

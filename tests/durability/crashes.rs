@@ -42,6 +42,47 @@ fn data_files(store: &Path, folder: &str) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().is_some()).collect()
 }
 
+/// The places of a merge of files.
+const COMPACTION_POINTS: [&str; 2] = ["compaction:before-commit", "compaction:after-commit"];
+
+#[test]
+fn a_crash_at_any_point_of_a_compaction_loses_and_doubles_nothing() {
+    let store = TempDir::new().expect("a folder");
+    let key = create_key(store.path(), "api", "acme", Some("merge"), Some("bot"), &[]);
+    let mut ledger = Ledger::new();
+    let arguments = ["--flush-rows", "10", "--flush-seconds", "600"];
+    // Each round makes more files than a merge takes.
+    for (round, point) in COMPACTION_POINTS.iter().chain(&COMPACTION_POINTS).enumerate() {
+        let server = Server::start_on(store.path(), &["--flush-seconds", "600"]);
+        verify(&server, &key, &mut ledger);
+        drop(server);
+        let Some(mut server) = Server::start_to_abort(store.path(), &arguments, point) else { continue };
+        write(&server, &key, "c", &mut ledger, round as u64, &AtomicBool::new(false));
+        let begin = Instant::now();
+        while server.is_running() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{point} was never reached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let server = Server::start_on(store.path(), &arguments);
+    verify(&server, &key, &mut ledger);
+    // Merging goes on where it was, and changes no answer.
+    let begin = Instant::now();
+    while !server.stderr().contains("files are merged") {
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing was merged: {}", server.stderr());
+        let mut more = Ledger::new();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| write(&server, &key, "d", &mut more, 9, &stop));
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        ledger.retain(|id, _| !id.starts_with("d-"));
+        ledger.extend(more);
+    }
+    verify(&server, &key, &mut ledger);
+}
+
 #[test]
 fn a_torn_staging_file_is_ignored() {
     let store = TempDir::new().expect("a folder");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::change::{CatalogChange, MovedRows, TableChange};
-use super::commit::{DeletionEdit, Edit, FileId, RowSet, TableEdit};
+use super::commit::{CommitNumber, DeletionEdit, Edit, FileId, RowSet, TableEdit};
 use super::manifest::{Manifest, Table as StoredTable};
 use crate::storage::error::StoreError;
 use crate::storage::format::table::{MESSAGES, Table};
@@ -14,7 +14,13 @@ use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Kind, PerTable, for_each_table};
 
 /// By the removed file.
-pub(super) type Moved = BTreeMap<FileId, Arc<MovedRows>>;
+pub(super) type Moved = BTreeMap<FileId, Move>;
+
+/// Where the rows of a removed file went, and with which commit.
+pub(super) struct Move {
+    pub(super) by: CommitNumber,
+    pub(super) rows: Arc<MovedRows>,
+}
 
 /// What the change is to a store at this manifest. The same change gives the same edit as long as nothing else is
 /// committed, so that a commit of unknown outcome is tried again as it was.
@@ -69,8 +75,9 @@ fn deletions(
     let mut deleted: BTreeMap<FileId, RoaringBitmap> = BTreeMap::new();
     for entry in change.deletions.iter().filter(|entry| !is_removed(&entry.file.id)) {
         let (mut id, mut rows) = (entry.file.id, entry.deleted.as_ref().clone());
-        while !stored.files.contains_key(&id) {
-            let Some(MovedRows { to, rows: places }) = moved.get(&id).map(Arc::as_ref) else {
+        let is_added = |id: &FileId| change.added.iter().any(|new| new.entry.id == *id);
+        while !rows.is_empty() && !stored.files.contains_key(&id) && !is_added(&id) {
+            let Some(MovedRows { to, rows: places }) = moved.get(&id).map(|moved| moved.rows.as_ref()) else {
                 return Err(StoreError::Bug(format!("rows of the file {id} are deleted, which is not there")));
             };
             rows = rows.iter().filter_map(|row| places.get(row as usize).copied().flatten()).collect();
@@ -80,10 +87,10 @@ fn deletions(
     }
     let mut edits = BTreeMap::new();
     for (id, rows) in deleted {
-        let Some(file) = stored.files.get(&id) else { continue };
-        let new = rows - file.deleted.as_ref();
+        let before = stored.files.get(&id).map(|file| Arc::clone(&file.deleted)).unwrap_or_default();
+        let new = rows - before.as_ref();
         if !new.is_empty() {
-            let total = file.deleted.len() + new.len();
+            let total = before.len() + new.len();
             edits.insert(id, DeletionEdit { rows: RowSet(new), total });
         }
     }

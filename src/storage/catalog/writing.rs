@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use super::change::CatalogChange;
-use super::edit::{Moved, edit_of};
+use super::change::{CatalogChange, RemovedFile};
+use super::commit::CommitNumber;
+use super::edit::{Move, Moved, edit_of};
 use super::line::CommitWriter;
 use super::manifest::{Manifest, Table};
 use crate::environment::{Clock, Environment};
@@ -28,6 +29,11 @@ impl Catalog {
     pub(crate) fn new(environment: &Environment, line: CommitWriter) -> Catalog {
         let columns = columns_of(line.manifest());
         Catalog { clock: environment.clock.clone(), line, moved: Moved::new(), columns }
+    }
+
+    /// From now on no change comes that was prepared before this commit: where rows went until then may be forgotten.
+    pub(crate) fn forget_moves(&mut self, up_to: CommitNumber) {
+        self.moved.retain(|_, moved| moved.by > up_to);
     }
 
     /// As of the last commit.
@@ -54,7 +60,8 @@ impl Catalog {
         let manifest = committed.map_err(|error| StoreError::caused("the commit failed", error))?;
         fail_point::reached("commit:after");
         for_each_table!(table in change.tables.as_ref() => {
-            self.moved.extend(table.removed.iter().map(|removed| (removed.id, Arc::clone(&removed.moved))));
+            let moved = |removed: &RemovedFile| Move { by: manifest.number, rows: Arc::clone(&removed.moved) };
+            self.moved.extend(table.removed.iter().map(|removed| (removed.id, moved(removed))));
         });
         if let Err(error) = self.line.checkpoint_if_due().await {
             tracing::warn!(%error, "no checkpoint of the commits could be written; the next commit tries again");

@@ -192,12 +192,13 @@ mod tests {
     use crate::storage::format::flatten::test_support::{random_conversation, raw};
     use crate::storage::format::layout::Layout;
     use crate::storage::format::parquet_file::{Blocks, ParquetFile};
+    use crate::storage::format::parts::Parts;
     use crate::storage::format::row_index::builder::IndexBuilder;
     use crate::storage::format::row_index::file::FileIndex;
     use crate::storage::format::sidecar::part::Part;
     use crate::storage::format::table_row::TableRow;
     use crate::storage::format::upload::Uploaded;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, write_rows, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, WrittenFile, sibling_parts, write_rows, write_siblings};
 
     fn file<T: AsRef<WrittenFile>>(path: &str, written: &Uploaded<T>) -> ParquetFile {
         let blocks = Blocks::Known(written.blocks.clone());
@@ -227,7 +228,8 @@ mod tests {
         }
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
-        let written = write_siblings(&store, paths, Arc::new(stored.clone()), Layout::default()).await.unwrap();
+        let written =
+            write_siblings(&store, paths, sibling_parts(&Arc::new(stored.clone())), Layout::default()).await.unwrap();
         let mut builder = IndexBuilder::new();
         stored.iter().enumerate().for_each(|(row, one)| builder.push(row as u128, None, one.siblings()));
         let built = builder.finish().unwrap();
@@ -255,7 +257,9 @@ mod tests {
     async fn come_back<R: TableRow + FlatRow<Back = R>>(rows: Vec<R>) {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let rows: Vec<Arc<R>> = rows.into_iter().map(Arc::new).collect();
-        let written = write_rows(&store, "x".into(), Arc::new(rows.clone()), Layout::default()).await.unwrap();
+        let written = write_rows(&store, "x".into(), Parts::Whole(Some(Arc::new(rows.clone()))), Layout::default())
+            .await
+            .unwrap();
         let file = data_file(file("x", &written), rows.len() as u32, FileIndex::empty());
         let wanted: Vec<u32> = (0..rows.len() as u32).rev().collect();
         let read = read_whole::<R>(&store, &file, &wanted).await.unwrap();

@@ -1,8 +1,8 @@
 //! The row index of rows that are being written.
 
 use std::borrow::Borrow;
-use std::sync::Arc;
 
+use super::parts::Parts;
 use super::row_index::builder::IndexBuilder;
 use super::row_index::error::IndexError;
 use super::sidecar::file::BuiltIndex;
@@ -10,9 +10,11 @@ use super::table_row::TableRow;
 use crate::model::ids::{Key, lookup_hash};
 
 /// The index of rows in their file's order.
-pub(crate) fn build_index<R: TableRow>(rows: &[Arc<R>]) -> Result<BuiltIndex, IndexError> {
+pub(crate) fn build_index<R: TableRow>(parts: Parts<R>) -> Result<BuiltIndex, IndexError> {
     let mut builder = IndexBuilder::new();
-    rows.iter().for_each(|row| push(&mut builder, row.as_ref()));
+    for part in parts {
+        part.iter().for_each(|row| push(&mut builder, row.as_ref()));
+    }
     builder.finish()
 }
 

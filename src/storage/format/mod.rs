@@ -24,6 +24,7 @@ pub(crate) mod hex;
 pub(crate) mod indexed;
 pub(crate) mod layout;
 pub(crate) mod parquet_file;
+pub(crate) mod parts;
 pub(crate) mod physical_name;
 pub(crate) mod points;
 pub(crate) mod reader;

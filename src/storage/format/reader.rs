@@ -205,7 +205,7 @@ mod tests {
     use crate::storage::format::parquet_file::Blocks;
     use crate::storage::format::registry::{ColumnRegistry, PathCounts};
     use crate::storage::format::schema::rows_schema;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, WrittenFile, WrittenRows, sibling_parts, write_siblings};
 
     struct Pair {
         store: Arc<dyn ObjectStore>,
@@ -227,7 +227,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let all = Arc::new(conversations.to_vec());
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
-        let written = write_siblings(&store, paths, all, columns).await.unwrap();
+        let written = write_siblings(&store, paths, sibling_parts(&all), columns).await.unwrap();
         let blocks = [written.conversations.blocks, written.messages.blocks];
         let (main, messages) = (written.conversations.content, written.messages.content);
         let mut rows = 0;

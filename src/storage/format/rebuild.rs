@@ -150,7 +150,8 @@ mod tests {
     use crate::storage::format::indexed::build_index;
     use crate::storage::format::layout::Layout;
     use crate::storage::format::parquet_file::Blocks;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, write_siblings};
+    use crate::storage::format::parts::Parts;
+    use crate::storage::format::writer::{SiblingPaths, WrittenFile, sibling_parts, write_siblings};
 
     #[tokio::test]
     async fn the_index_of_conversations_is_the_same_again() {
@@ -173,7 +174,9 @@ mod tests {
             }
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
             let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
-            let written = write_siblings(&store, paths, Arc::new(stored.clone()), Layout::default()).await.unwrap();
+            let written = write_siblings(&store, paths, sibling_parts(&Arc::new(stored.clone())), Layout::default())
+                .await
+                .unwrap();
             // Footers are read from the store.
             let cache = Cache::new(1 << 20);
             let open = |path: &str, size, blocks: &[u64]| {
@@ -184,7 +187,10 @@ mod tests {
             let messages = open("m", AsRef::<WrittenFile>::as_ref(&messages.content).size, &messages.blocks);
             let source = Source { parquet: &parquet, rows: count as u32, messages: Some(&messages) };
             let again = Conversation::rebuild_index(&store, source).await.unwrap();
-            assert!(again == build_index(&stored).unwrap(), "{count} conversations");
+            assert!(
+                again == build_index(Parts::Whole(Some(Arc::new(stored.clone())))).unwrap(),
+                "{count} conversations"
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ use super::error::FileError;
 use super::flatten::{Flattener, MAX_BATCH_ROWS, chunks};
 use super::footer;
 use super::layout::Layout;
+use super::parts::Parts;
 use super::statistics::{ColumnStatistics, rows_statistics};
 use super::upload::{Uploaded, upload};
 use crate::model::conversation::Conversation;
@@ -105,42 +106,46 @@ pub(crate) struct WrittenSiblings {
     pub(crate) threads: Option<Uploaded<WrittenRows>>,
 }
 
-/// All files of a flush of conversations, encoded side by side on blocking threads. After an error nothing is being
-/// written any more.
+/// The conversations for their own file, for that of messages and, if there may be any, for that of threads.
+pub(crate) type SiblingParts = (Parts<Conversation>, Parts<Conversation>, Option<Parts<Conversation>>);
+
+/// All files of conversations, encoded side by side on blocking threads. After an error nothing is being written any
+/// more.
 pub(crate) async fn write_siblings(
     store: &Arc<dyn ObjectStore>,
     paths: SiblingPaths,
-    conversations: Arc<Vec<Arc<Conversation>>>,
+    (conversations, of_messages, of_threads): SiblingParts,
     columns: Layout,
 ) -> Result<WrittenSiblings, FileError> {
-    let main = write_rows(store, paths.conversations, conversations.clone(), columns);
-    let rows = conversations.clone();
+    let main = write_rows(store, paths.conversations, conversations, columns);
     let messages = upload(store, paths.messages, move |sink| {
         let mut writer = RowsWriter::new(sink, &Layout::default())?;
         let mut messages = Vec::new();
-        for conversation in rows.iter() {
-            messages.extend(MessageRow::all_of(conversation).map(Arc::new));
-            if messages.len() >= MAX_BATCH_ROWS {
-                writer.write(&std::mem::take(&mut messages))?;
+        for part in of_messages {
+            for conversation in part.iter() {
+                messages.extend(MessageRow::all_of(conversation).map(Arc::new));
+                if messages.len() >= MAX_BATCH_ROWS {
+                    writer.write(&std::mem::take(&mut messages))?;
+                }
             }
         }
         writer.write(&messages)?;
         writer.finish()
     });
     let threads = async {
-        if conversations.iter().all(|conversation| SemanticThread::count(conversation) == 0) {
-            return Ok(None);
-        }
+        let Some(rows) = of_threads else { return Ok(None) };
         let write = move |sink| {
             let mut writer = RowsWriter::new(sink, &Layout::default())?;
             let mut threads = Vec::new();
             let mut bytes = 0;
-            for conversation in conversations.iter() {
-                bytes += conversation.text_bytes();
-                threads.extend(SemanticThread::derive(conversation).into_iter().map(Arc::new));
-                if bytes >= DERIVED_BYTES {
-                    writer.write(&std::mem::take(&mut threads))?;
-                    bytes = 0;
+            for part in rows {
+                for conversation in part.iter() {
+                    bytes += conversation.text_bytes();
+                    threads.extend(SemanticThread::derive(conversation).into_iter().map(Arc::new));
+                    if bytes >= DERIVED_BYTES {
+                        writer.write(&std::mem::take(&mut threads))?;
+                        bytes = 0;
+                    }
                 }
             }
             writer.write(&threads)?;
@@ -154,19 +159,27 @@ pub(crate) async fn write_siblings(
     Ok(WrittenSiblings { conversations: conversations?, messages, threads: threads? })
 }
 
+#[cfg(test)]
+pub(crate) fn sibling_parts(rows: &Arc<Vec<Arc<Conversation>>>) -> SiblingParts {
+    let takers = super::parts::Takers::of(rows);
+    (takers.rows, Parts::Whole(Some(Arc::clone(rows))), takers.threads)
+}
+
 /// Of the conversations whose threads are in memory at once.
 const DERIVED_BYTES: usize = 1 << 20;
 
-/// The one file of a flush of a table without siblings.
+/// The one file of a table without siblings.
 pub(crate) async fn write_rows<R: FlatRow>(
     store: &Arc<dyn ObjectStore>,
     path: Path,
-    rows: Arc<Vec<Arc<R>>>,
+    rows: Parts<R>,
     columns: Layout,
 ) -> Result<Uploaded<WrittenRows>, FileError> {
     upload(store, path, move |sink| {
         let mut writer = RowsWriter::new(sink, &columns)?;
-        writer.write(&rows)?;
+        for part in rows {
+            writer.write(&part)?;
+        }
         writer.finish()
     })
     .await

@@ -1,5 +1,7 @@
 //! What runs beside requests, with what they leave of the machine.
 
+pub(crate) mod compaction;
+pub(crate) mod idle;
 pub(crate) mod log_deriver;
 pub(crate) mod takeover_watch;
 pub(crate) mod text_indexer;

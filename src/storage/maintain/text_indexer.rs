@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
-use thread_priority::ThreadPriority;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +14,7 @@ use crate::model::search_text::append_search_text;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::text_index::file::{TextIndex, TextIndexBuilder, TextIndexError};
+use crate::storage::maintain::idle;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::read::text_search::ReadSize;
 use crate::storage::readiness::Readiness;
@@ -32,19 +32,6 @@ pub(crate) struct Indexer {
     /// None are made while nothing can be written.
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) stop: CancellationToken,
-}
-
-/// Lets this thread run only when no other wants to: with a low priority alone it would keep a request that wakes up
-/// waiting for its slice.
-fn give_way() -> Result<(), thread_priority::Error> {
-    #[cfg(target_os = "linux")]
-    return thread_priority::set_thread_priority_and_policy(
-        thread_priority::thread_native_id(),
-        ThreadPriority::Min,
-        thread_priority::ThreadSchedulePolicy::Normal(thread_priority::NormalThreadSchedulePolicy::Idle),
-    );
-    #[cfg(not(target_os = "linux"))]
-    return thread_priority::set_current_thread_priority(ThreadPriority::Min);
 }
 
 /// Where the index of a data file is.
@@ -73,7 +60,7 @@ impl Indexer {
             }
         }
         drop(snapshot);
-        if let Err(error) = give_way() {
+        if let Err(error) = idle::give_way() {
             tracing::warn!(?error, "the text indexer runs at the priority of everything else");
         }
         loop {

@@ -14,6 +14,7 @@ use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
+mod compaction;
 mod readiness;
 
 fn identity() -> Identity {
@@ -325,6 +326,8 @@ async fn a_broken_store_loses_and_doubles_nothing() {
         let mut model: BTreeMap<String, (u64, Option<String>)> = BTreeMap::new();
         let mut process = Process::start(&disk, 7).await;
         process.objects.fail_often(seed, 0.08);
+        // Files are merged all the time, beside everything else.
+        let mut compacting = compaction::all_the_time(&process.store);
         for step in 0..150_u64 {
             let store = process.store.clone();
             let id = format!("c{}", random.random_range(0..14));
@@ -369,6 +372,7 @@ async fn a_broken_store_loses_and_doubles_nothing() {
                         let _ = store.shutdown().await;
                     }
                     drop(store);
+                    compacting.abort();
                     process.end();
                     process = loop {
                         match Process::try_start(&disk, 7, Some((random.random(), 0.08))).await {
@@ -378,6 +382,7 @@ async fn a_broken_store_loses_and_doubles_nothing() {
                         }
                     };
                     assert_eq!(scan(&process.store).await, model, "seed {seed} step {step}");
+                    compacting = compaction::all_the_time(&process.store);
                     continue;
                 }
             };
@@ -399,6 +404,7 @@ async fn a_broken_store_loses_and_doubles_nothing() {
             };
         }
         assert_eq!(scan(&process.store).await, model, "seed {seed}");
+        compacting.abort();
         process.end();
         let process = Process::start(&disk, 7).await;
         process.store.shutdown().await.unwrap();

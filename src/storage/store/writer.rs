@@ -215,6 +215,8 @@ impl Writer {
                     let _ = request.reply.send(Err(refusal));
                 }
                 Some(Command::Flushed(_) | Command::Overtaken(_)) => {}
+                // Whoever waits for an answer tries again later.
+                Some(Command::NewFile(_) | Command::Compact(_) | Command::Compacted(..)) => {}
                 Some(Command::Stop(reply)) => {
                     // Nothing is in memory alone.
                     let _ = reply.send(Ok(()));

@@ -18,14 +18,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::change::{Change, Outcome, Prefetched};
+use super::compaction::{self, Committed, Compacted};
+use super::files::FileNumbers;
 use super::flush::{self, FlushJob, Flushed};
 use super::resolve::decide;
 use super::state::{Staged, State};
 use crate::environment::Environment;
 use crate::model::ids::WalPosition;
+use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::{Cause, ErrorKind, StoreError};
-use crate::storage::format::tables::for_each_table;
+use crate::storage::format::registry::ColumnRegistry;
+use crate::storage::format::tables::{PerTable, Same, for_each_table};
 use crate::storage::log::wal::WalError;
 use crate::storage::log::writer::{LogObject, LogWriter};
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
@@ -46,9 +50,26 @@ pub(crate) struct Request {
     pub(crate) reply: oneshot::Sender<Result<Outcome, StoreError>>,
 }
 
+/// Files that are written, and wait to take the place of others; the answer is those others.
+pub(crate) struct Compaction {
+    pub(crate) tables: PerTable<Option<Compacted>>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<FileSnapshot>, StoreError>>,
+}
+
+pub(crate) struct NewFileContext {
+    pub(crate) numbers: FileNumbers,
+    /// All that write files choose columns from the same.
+    pub(crate) columns: PerTable<Same<ColumnRegistry>>,
+}
+
 pub(crate) enum Command {
     Change(Box<Request>),
     Flushed(Result<Box<Flushed>, StoreError>),
+    /// What a file needs that is to be written beside the committer.
+    NewFile(oneshot::Sender<NewFileContext>),
+    /// To commit and to show.
+    Compact(Box<Compaction>),
+    Compacted(Result<Box<Committed>, StoreError>, oneshot::Sender<Result<Vec<FileSnapshot>, StoreError>>),
     /// Another writer was seen in the log.
     Overtaken(WalError),
     /// Flush everything and stop; nothing is acknowledged afterwards.
@@ -191,6 +212,23 @@ impl Committer {
                         return;
                     }
                 }
+                Some(Command::NewFile(reply)) => self.tell_of_new_file(reply),
+                Some(Command::Compact(compaction)) => self.spawn_compaction(*compaction),
+                Some(Command::Compacted(Ok(committed), reply)) => {
+                    self.state.compactions -= 1;
+                    let replaced = committed.install(&mut self.state);
+                    self.writer.knows_commit(self.state.manifest.number.0);
+                    self.publish();
+                    let _ = reply.send(Ok(replaced));
+                }
+                Some(Command::Compacted(Err(error), _)) if error.kind() == ErrorKind::Fenced => {
+                    return self.refuse_all(&error, stopping).await;
+                }
+                // The files stay as they are.
+                Some(Command::Compacted(Err(error), reply)) => {
+                    self.state.compactions -= 1;
+                    let _ = reply.send(Err(error));
+                }
                 Some(Command::Overtaken(error)) => {
                     let error = StoreError::caused("the write-ahead log has another writer", error);
                     return self.refuse_all(&error, stopping).await;
@@ -319,7 +357,10 @@ impl Committer {
                 Some(Command::Change(request)) => {
                     let _ = request.reply.send(Err(self.refusal()));
                 }
-                Some(flushed @ Command::Flushed(_)) => held.push_back(flushed),
+                // They change what the group was resolved against.
+                Some(later @ (Command::Flushed(_) | Command::Compacted(..))) => held.push_back(later),
+                Some(Command::NewFile(reply)) => self.tell_of_new_file(reply),
+                Some(Command::Compact(compaction)) => self.spawn_compaction(*compaction),
                 Some(Command::Overtaken(error)) => return Err(End::refusing(error)),
                 Some(Command::Stop(reply)) => {
                     let _ = reply.send(Err(self.refusal()));
@@ -345,6 +386,28 @@ impl Committer {
             };
             if let Some(sender) = sender.upgrade() {
                 let _ = sender.send(Command::Flushed(result.map(Box::new))).await;
+            }
+        });
+    }
+
+    /// The catalog may be busy with a commit.
+    fn tell_of_new_file(&mut self, reply: oneshot::Sender<NewFileContext>) {
+        let numbers = FileNumbers::next(&mut self.counters);
+        let catalog = self.catalog.clone();
+        tokio::spawn(async move {
+            let columns = catalog.lock().await.columns();
+            let _ = reply.send(NewFileContext { numbers, columns });
+        });
+    }
+
+    fn spawn_compaction(&mut self, Compaction { tables, reply }: Compaction) {
+        self.state.compactions += 1;
+        let catalog = self.catalog.clone();
+        let sender = self.own_commands.clone();
+        tokio::spawn(async move {
+            let result = compaction::commit(tables, catalog).await;
+            if let Some(sender) = sender.upgrade() {
+                let _ = sender.send(Command::Compacted(result.map(Box::new), reply)).await;
             }
         });
     }
@@ -387,7 +450,13 @@ impl Committer {
                 Command::Change(request) => {
                     let _ = request.reply.send(Err(self.refusal()));
                 }
-                Command::Flushed(_) | Command::Overtaken(_) => {}
+                Command::Flushed(_) | Command::NewFile(_) | Command::Overtaken(_) => {}
+                Command::Compact(compaction) => {
+                    let _ = compaction.reply.send(Err(self.refusal()));
+                }
+                Command::Compacted(_, reply) => {
+                    let _ = reply.send(Err(self.refusal()));
+                }
                 Command::Stop(reply) => {
                     let _ = reply.send(Err(refusal()));
                     return;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use datafusion::scalar::ScalarValue;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use roaring::RoaringBitmap;
 
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::{EpochMillis, Key};
-use crate::storage::catalog::change::{NewFile, TableChange};
+use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId};
+use crate::storage::catalog::change::{NewFile, RemovedFile, TableChange};
 use crate::storage::catalog::commit::{FileEntry, FileId, Times};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::opening::{DescribedGroup, data_folder};
@@ -23,6 +24,7 @@ use crate::storage::format::error::{FileError, FlattenError};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::indexed::build_index;
 use crate::storage::format::layout::Layout;
+use crate::storage::format::parts::{Feed, Parts, Takers};
 use crate::storage::format::registry::{Chosen, ColumnRegistry, OwnedColumn, PathCounts};
 use crate::storage::format::sidecar::description::FileDescription;
 use crate::storage::format::sidecar::file::{self as sidecar, BuiltIndex, DescribedFile, NewSidecar};
@@ -75,6 +77,24 @@ impl Family for Written {
 }
 
 impl<R> Written<R> {
+    /// Where no row is left.
+    pub(crate) fn nothing() -> Self {
+        Written { rows: Arc::default(), new: None, columns: Vec::new() }
+    }
+
+    /// For the commit that puts the file in the place of others. `deleted` are its rows that went while it was written.
+    pub(crate) fn replacement(&self, removed: Vec<RemovedFile>, deleted: RoaringBitmap) -> TableChange {
+        let deletions = self.new.iter().filter(|_| !deleted.is_empty());
+        let deleted = Arc::new(deleted.clone());
+        let deletions = deletions.map(|new| FileSnapshot { file: new.file.clone(), deleted: deleted.clone() });
+        TableChange {
+            added: self.new.iter().cloned().collect(),
+            removed,
+            deletions: deletions.collect(),
+            columns: self.columns.clone(),
+        }
+    }
+
     /// For the commit that makes the file part of the table. `files` are the others.
     pub(crate) fn change(&self, files: Vec<FileSnapshot>) -> TableChange {
         TableChange {
@@ -107,6 +127,42 @@ pub(crate) async fn write(
     }
 }
 
+/// A file that is written while its rows are read.
+pub(crate) struct Merge {
+    pub(crate) numbers: FileNumbers,
+    pub(crate) level: u32,
+    pub(crate) have_threads: bool,
+}
+
+/// Writes one file of a table, for a commit that takes others out for it. `feed` gives the rows in the file's order, and
+/// `sample` are some of them, by which the columns are chosen. After a failure nothing is left.
+pub(crate) async fn write_merged<R: Stored>(
+    environment: &Environment,
+    Merge { numbers, level, have_threads }: Merge,
+    registry: ColumnRegistry,
+    sample: Arc<Vec<Arc<R>>>,
+    feed: impl AsyncFnOnce(Feed<R>) -> Result<(), StoreError>,
+) -> Result<Written<R>, StoreError> {
+    let chosen = choose_columns(registry, sample).await?;
+    let places = Places::new(R::TABLE, FileId(environment.ids.in_order()));
+    let paths = places.all();
+    let (fed, takers) = Feed::new(have_threads);
+    let write = write_file(environment, places, numbers, takers, chosen);
+    // Both to their end: what is still being written could not be deleted.
+    let (fed, written) = futures::join!(feed(fed), write);
+    match fed.and(written) {
+        Ok((mut new, columns)) => {
+            let siblings = [new.messages.as_mut(), new.threads.as_mut()].into_iter().flatten();
+            siblings.chain([&mut new.entry]).for_each(|entry| entry.level = level);
+            Ok(Written { rows: Arc::default(), new: Some(new), columns })
+        }
+        Err(error) => {
+            discard(environment.objects.as_ref(), &paths).await;
+            Err(error)
+        }
+    }
+}
+
 /// `paths` gets those of new files before they are written.
 async fn write_tables(
     environment: &Environment,
@@ -129,20 +185,31 @@ async fn write_table<R: Stored>(
     }
     sort_rows(&mut rows);
     let rows = Arc::new(rows);
-    let Chosen { layout, columns } = choose_columns(registry, rows.clone()).await?;
-    let (store, places) = (&environment.objects, Places::new(R::TABLE, FileId(environment.ids.in_order())));
+    let chosen = choose_columns(registry, rows.clone()).await?;
+    let places = Places::new(R::TABLE, FileId(environment.ids.in_order()));
     paths.extend(places.all());
-    let index = make_index(rows.clone());
-    let data = R::write(store, &places, rows.clone(), layout);
-    // Both to their end: what is still being written could not be deleted.
-    let (index, data) = futures::join!(index, data);
-    let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
-    let new = new_file::<R>(environment, places, numbers, index?, data?).await?;
+    let (new, columns) = write_file(environment, places, numbers, Takers::of(&rows), chosen).await?;
     Ok(Written { rows, new: Some(new), columns })
 }
 
+async fn write_file<R: Stored>(
+    environment: &Environment,
+    places: Places,
+    numbers: FileNumbers,
+    takers: Takers<R>,
+    Chosen { layout, columns }: Chosen,
+) -> Result<(NewFile, Vec<OwnedColumn>), StoreError> {
+    let Takers { index, rows, messages, threads } = takers;
+    let index = make_index(index);
+    let data = R::write(&environment.objects, &places, (rows, messages, threads), layout);
+    // Both to their end, as above.
+    let (index, data) = futures::join!(index, data);
+    let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
+    Ok((new_file::<R>(environment, places, numbers, index?, data?).await?, columns))
+}
+
 /// Where the parts of a new file go.
-struct Places {
+pub(crate) struct Places {
     id: FileId,
     data: Path,
     sidecar: Path,
@@ -167,18 +234,28 @@ impl Places {
     }
 }
 
-struct WrittenData {
+pub(crate) struct WrittenData {
     rows: Uploaded<WrittenRows>,
     messages: Option<Uploaded<WrittenFile>>,
     threads: Option<Uploaded<WrittenRows>>,
 }
 
-/// How the rows of a table become Parquet files.
-trait Stored: TableRow {
+/// How the rows of a table become Parquet files, and come back.
+pub(crate) trait Stored: TableRow {
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize;
+
+    /// Whole rows of a file, in the order given.
+    fn read_whole(
+        store: &Arc<dyn ObjectStore>,
+        file: &FileSnapshot,
+        rows: &[u32],
+    ) -> impl Future<Output = Result<Vec<Self>, StoreError>> + Send;
+
     fn write(
         store: &Arc<dyn ObjectStore>,
         places: &Places,
-        rows: Arc<Vec<Arc<Self>>>,
+        (rows, _, _): (Parts<Self>, Option<Parts<Self>>, Option<Parts<Self>>),
         layout: Layout,
     ) -> impl Future<Output = Result<WrittenData, FileError>> + Send {
         async move {
@@ -188,23 +265,64 @@ trait Stored: TableRow {
     }
 }
 
-impl Stored for Event {}
+impl Stored for Event {
+    fn bytes(&self) -> usize {
+        let json = [&self.properties, &self.user_properties];
+        512 + json.into_iter().flatten().map(|json| json.get().len()).sum::<usize>()
+    }
 
-impl Stored for Feedback {}
+    async fn read_whole(
+        store: &Arc<dyn ObjectStore>,
+        file: &FileSnapshot,
+        rows: &[u32],
+    ) -> Result<Vec<Self>, StoreError> {
+        file.entries::<Self>(store, rows).await
+    }
+}
+
+impl Stored for Feedback {
+    fn bytes(&self) -> usize {
+        let json = [&self.properties, &self.user_properties, &self.reasons, &self.sources];
+        let details = self.details.as_ref().map_or(0, String::len);
+        512 + details + json.into_iter().flatten().map(|json| json.get().len()).sum::<usize>()
+    }
+
+    async fn read_whole(
+        store: &Arc<dyn ObjectStore>,
+        file: &FileSnapshot,
+        rows: &[u32],
+    ) -> Result<Vec<Self>, StoreError> {
+        file.entries::<Self>(store, rows).await
+    }
+}
 
 impl Stored for Conversation {
+    fn bytes(&self) -> usize {
+        self.text_bytes()
+    }
+
+    async fn read_whole(
+        store: &Arc<dyn ObjectStore>,
+        file: &FileSnapshot,
+        rows: &[u32],
+    ) -> Result<Vec<Self>, StoreError> {
+        file.conversations(store, rows).await
+    }
+
     async fn write(
         store: &Arc<dyn ObjectStore>,
         places: &Places,
-        rows: Arc<Vec<Arc<Self>>>,
+        (rows, messages, threads): (Parts<Self>, Option<Parts<Self>>, Option<Parts<Self>>),
         layout: Layout,
     ) -> Result<WrittenData, FileError> {
+        let Some(messages) = messages else { return Err(FileError::Aborted { path: places.messages.clone() }) };
         let paths = SiblingPaths {
             conversations: places.data.clone(),
             messages: places.messages.clone(),
             threads: places.threads.clone(),
         };
-        let WrittenSiblings { conversations, messages, threads } = write_siblings(store, paths, rows, layout).await?;
+        let WrittenSiblings { conversations, messages, threads } =
+            write_siblings(store, paths, (rows, messages, threads), layout).await?;
         Ok(WrittenData { rows: conversations, messages: Some(messages), threads })
     }
 }
@@ -313,11 +431,15 @@ async fn discard(store: &dyn ObjectStore, written: &[Path]) {
 }
 
 /// The order of rows in a file: what is asked together lies together.
+pub(crate) type SortKey = (OrganizationId, ProjectId, EpochMillis, Arc<str>);
+
+pub(crate) fn sort_key<R: TableRow>(row: &R) -> SortKey {
+    let Key { organization_id, project_id, id } = row.key();
+    (organization_id, project_id, row.sort_time(), Arc::<str>::from(id.borrow()))
+}
+
 fn sort_rows<R: TableRow>(rows: &mut [Arc<R>]) {
-    rows.sort_by_cached_key(|row| {
-        let Key { organization_id, project_id, id } = row.key();
-        (organization_id, project_id, row.sort_time(), Arc::<str>::from(id.borrow()))
-    });
+    rows.sort_by_cached_key(|row| sort_key(row.as_ref()));
 }
 
 async fn choose_columns<R: TableRow>(registry: ColumnRegistry, rows: Arc<Vec<Arc<R>>>) -> Result<Chosen, StoreError> {
@@ -334,8 +456,8 @@ async fn choose_columns<R: TableRow>(registry: ColumnRegistry, rows: Arc<Vec<Arc
     chosen.map_err(|error| StoreError::caused("counting property paths", error))
 }
 
-async fn make_index<R: TableRow>(rows: Arc<Vec<Arc<R>>>) -> Result<BuiltIndex, StoreError> {
-    let built = tokio::task::spawn_blocking(move || build_index(&rows)).await;
+async fn make_index<R: TableRow>(parts: Parts<R>) -> Result<BuiltIndex, StoreError> {
+    let built = tokio::task::spawn_blocking(move || build_index(parts)).await;
     let built = built.map_err(|error| StoreError::caused("building an index", error))?;
     built.map_err(|error| StoreError::caused("an index could not be built", error))
 }

@@ -12,6 +12,7 @@ use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::change::CatalogChange;
+use crate::storage::catalog::commit::CommitNumber;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::catalog::writing::Catalog;
@@ -33,6 +34,8 @@ pub(crate) struct FlushJob {
     /// The log may go up to here once the flush has ended. That is not its own position: a commit may be lost as long
     /// as no log object names it, and then the log still has what it held.
     clean_to: WalPosition,
+    /// What the files of the job stand on.
+    base: CommitNumber,
     tables: PerTable<TableJob>,
     /// The new files, once they are written: a second try commits them and writes no others.
     written: Arc<OnceCell<PerTable<Written>>>,
@@ -61,6 +64,7 @@ impl FlushJob {
             environment: environment.clone(),
             position,
             clean_to,
+            base: state.settled(),
             tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
             written: Arc::default(),
         }
@@ -120,7 +124,7 @@ impl Flushed {
         for_each_table!(table in state.tables.as_mut(), new in self.tables, of_job in job.tables.as_ref() => {
             new.install(of_job, table);
         });
-        state.manifest = self.manifest;
+        state.take_manifest(self.manifest);
         state.flush_generation += 1;
     }
 }
@@ -147,7 +151,11 @@ impl FlushedTable {
 
 /// Only the columns and the commit need the catalog; the files are written while others may have it.
 pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>) -> Result<Flushed, StoreError> {
-    let columns = catalog.lock().await.columns();
+    let columns = {
+        let mut catalog = catalog.lock().await;
+        catalog.forget_moves(job.base);
+        catalog.columns()
+    };
     let write = || {
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
         files::write(&job.environment, rows, columns)

@@ -6,6 +6,7 @@
 pub(crate) mod bulk;
 pub(crate) mod change;
 pub(crate) mod committer;
+pub(crate) mod compaction;
 pub(crate) mod derived;
 pub(crate) mod files;
 pub(crate) mod flush;

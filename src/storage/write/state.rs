@@ -7,6 +7,7 @@ use object_store::ObjectStore;
 use super::logged::{RowChange, changes};
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
+use crate::storage::catalog::commit::CommitNumber;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::layout::Layout;
@@ -23,6 +24,8 @@ pub(crate) struct State {
     /// The last durable object of the log.
     pub(crate) position: WalPosition,
     pub(crate) flush_generation: u64,
+    /// Compactions that are being committed: their files are not these yet.
+    pub(crate) compactions: u32,
     pub(crate) tables: PerTable<TableState>,
 }
 
@@ -52,6 +55,18 @@ pub(crate) struct Active {
 }
 
 impl State {
+    /// The commit that the files surely stand on, and all before it.
+    pub(crate) fn settled(&self) -> CommitNumber {
+        if self.compactions == 0 { self.manifest.number } else { CommitNumber(0) }
+    }
+
+    /// A commit may be told of after a later one.
+    pub(crate) fn take_manifest(&mut self, manifest: Arc<Manifest>) {
+        if manifest.number > self.manifest.number {
+            self.manifest = manifest;
+        }
+    }
+
     pub(crate) fn active(&self) -> Active {
         let mut all = Active::default();
         for_each_table!(table in self.tables.as_ref() => {

@@ -1,0 +1,86 @@
+//! Files are merged while everything else goes on, and nobody sees it but by the number of files.
+
+use super::*;
+
+/// Everything that is there, as soon as it is more than one file or has deleted rows.
+fn all(files: &[Candidate]) -> Option<Choice> {
+    let due = files.len() > 1 || files.iter().any(|file| file.deleted > 0);
+    let level = files.iter().map(|file| file.level).max()?;
+    due.then(|| Choice { files: files.iter().map(|file| file.id).collect(), level: level + 1 })
+}
+
+/// Until it is aborted.
+pub(super) fn all_the_time(store: &Arc<Store>) -> tokio::task::JoinHandle<()> {
+    let compactor = store.compactor(all);
+    tokio::spawn(async move {
+        loop {
+            // A store that fails often fails here too.
+            let _ = compactor.compact_once().await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    })
+}
+
+async fn files(store: &Store) -> usize {
+    store.snapshot().tables.conversations.files.len()
+}
+
+/// Rows that change between the choice of the files and the commit, and between the commit and the flush of the change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rows_that_change_while_files_are_merged_stay_changed() {
+    let disk = disk();
+    let process = Process::start(&disk, 5).await;
+    let store = &process.store;
+    let mut model = BTreeMap::new();
+    let compacting = all_the_time(store);
+    for version in 0..40_u64 {
+        for id in 0..9 {
+            let id = format!("c{}", (id * 7 + version) % 23);
+            if version % 5 == 4 && id.ends_with('1') {
+                store.delete_conversation(&key(&id)).await.unwrap();
+                model.remove(&id);
+            } else {
+                log(store, &id, version).await.unwrap();
+                model.insert(id, (version, None));
+            }
+        }
+        assert_eq!(scan(store).await, model, "{version}");
+    }
+    until("all files are one", async || files(store).await == 1).await;
+    compacting.abort();
+    assert_eq!(scan(store).await, model);
+    for (id, (version, _)) in &model {
+        let Identity { organization_id, project_id, .. } = identity();
+        let found = store.find(&organization_id, Some(&project_id), Lookup::Id(id)).await.unwrap();
+        assert_eq!(found.iter().map(|found| version_of(found)).collect::<Vec<_>>(), [*version], "{id}");
+    }
+    store.shutdown().await.unwrap();
+    assert_eq!(live_rows(&disk, "conversations").await, model.len() as u64);
+    process.end();
+    assert_eq!(scan(&Process::start(&disk, 5).await.store).await, model);
+}
+
+/// A file of which everything is deleted goes, and nothing takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_all_deleted_leaves_no_file() {
+    let disk = disk();
+    let process = Process::start(&disk, 4).await;
+    let store = &process.store;
+    for id in ["a", "b", "c", "d"] {
+        log(store, id, 1).await.unwrap();
+    }
+    until("a file", async || files(store).await == 1).await;
+    for id in ["a", "b", "c", "d"] {
+        assert!(store.delete_conversation(&key(id)).await.unwrap());
+    }
+    store.shutdown().await.unwrap();
+    process.end();
+    let process = Process::start(&disk, 4).await;
+    let store = &process.store;
+    assert!(store.compactor(all).compact_once().await.unwrap());
+    assert_eq!(files(store).await, 0);
+    log(store, "a", 2).await.unwrap();
+    process.end();
+    let process = Process::start(&disk, 4).await;
+    assert_eq!(scan(&process.store).await, BTreeMap::from([("a".to_owned(), (2, None))]));
+}
