@@ -70,6 +70,10 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) flush_seconds: u64,
 
+    /// Time after which files that merges have replaced, and what crashes have left, are deleted, in seconds
+    #[arg(long, env = "CONVOLAKE_GC_GRACE_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = at_least_one())]
+    pub(crate) gc_grace_seconds: u64,
+
     /// Number of logged conversations that become files at once
     #[arg(long, env = "CONVOLAKE_FLUSH_ROWS", default_value_t = 50_000, value_name = "ROWS", value_parser = at_least_one())]
     pub(crate) flush_rows: u64,

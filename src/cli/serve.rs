@@ -86,6 +86,7 @@ pub(crate) async fn listen(
     let router = api::router(Arc::new(gate), Arc::new(services));
     store.index_texts()?;
     store.compact()?;
+    store.collect(Duration::from_secs(arguments.gc_grace_seconds));
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
         max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,

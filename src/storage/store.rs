@@ -13,6 +13,7 @@ use self::writer::{Held, Opening, Writer};
 pub(crate) use super::error::StoreError;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
+use super::maintain::collector::{Collector, Retired};
 use super::maintain::compaction::compactor::Compactor;
 use super::maintain::compaction::policy::{self, Candidate, Choice};
 use super::maintain::text_indexer::Indexer;
@@ -72,6 +73,7 @@ pub(crate) struct Store {
     commands: mpsc::Sender<Command>,
     tail_bytes: usize,
     local_root: Option<PathBuf>,
+    retired: Arc<Retired>,
     /// Ends with the store.
     background: CancellationToken,
     held: Arc<Held>,
@@ -135,7 +137,17 @@ impl Store {
             }
         }
         let (commands, tail_bytes) = (sender, options.tail_bytes);
-        Ok(Arc::new(Store { environment, published, readiness, commands, tail_bytes, local_root, background, held }))
+        Ok(Arc::new(Store {
+            environment,
+            published,
+            readiness,
+            commands,
+            tail_bytes,
+            local_root,
+            retired: Arc::default(),
+            background,
+            held,
+        }))
     }
 
     /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
@@ -151,12 +163,29 @@ impl Store {
         started.map_err(|error| StoreError::caused("the compactor's thread could not start", error))
     }
 
+    /// Deletes what no commit has named for so long, in the background to the end of the store.
+    pub(crate) fn collect(&self, grace: Duration) {
+        tokio::spawn(self.collector(grace).run());
+    }
+
+    fn collector(&self, grace: Duration) -> Collector {
+        Collector {
+            environment: self.environment.clone(),
+            published: self.published.clone(),
+            readiness: self.readiness.clone(),
+            retired: self.retired.clone(),
+            grace,
+            stop: self.background.clone(),
+        }
+    }
+
     fn compactor(&self, policy: fn(&[Candidate]) -> Option<Choice>) -> Compactor {
         Compactor {
             policy,
             environment: self.environment.clone(),
             published: self.published.clone(),
             commands: self.commands.downgrade(),
+            retired: self.retired.clone(),
             stop: self.background.clone(),
         }
     }

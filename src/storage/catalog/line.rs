@@ -5,14 +5,12 @@
 //! is known from three sides: numbers after the first free one are tried too, a checkpoint is never newer than the line,
 //! and the write-ahead log names commits ([`Evidence`]).
 
-#[cfg(test)]
 mod old;
 mod reader;
 mod writer;
 
-#[cfg(test)]
 pub(crate) use self::old::old_objects;
-pub(crate) use self::reader::{CommitLine, Evidence};
+pub(crate) use self::reader::{CommitLine, Evidence, read_commit};
 #[cfg(test)]
 pub(crate) use self::writer::AppendError;
 pub(crate) use self::writer::{CommitWriter, Writer};

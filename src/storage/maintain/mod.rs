@@ -1,5 +1,6 @@
 //! What runs beside requests, with what they leave of the machine.
 
+pub(crate) mod collector;
 pub(crate) mod compaction;
 pub(crate) mod idle;
 pub(crate) mod log_deriver;

@@ -19,7 +19,7 @@ use crate::storage::read::snapshot::Snapshot;
 use crate::storage::read::text_search::ReadSize;
 use crate::storage::readiness::Readiness;
 
-const FOLDER: &str = "text_index";
+pub(crate) const FOLDER: &str = "text_index";
 const ENDING: &str = "ngrams";
 /// From a flush to the beginning of its file's index.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -14,6 +14,7 @@ use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
+mod collection;
 mod compaction;
 mod readiness;
 

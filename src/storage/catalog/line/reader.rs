@@ -189,7 +189,7 @@ async fn check_commit_of(objects: &dyn ObjectStore, manifest: &Manifest) -> Resu
 }
 
 /// None where the number is free.
-pub(super) async fn read_commit(
+pub(crate) async fn read_commit(
     objects: &dyn ObjectStore,
     number: CommitNumber,
 ) -> Result<Option<(Commit, Checksum)>, CatalogError> {

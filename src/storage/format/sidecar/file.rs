@@ -12,7 +12,7 @@ use super::part::{BODY_BLOCK_BYTES, Part};
 use crate::storage::format::checked::{BlockHasher, CheckedObject, ReadError, checksum_bytes, read_checksums};
 use crate::storage::format::file_id::FileId;
 
-const FOLDER: &str = "sidecars";
+pub(crate) const FOLDER: &str = "sidecars";
 const ZSTD_LEVEL: i32 = 3;
 /// Bounds what a reader allocates.
 const MAX_DESCRIPTION_BYTES: usize = 1 << 30;

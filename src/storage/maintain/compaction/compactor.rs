@@ -17,6 +17,7 @@ use crate::storage::error::StoreError;
 use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, Kind, PerTable, per_table};
+use crate::storage::maintain::collector::Retired;
 use crate::storage::maintain::idle;
 use crate::storage::read::snapshot::{Snapshot, TableSnapshot};
 use crate::storage::write::committer::{Command, Compaction, NewFileContext};
@@ -34,6 +35,7 @@ pub(crate) struct Compactor {
     pub(crate) policy: fn(&[Candidate]) -> Option<Choice>,
     /// To the committer.
     pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) retired: Arc<Retired>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -104,6 +106,7 @@ impl Compactor {
         );
         drop(snapshot);
         let replaced = self.ask(|reply| Command::Compact(Box::new(Compaction { tables, reply }))).await??;
+        replaced.iter().for_each(|file| self.retired.add(&file.file));
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!(files = replaced.len(), rows = figures.rows, level = figures.level, seconds, "files are merged");
         Ok(true)

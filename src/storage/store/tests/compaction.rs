@@ -3,7 +3,7 @@
 use super::*;
 
 /// Everything that is there, as soon as it is more than one file or has deleted rows.
-fn all(files: &[Candidate]) -> Option<Choice> {
+pub(super) fn all(files: &[Candidate]) -> Option<Choice> {
     let due = files.len() > 1 || files.iter().any(|file| file.deleted > 0);
     let level = files.iter().map(|file| file.level).max()?;
     due.then(|| Choice { files: files.iter().map(|file| file.id).collect(), level: level + 1 })

@@ -1,0 +1,221 @@
+//! Deletes what no commit names any more: files that merges replaced, what crashed writers left, and the part of the
+//! commit line that no start needs.
+//!
+//! Nothing goes before a grace period is over: neither what a commit has taken out of the store within it, nor an object
+//! that was made within it, which may be on its way into a commit. Nor what one of the newest commits names, or what a
+//! reader of this process still holds. A writer that was overtaken knows too little to delete anything, so the line's
+//! end is looked up anew each time. What was never in a commit is only believed to be left over while there is little
+//! of it: much of it means that the commits are not those of these files.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{Error, ObjectMeta, ObjectStoreExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Environment;
+use crate::model::ids::EpochMillis;
+use crate::storage::catalog::commit::{CommitNumber, FileId};
+use crate::storage::catalog::error::CatalogError;
+use crate::storage::catalog::line::{old_objects, read_commit};
+use crate::storage::catalog::manifest::Manifest;
+use crate::storage::error::StoreError;
+use crate::storage::format::data_file::DataFile;
+use crate::storage::format::sidecar::file::FOLDER as SIDECARS;
+use crate::storage::maintain::text_indexer::FOLDER as TEXT_INDEXES;
+use crate::storage::read::snapshot::Snapshot;
+use crate::storage::readiness::Readiness;
+use crate::storage::write::recovery::data_folders;
+
+/// From one look to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Of the newest commits: what they name stays, whatever their time.
+const KEPT_COMMITS: u64 = 10;
+/// Of sound checkpoints.
+const KEPT_CHECKPOINTS: usize = 3;
+/// Objects that were in no commit: so many may go at once,
+const LEFTOVERS: usize = 64;
+/// or so many of a hundred of all.
+const LEFTOVER_PERCENT: usize = 10;
+
+/// Files that have left their tables while somebody may still read them.
+#[derive(Default)]
+pub(crate) struct Retired(Mutex<Vec<Weak<DataFile>>>);
+
+impl Retired {
+    pub(crate) fn add(&self, file: &Arc<DataFile>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(file));
+    }
+
+    /// Those that are in use.
+    fn in_use(&self) -> BTreeSet<FileId> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        files.iter().filter_map(Weak::upgrade).map(|file| file.id).collect()
+    }
+}
+
+pub(crate) struct Collector {
+    pub(crate) environment: Environment,
+    pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    pub(crate) readiness: watch::Receiver<Readiness>,
+    pub(crate) retired: Arc<Retired>,
+    pub(crate) grace: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Collected {
+    pub(crate) objects: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Collector {
+    /// Runs to the stop.
+    pub(crate) async fn run(self) {
+        let every = LOOK_EVERY.min(self.grace.max(Duration::from_secs(1)));
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            // Who cannot write may not know what another has written.
+            if *self.readiness.borrow() != Readiness::Ready {
+                continue;
+            }
+            match self.collect().await {
+                Ok(Collected { objects: 0, .. }) => {}
+                Ok(Collected { objects, bytes }) => tracing::info!(objects, bytes, "old objects are deleted"),
+                Err(error) => tracing::warn!(%error, "old objects were not deleted; tried again later"),
+            }
+        }
+    }
+
+    pub(crate) async fn collect(&self) -> Result<Collected, StoreError> {
+        let manifest = self.published.load().manifest.clone();
+        let before = EpochMillis(self.environment.now().0.saturating_sub(millis(self.grace)));
+        let condemned = self.condemned(&manifest, before).await?;
+        let mut collected = Collected::default();
+        let (old, all) = self.old_files(&manifest, &condemned, before).await?;
+        let leftovers = old.iter().filter(|object| !condemned.before.contains(&object.file)).count();
+        if leftovers > LEFTOVERS && leftovers * 100 > all * LEFTOVER_PERCENT {
+            let reason = format!("{leftovers} of {all} objects are in no commit that is left");
+            return Err(StoreError::Damaged(format!(
+                "{reason}; nothing is deleted, since that is more than a crash leaves"
+            )));
+        }
+        for object in old {
+            self.delete(&object.meta, &mut collected).await?;
+        }
+        let objects = self.environment.objects.as_ref();
+        let old = old_objects(objects, KEPT_CHECKPOINTS).await.map_err(unread)?;
+        for path in old {
+            match objects.head(&path).await {
+                Ok(meta) if modified(&meta) < before => self.delete(&meta, &mut collected).await?,
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(StoreError::caused(path.to_string(), error)),
+            }
+        }
+        Ok(collected)
+    }
+
+    async fn delete(&self, object: &ObjectMeta, collected: &mut Collected) -> Result<(), StoreError> {
+        match self.environment.objects.delete(&object.location).await {
+            Ok(()) => {
+                collected.objects += 1;
+                collected.bytes += object.size;
+                Ok(())
+            }
+            Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(StoreError::caused(format!("{} could not be deleted", object.location), error)),
+        }
+    }
+
+    /// Files that commits have taken out, by whether that was long enough ago.
+    async fn condemned(&self, manifest: &Manifest, before: EpochMillis) -> Result<Condemned, StoreError> {
+        let objects = self.environment.objects.as_ref();
+        if read_commit(objects, manifest.number.next()).await.map_err(unread)?.is_some() {
+            return Err(StoreError::Fenced("another process writes the store".to_owned()));
+        }
+        let mut condemned = Condemned::default();
+        let mut number = manifest.number;
+        while number > CommitNumber(0) {
+            // Older ones are deleted already.
+            let Some((commit, _)) = read_commit(objects, number).await.map_err(unread)? else { break };
+            let removed = commit.tables.values().flat_map(|table| table.remove.iter().copied());
+            let recent = manifest.number.0 - number.0 < KEPT_COMMITS || commit.time >= before;
+            if recent {
+                condemned.recently.extend(removed);
+            } else {
+                condemned.before.extend(removed);
+            }
+            number = CommitNumber(number.0 - 1);
+        }
+        Ok(condemned)
+    }
+
+    /// And how many there are, old or not.
+    async fn old_files(
+        &self,
+        manifest: &Manifest,
+        condemned: &Condemned,
+        before: EpochMillis,
+    ) -> Result<(Vec<Old>, usize), StoreError> {
+        let in_use = self.retired.in_use();
+        let named = |id: &FileId| manifest.tables.values().any(|table| table.files.contains_key(id));
+        let (mut old, mut all) = (Vec::new(), 0);
+        // An object's name begins with its file's id.
+        let sidecars = [SIDECARS, TEXT_INDEXES].map(Path::from);
+        for folder in data_folders().into_iter().chain(sidecars) {
+            let listed = self.environment.objects.list(Some(&folder));
+            let listed: Vec<ObjectMeta> = listed
+                .try_collect()
+                .await
+                .map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
+            for meta in listed {
+                let Some(file) = file_of(&meta.location) else { continue };
+                all += 1;
+                let stays = named(&file) || condemned.recently.contains(&file) || in_use.contains(&file);
+                if !stays && modified(&meta) < before {
+                    old.push(Old { file, meta });
+                }
+            }
+        }
+        Ok((old, all))
+    }
+}
+
+#[derive(Default)]
+struct Condemned {
+    before: BTreeSet<FileId>,
+    recently: BTreeSet<FileId>,
+}
+
+struct Old {
+    file: FileId,
+    meta: ObjectMeta,
+}
+
+fn unread(error: CatalogError) -> StoreError {
+    StoreError::caused("the commits cannot be read", error)
+}
+
+fn modified(object: &ObjectMeta) -> EpochMillis {
+    EpochMillis(object.last_modified.timestamp_millis())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// None of an object that is not named after a data file.
+fn file_of(path: &Path) -> Option<FileId> {
+    let name = path.filename()?;
+    FileId::try_from(name.split('.').next()?.to_owned()).ok()
+}
