@@ -197,7 +197,7 @@ impl Damage {
 }
 
 /// An answer without what differs each time: the ids of requests, and cursors, which tell the time.
-fn plain(answer: &Answer) -> Vec<u8> {
+pub fn plain(answer: &Answer) -> Vec<u8> {
     match serde_json::from_slice::<Value>(&answer.body) {
         Ok(mut value) => {
             if let Some(object) = value.as_object_mut() {

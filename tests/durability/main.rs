@@ -21,5 +21,6 @@ mod kill;
 mod large_threads;
 mod ready;
 mod records;
+mod sidecars;
 mod threads;
 mod writers;

@@ -10,17 +10,20 @@ use object_store::path::Path;
 use super::commit::{FileEntry, FileId};
 use super::files::FileSnapshot;
 use super::manifest::{Manifest, StoredFile};
+use super::remake::{Entries, Remaker};
 use crate::environment::Environment;
 use crate::model::thread::SemanticThread;
-use crate::storage::error::StoreError;
+use crate::storage::error::{ErrorKind, StoreError};
 use crate::storage::format::checked::ReadError;
 use crate::storage::format::columns::column::FlatRow;
 use crate::storage::format::data_file::{DataFile, ThreadsFile};
 use crate::storage::format::parquet_file::{Blocks, ParquetFile};
+use crate::storage::format::rebuild::Indexed;
 use crate::storage::format::row_index::file::FileIndex;
 use crate::storage::format::schema;
 use crate::storage::format::sidecar::description::{Description, FileDescription};
 use crate::storage::format::sidecar::file::{self as sidecar, Sidecar};
+use crate::storage::format::sidecar::part::Remake;
 use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Kind, PerTable, Same, per_table};
@@ -70,7 +73,7 @@ pub(crate) fn data_folder(table: &str) -> Path {
     Path::from_iter([table, "data"])
 }
 
-async fn open_table<R: TableRow>(
+async fn open_table<R: Indexed>(
     environment: &Environment,
     manifest: &Manifest,
     kind: Kind<R>,
@@ -84,31 +87,39 @@ async fn open_table<R: TableRow>(
 }
 
 /// A file with its siblings.
-async fn open_group<R: TableRow>(
+async fn open_group<R: Indexed>(
     environment: &Environment,
     manifest: &Manifest,
     (number, threads_number): (u32, u32),
     stored: &StoredFile,
 ) -> Result<FileSnapshot, StoreError> {
+    let id = stored.entry.id;
     let entries = group_entries(manifest, R::TABLE, &stored.entry);
-    let opened = open_sidecar(environment.objects.as_ref(), R::TABLE, &entries, stored.entry.id).await;
-    let sidecar = opened.map_err(|error| StoreError::caused("what has to be known of a data file", error))?;
-    let file =
-        DescribedGroup { sidecar: &sidecar, entries: &entries, environment }.open::<R>(number, threads_number).await?;
+    let remaker = Remaker::<R>::new(environment, id, &entries);
+    let open = async |sidecar: &Sidecar| {
+        DescribedGroup { sidecar, entries: &entries, environment }.open::<R>(number, threads_number).await
+    };
+    let opened = async {
+        let sidecar = open_sidecar(environment, R::TABLE, &entries, id, remaker.clone()).await;
+        open(&sidecar.map_err(|error| StoreError::caused("what has to be known of a data file", error))?).await
+    };
+    let file = match opened.await {
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            tracing::warn!(%error, "a sidecar is missing or damaged; it is made again");
+            open(&remaker.again().await?).await?
+        }
+        opened => opened?,
+    };
     Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::clone(&stored.deleted) })
 }
 
-/// A file's entry and those of the files beside it, by their tables.
-fn group_entries<'a>(
-    manifest: &'a Manifest,
-    table: Table,
-    entry: &'a FileEntry,
-) -> BTreeMap<&'static str, &'a FileEntry> {
-    let mut entries = BTreeMap::from([(table.name(), entry)]);
+/// A file's entry and those of the files beside it.
+fn group_entries(manifest: &Manifest, table: Table, entry: &Arc<FileEntry>) -> Entries {
+    let mut entries = Entries::from([(table.name(), Arc::clone(entry))]);
     if table == Table::Conversations {
         for name in [MESSAGES, Table::SemanticThreads.name()] {
             let files = manifest.tables.get(name).map(|table| &table.files);
-            entries.extend(files.and_then(|files| files.get(&entry.id)).map(|file| (name, file.entry.as_ref())));
+            entries.extend(files.and_then(|files| files.get(&entry.id)).map(|file| (name, Arc::clone(&file.entry))));
         }
     }
     entries
@@ -116,14 +127,15 @@ fn group_entries<'a>(
 
 /// The sidecar of exactly these files.
 async fn open_sidecar(
-    objects: &dyn ObjectStore,
+    environment: &Environment,
     table: Table,
-    entries: &BTreeMap<&'static str, &FileEntry>,
+    entries: &Entries,
     id: FileId,
+    remake: Arc<dyn Remake>,
 ) -> Result<Sidecar, ReadError> {
-    let sidecar = Sidecar::open(objects, id).await?;
+    let sidecar = Sidecar::open(environment.objects.as_ref(), id, remake).await?;
     let Description { table: found, files, .. } = &sidecar.description;
-    let same = |(name, entry): (&&str, &&FileEntry)| {
+    let same = |(name, entry): (&&str, &Arc<FileEntry>)| {
         files.get(*name).is_some_and(|file| file.checksum == entry.checksum && file.size == entry.size)
     };
     if found != table.name() || files.len() != entries.len() || !entries.iter().all(same) {
@@ -136,7 +148,7 @@ async fn open_sidecar(
 /// A group of files as its commit and its sidecar tell it.
 pub(crate) struct DescribedGroup<'a> {
     pub(crate) sidecar: &'a Sidecar,
-    pub(crate) entries: &'a BTreeMap<&'static str, &'a FileEntry>,
+    pub(crate) entries: &'a Entries,
     pub(crate) environment: &'a Environment,
 }
 

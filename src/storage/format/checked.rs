@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::error::{Cause, ErrorKind, StoreError};
 
 /// Of data objects: small beside what a point read takes, and 0.05 % more to store.
 pub(crate) const DATA_BLOCK_BYTES: u64 = 16 << 10;
@@ -24,6 +24,8 @@ pub(crate) enum ReadError {
     /// The object may be sound.
     #[error("{object} cannot be read: {source}")]
     Store { object: Path, source: Error },
+    #[error("{object} is damaged and could not be made again: {source}")]
+    NotRemade { object: Path, source: Box<StoreError> },
 }
 
 impl Cause for ReadError {
@@ -31,12 +33,15 @@ impl Cause for ReadError {
         match self {
             ReadError::Damaged { .. } => ErrorKind::Damaged,
             ReadError::Store { source, .. } => source.kind(),
+            ReadError::NotRemade { source, .. } => source.kind(),
         }
     }
 
     fn object(&self) -> Option<&Path> {
-        let (ReadError::Damaged { object, .. } | ReadError::Store { object, .. }) = self;
-        Some(object)
+        match self {
+            ReadError::Damaged { object, .. } | ReadError::Store { object, .. } => Some(object),
+            ReadError::NotRemade { object, source } => Some(source.object().unwrap_or(object)),
+        }
     }
 }
 

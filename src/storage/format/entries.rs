@@ -198,11 +198,11 @@ mod tests {
     use crate::storage::format::sidecar::part::Part;
     use crate::storage::format::table_row::TableRow;
     use crate::storage::format::upload::Uploaded;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, sibling_parts, write_rows, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, WrittenRows, sibling_parts, write_rows, write_siblings};
 
-    fn file<T: AsRef<WrittenFile>>(path: &str, written: &Uploaded<T>) -> ParquetFile {
+    fn file(path: &str, written: &Uploaded<WrittenRows>) -> ParquetFile {
         let blocks = Blocks::Known(written.blocks.clone());
-        ParquetFile::new(path.into(), written.content.as_ref().size, blocks, &Cache::new(1 << 20))
+        ParquetFile::new(path.into(), written.content.file.size, blocks, &Cache::new(1 << 20))
     }
 
     fn data_file(parquet: ParquetFile, rows: u32, index: FileIndex) -> DataFile {

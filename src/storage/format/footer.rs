@@ -1,9 +1,7 @@
 //! What a data file's footer tells beside what Parquet's own parts do: the layout of its columns, so that the sidecar
 //! can be made again from the file.
 
-use parquet::file::metadata::KeyValue;
-#[cfg(test)]
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 
 use super::layout::Layout;
 
@@ -13,7 +11,6 @@ pub(crate) fn layout_entry(layout: &Layout) -> Result<KeyValue, serde_json::Erro
     Ok(KeyValue::new(LAYOUT.to_owned(), serde_json::to_string(layout)?))
 }
 
-#[cfg(test)]
 pub(crate) fn layout(footer: &ParquetMetaData) -> Result<Layout, String> {
     let entries = footer.file_metadata().key_value_metadata();
     let entry = entries.into_iter().flatten().find(|entry| entry.key == LAYOUT);

@@ -28,8 +28,7 @@ pub(crate) mod parts;
 pub(crate) mod physical_name;
 pub(crate) mod points;
 pub(crate) mod reader;
-#[cfg(test)]
-mod rebuild;
+pub(crate) mod rebuild;
 pub(crate) mod registry;
 pub(crate) mod row_index;
 pub(crate) mod schema;

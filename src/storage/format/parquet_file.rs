@@ -32,7 +32,6 @@ pub(crate) struct ParquetFile {
 
 /// Where the checksums of a file's blocks are.
 pub(crate) enum Blocks {
-    #[cfg(test)]
     Known(Vec<u64>),
     Stored(Part),
 }
@@ -93,7 +92,6 @@ impl FileReader {
             Some(opened) => Arc::clone(&opened.object),
             None => {
                 let checksums = match &self.file.blocks {
-                    #[cfg(test)]
                     Blocks::Known(checksums) => checksums.clone(),
                     Blocks::Stored(part) => read_checksums(&part.read(self.store.as_ref(), 0..part.length()).await?),
                 };

@@ -229,7 +229,7 @@ mod tests {
         let paths = SiblingPaths { conversations: "c".into(), messages: "m".into(), threads: "t".into() };
         let written = write_siblings(&store, paths, sibling_parts(&all), columns).await.unwrap();
         let blocks = [written.conversations.blocks, written.messages.blocks];
-        let (main, messages) = (written.conversations.content, written.messages.content);
+        let (main, messages) = (written.conversations.content, written.messages.content.file);
         let mut rows = 0;
         let ranges = conversations.iter().map(|conversation| {
             rows += conversation.messages.len() as u32;

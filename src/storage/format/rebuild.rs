@@ -151,7 +151,7 @@ mod tests {
     use crate::storage::format::layout::Layout;
     use crate::storage::format::parquet_file::Blocks;
     use crate::storage::format::parts::Parts;
-    use crate::storage::format::writer::{SiblingPaths, WrittenFile, sibling_parts, write_siblings};
+    use crate::storage::format::writer::{SiblingPaths, sibling_parts, write_siblings};
 
     #[tokio::test]
     async fn the_index_of_conversations_is_the_same_again() {
@@ -183,8 +183,8 @@ mod tests {
                 Arc::new(ParquetFile::new(path.into(), size, Blocks::Known(blocks.to_vec()), &cache))
             };
             let (main, messages) = (&written.conversations, &written.messages);
-            let parquet = open("c", AsRef::<WrittenFile>::as_ref(&main.content).size, &main.blocks);
-            let messages = open("m", AsRef::<WrittenFile>::as_ref(&messages.content).size, &messages.blocks);
+            let parquet = open("c", main.content.file.size, &main.blocks);
+            let messages = open("m", messages.content.file.size, &messages.blocks);
             let source = Source { parquet: &parquet, rows: count as u32, messages: Some(&messages) };
             let again = Conversation::rebuild_index(&store, source).await.unwrap();
             assert!(

@@ -38,18 +38,6 @@ pub(crate) struct WrittenRows {
     pub(crate) layout: Layout,
 }
 
-impl AsRef<WrittenFile> for WrittenFile {
-    fn as_ref(&self) -> &WrittenFile {
-        self
-    }
-}
-
-impl AsRef<WrittenFile> for WrittenRows {
-    fn as_ref(&self) -> &WrittenFile {
-        &self.file
-    }
-}
-
 /// Writes one file of a table, rows in the order given.
 pub(crate) struct RowsWriter<R: FlatRow, W: Write + Send> {
     flattener: Flattener<R>,
@@ -101,7 +89,7 @@ pub(crate) struct SiblingPaths {
 /// What a flush of conversations has written.
 pub(crate) struct WrittenSiblings {
     pub(crate) conversations: Uploaded<WrittenRows>,
-    pub(crate) messages: Uploaded<WrittenFile>,
+    pub(crate) messages: Uploaded<WrittenRows>,
     /// `None` where they have no threads.
     pub(crate) threads: Option<Uploaded<WrittenRows>>,
 }
@@ -154,9 +142,7 @@ pub(crate) async fn write_siblings(
         upload(store, paths.threads, write).await.map(Some)
     };
     let (conversations, messages, threads) = futures::join!(main, messages, threads);
-    let Uploaded { content: WrittenRows { file, .. }, checksum, blocks } = messages?;
-    let messages = Uploaded { content: file, checksum, blocks };
-    Ok(WrittenSiblings { conversations: conversations?, messages, threads: threads? })
+    Ok(WrittenSiblings { conversations: conversations?, messages: messages?, threads: threads? })
 }
 
 #[cfg(test)]

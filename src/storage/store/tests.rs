@@ -17,6 +17,7 @@ use crate::storage::objects::faulty::{Fault, FlakyStore};
 mod collection;
 mod compaction;
 mod readiness;
+mod sidecars;
 
 fn identity() -> Identity {
     Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None }
@@ -271,7 +272,7 @@ async fn what_cannot_be_read_now_is_not_called_damaged() {
         assert_eq!(error.kind(), ErrorKind::Retry, "{prefix}: {error}");
         assert!(!error.to_string().contains("damaged"), "{prefix}: {error}");
     }
-    for folder in ["wal", "commits", "sidecars", "conversations/data"] {
+    for folder in ["wal", "commits", "conversations/data"] {
         let path = Path::from(names(&disk, folder).await.into_iter().next_back().unwrap());
         let bytes = disk.get(&path).await.unwrap().bytes().await.unwrap();
         disk.put(&path, bytes.slice(..bytes.len() / 2).into()).await.unwrap();

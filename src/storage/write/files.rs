@@ -19,12 +19,14 @@ use crate::storage::catalog::change::{NewFile, RemovedFile, TableChange};
 use crate::storage::catalog::commit::{FileEntry, FileId, Times};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::opening::{DescribedGroup, data_folder};
+use crate::storage::catalog::remake::{Entries, Remaker};
 use crate::storage::error::StoreError;
 use crate::storage::format::error::{FileError, FlattenError};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::indexed::build_index;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::parts::{Feed, Parts, Takers};
+use crate::storage::format::rebuild::Indexed;
 use crate::storage::format::registry::{Chosen, ColumnRegistry, OwnedColumn, PathCounts};
 use crate::storage::format::sidecar::description::FileDescription;
 use crate::storage::format::sidecar::file::{self as sidecar, BuiltIndex, DescribedFile, NewSidecar};
@@ -33,9 +35,7 @@ use crate::storage::format::table::{MESSAGES, MESSAGES_TIME_COLUMN, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, Same, per_table};
 use crate::storage::format::upload::Uploaded;
-use crate::storage::format::writer::{
-    SiblingPaths, WrittenFile, WrittenRows, WrittenSiblings, write_rows, write_siblings,
-};
+use crate::storage::format::writer::{SiblingPaths, WrittenRows, WrittenSiblings, write_rows, write_siblings};
 use crate::storage::objects::fail_point;
 use crate::storage::tail::Counters;
 
@@ -236,12 +236,12 @@ impl Places {
 
 pub(crate) struct WrittenData {
     rows: Uploaded<WrittenRows>,
-    messages: Option<Uploaded<WrittenFile>>,
+    messages: Option<Uploaded<WrittenRows>>,
     threads: Option<Uploaded<WrittenRows>>,
 }
 
 /// How the rows of a table become Parquet files, and come back.
-pub(crate) trait Stored: TableRow {
+pub(crate) trait Stored: Indexed {
     /// About what it takes in memory.
     fn bytes(&self) -> usize;
 
@@ -328,7 +328,7 @@ impl Stored for Conversation {
 }
 
 /// Writes the sidecar of what is written.
-async fn new_file<R: TableRow>(
+async fn new_file<R: Indexed>(
     environment: &Environment,
     places: Places,
     numbers: FileNumbers,
@@ -338,14 +338,13 @@ async fn new_file<R: TableRow>(
     let Places { id, .. } = places;
     let WrittenData { rows, messages, threads } = data;
     let mut files = WrittenFiles::default();
-    let layout = Layout::default();
-    files.add((R::TABLE.name(), R::TABLE.time_column()), (id, &places.data), &rows, &rows.content.layout);
+    files.add((R::TABLE.name(), R::TABLE.time_column()), (id, &places.data), &rows);
     if let Some(messages) = &messages {
-        files.add((MESSAGES, MESSAGES_TIME_COLUMN), (id, &places.messages), messages, &layout);
+        files.add((MESSAGES, MESSAGES_TIME_COLUMN), (id, &places.messages), messages);
     }
     if let Some(threads) = &threads {
         let table = Table::SemanticThreads;
-        files.add((table.name(), table.time_column()), (id, &places.threads), threads, &threads.content.layout);
+        files.add((table.name(), table.time_column()), (id, &places.threads), threads);
     }
     let WrittenFiles { entries, described } = files;
     let sidecar = NewSidecar::new((R::TABLE.name(), id), described, index)
@@ -353,14 +352,14 @@ async fn new_file<R: TableRow>(
     let written = sidecar.write(environment.objects.as_ref()).await;
     written.map_err(|error| StoreError::caused("the sidecar of a data file could not be written", error))?;
     let failed = |error| StoreError::caused("a sidecar just written", error);
-    let sidecar = sidecar.stored().map_err(failed)?;
-    let by_table = entries.iter().map(|(table, entry)| (*table, entry)).collect();
+    let by_table: Entries = entries.iter().map(|(table, entry)| (*table, Arc::new(entry.clone()))).collect();
+    let sidecar = sidecar.stored(Remaker::<R>::new(environment, id, &by_table)).map_err(failed)?;
     let group = DescribedGroup { sidecar: &sidecar, entries: &by_table, environment };
     let file = group.open::<R>(numbers.file, numbers.threads).await?;
     // Their footers are here: the first reads need not fetch them.
     let footers = [
         (Some(&file.parquet), Some((&rows.content.file, &rows.blocks))),
-        (file.messages.as_ref(), messages.as_ref().map(|written| (&written.content, &written.blocks))),
+        (file.messages.as_ref(), messages.as_ref().map(|written| (&written.content.file, &written.blocks))),
         (
             file.threads.as_ref().map(|threads| &threads.file.parquet),
             threads.as_ref().map(|written| (&written.content.file, &written.blocks)),
@@ -384,14 +383,13 @@ struct WrittenFiles {
 }
 
 impl WrittenFiles {
-    fn add<T: AsRef<WrittenFile>>(
+    fn add(
         &mut self,
         (table, time_column): (&'static str, &str),
         (id, path): (FileId, &Path),
-        uploaded: &Uploaded<T>,
-        layout: &Layout,
+        uploaded: &Uploaded<WrittenRows>,
     ) {
-        let (written, checksum) = (uploaded.content.as_ref(), Checksum(uploaded.checksum));
+        let (WrittenRows { file: written, layout }, checksum) = (&uploaded.content, Checksum(uploaded.checksum));
         let entry = FileEntry {
             id,
             path: path.to_string(),

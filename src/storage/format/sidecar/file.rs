@@ -1,6 +1,7 @@
 //! Writes and opens a sidecar.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -8,7 +9,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload
 
 use super::description::{Description, FileDescription};
 use super::header::{HEADER_BYTES, Header, checksum};
-use super::part::{BODY_BLOCK_BYTES, Part};
+use super::part::{BODY_BLOCK_BYTES, Part, Remake};
 use crate::storage::format::checked::{BlockHasher, CheckedObject, ReadError, checksum_bytes, read_checksums};
 use crate::storage::format::file_id::FileId;
 
@@ -100,16 +101,31 @@ impl NewSidecar {
     }
 
     /// Once it is written.
-    pub(crate) fn stored(self) -> Result<Sidecar, ReadError> {
+    pub(crate) fn stored(self, remake: Arc<dyn Remake>) -> Result<Sidecar, ReadError> {
         let (start, length) = (self.head.len() as u64, (self.index.len() + self.blocks.len()) as u64);
         let body = CheckedObject::part((self.path, start), length, BODY_BLOCK_BYTES, self.body_checksums)?;
-        Ok(Sidecar { description: self.description, opening: self.opening, body: Part::stored(body, length) })
+        let body = Part::stored(body, length, remake);
+        Ok(Sidecar { description: self.description, opening: self.opening, body })
+    }
+
+    /// Where it cannot be written.
+    pub(crate) fn in_memory(self) -> Sidecar {
+        let body = Part::in_memory(self.path.clone(), self.body());
+        Sidecar { description: self.description, opening: self.opening, body }
+    }
+
+    pub(crate) fn body(&self) -> Bytes {
+        [self.index.as_ref(), self.blocks.as_ref()].concat().into()
     }
 }
 
 impl Sidecar {
     /// One read, or two of large indexes.
-    pub(crate) async fn open(store: &dyn ObjectStore, id: FileId) -> Result<Sidecar, ReadError> {
+    pub(crate) async fn open(
+        store: &dyn ObjectStore,
+        id: FileId,
+        remake: Arc<dyn Remake>,
+    ) -> Result<Sidecar, ReadError> {
         let path = path(id);
         let damaged = |reason: String| ReadError::Damaged { object: path.clone(), reason };
         let failed = |source| ReadError::Store { object: path.clone(), source };
@@ -151,7 +167,7 @@ impl Sidecar {
         }
         let checksums = read_checksums(&checksums);
         let body = CheckedObject::part((path.clone(), head_bytes), header.body, BODY_BLOCK_BYTES, checksums)?;
-        Ok(Sidecar { description, opening, body: Part::stored(body, header.body) })
+        Ok(Sidecar { description, opening, body: Part::stored(body, header.body, remake) })
     }
 
     /// Of the row index.
