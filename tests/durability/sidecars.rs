@@ -14,7 +14,8 @@ const ARGUMENTS: [&str; 2] = ["--flush-seconds", "600"];
 type Asked = Vec<(String, Answer)>;
 
 fn answers(server: &Server, key: &str) -> Asked {
-    ask(server, key).into_iter().map(|(question, answer)| (question, answer.expect("an answer"))).collect()
+    let told = |error: String| panic!("{error}\n{}", server.stderr());
+    ask(server, key).into_iter().map(|(question, answer)| (question, answer.unwrap_or_else(told))).collect()
 }
 
 fn assert_same(answers: &Asked, expected: &Asked, case: &str) {
