@@ -6,13 +6,16 @@ use std::sync::{Arc, OnceLock};
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
+use super::coalesce::Coalesced;
 use super::error::FileError;
 use super::file_id::FileId;
 use super::layout::Layout;
 use super::parquet_file::ParquetFile;
 use super::row_index::file::FileIndex;
 use super::statistics::ColumnStatistics;
+use super::stored_key::StoredKey;
 use super::text_index::file::TextIndex;
+use crate::model::previous::Previous;
 
 /// An immutable Parquet file of a table that queries read.
 pub(crate) struct DataFile {
@@ -33,6 +36,10 @@ pub(crate) struct DataFile {
     pub(crate) index: FileIndex,
     /// Of conversations, once it is made.
     pub(crate) text_index: OnceLock<TextIndex>,
+    /// Of conversations: what re-logs look up.
+    pub(crate) previous: Coalesced<Previous>,
+    /// What finds rows again.
+    pub(crate) keys: Coalesced<StoredKey>,
 }
 
 impl DataFile {
@@ -46,8 +53,20 @@ impl DataFile {
         index: FileIndex,
     ) -> Self {
         let parquet = Arc::new(parquet);
-        let text_index = OnceLock::new();
-        Self { id, number, parquet, rows, layout, statistics, messages: None, threads: None, index, text_index }
+        Self {
+            id,
+            number,
+            parquet,
+            rows,
+            layout,
+            statistics,
+            messages: None,
+            threads: None,
+            index,
+            text_index: OnceLock::new(),
+            previous: Coalesced::default(),
+            keys: Coalesced::default(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -10,28 +10,13 @@ use super::columns::messages::MessageRow;
 use super::data_file::DataFile;
 use super::error::FileError;
 use super::reader::{Read, read_back, read_columns};
+use super::stored_key::StoredKey;
 use crate::model::annotations::Annotations;
 use crate::model::conversation::Conversation;
 use crate::model::ids::{
     ConversationId, ConversationKey, EpochMillis, MessageId, OrganizationId, ProjectId, WalPosition,
 };
 use crate::model::previous::{Fingerprint, Previous, PreviousMessage, text_hash};
-
-/// By what a row is found.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredKey {
-    pub(crate) organization_id: OrganizationId,
-    pub(crate) project_id: ProjectId,
-    pub(crate) id: String,
-    pub(crate) external_id: Option<String>,
-}
-
-impl StoredKey {
-    pub(super) fn blank() -> Self {
-        let (organization_id, project_id) = (OrganizationId::new(""), ProjectId::new(""));
-        StoredKey { organization_id, project_id, id: String::new(), external_id: None }
-    }
-}
 
 /// A column by its name, and what its values do to a row.
 pub(super) type Named<B> = (&'static str, Set<B>);

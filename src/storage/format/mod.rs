@@ -12,6 +12,7 @@
 
 pub(crate) mod arrow_types;
 pub(crate) mod checked;
+pub(crate) mod coalesce;
 pub(crate) mod columns;
 pub(crate) mod data_file;
 pub(crate) mod encoding;
@@ -34,6 +35,7 @@ pub(crate) mod row_index;
 pub(crate) mod schema;
 pub(crate) mod sidecar;
 pub(crate) mod statistics;
+pub(crate) mod stored_key;
 pub(crate) mod table;
 pub(crate) mod table_row;
 pub(crate) mod tables;

@@ -7,13 +7,14 @@ use object_store::ObjectStore;
 
 use super::columns::column::{FlatRow, Set};
 use super::columns::messages::MessageRow;
-use super::entries::{StoredKey, named};
+use super::entries::named;
 use super::error::FileError;
 use super::indexed::push;
 use super::parquet_file::ParquetFile;
 use super::reader::{read_back, read_columns};
 use super::row_index::builder::{IndexBuilder, Siblings};
 use super::sidecar::file::BuiltIndex;
+use super::stored_key::StoredKey;
 use super::table_row::{Reference, TableRow};
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;

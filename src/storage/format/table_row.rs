@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use object_store::ObjectStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -164,7 +165,8 @@ impl TableRow for Conversation {
         file: &DataFile,
         rows: &[u32],
     ) -> Result<Vec<Previous>, FileError> {
-        entries::read_previous(store, file, rows).await
+        let read = |rows: Vec<u32>| async move { entries::read_previous(store, file, &rows).await }.boxed();
+        file.previous.look_up(rows, read).await
     }
 }
 

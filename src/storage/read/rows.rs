@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use object_store::ObjectStore;
 
 use super::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
-use crate::storage::format::entries::{self, StoredKey};
+use crate::storage::format::entries;
 use crate::storage::format::error::FileError;
 use crate::storage::format::reader;
+use crate::storage::format::stored_key::StoredKey;
 use crate::storage::format::table_row::TableRow;
 
 fn missing() -> StoreError {
@@ -106,7 +108,9 @@ impl FileSnapshot {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        entries::read_keys::<R>(store, &self.file, rows).await.map_err(unread)
+        let file = &self.file;
+        let read = |rows: Vec<u32>| async move { entries::read_keys::<R>(store, file, &rows).await }.boxed();
+        file.keys.look_up(rows, read).await.map_err(unread)
     }
 
     /// Whole conversations, in the order given.

@@ -30,7 +30,7 @@ use crate::storage::log::writer::{LogWriter, PATIENCE};
 use crate::storage::tail::Counters;
 
 /// Index look-ups under way at once.
-const LOOKUPS_AT_ONCE: usize = 32;
+const LOOKUPS_AT_ONCE: usize = 1_024;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -26,7 +26,7 @@ use crate::storage::tail::{Counters, Tail};
 /// Log objects that are read ahead.
 const READ_AHEAD: usize = 8;
 /// Look-ups under way at once.
-const LOOKUPS_AT_ONCE: usize = 64;
+const LOOKUPS_AT_ONCE: usize = 1_024;
 
 /// Of the log, without its ends.
 pub(crate) struct Range {
