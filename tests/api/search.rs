@@ -115,7 +115,7 @@ fn indexed(site: &Site) -> Vec<PathBuf> {
 
 #[test]
 fn a_search_finds_all_in_the_tail_in_files_and_in_indexes() {
-    let mut site = Site::start(&["--flush-rows", "40", "--flush-seconds", "600"]);
+    let mut site = Site::start(&["--flush-rows", "40", "--flush-seconds", "600", "--gc-grace-seconds", "1"]);
     let key = site.api_key();
     let mut versions: Vec<Option<usize>> = vec![Some(0); 100];
     (0..100).for_each(|n| log(&site, &key, n, 0));
