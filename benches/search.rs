@@ -17,10 +17,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use support::{Client, Server, create_key, import_sample, machine, median};
+use support::{Client, Server, create_key, import_sample, machine, median, wait_for_indexes};
 
 const RUNS: usize = 15;
 /// From what most conversations have to what nobody has.
@@ -114,19 +114,6 @@ fn search(store: &Path, terms: &[&str]) {
         }
     });
     server.stop();
-}
-
-/// Until every data file has its text index; seconds.
-fn wait_for_indexes(store: &Path) -> f64 {
-    let started = Instant::now();
-    let count = |folder: &str| std::fs::read_dir(store.join(folder)).map_or(0, Iterator::count);
-    while count("text_index") < count("conversations/data") {
-        assert!(started.elapsed() < Duration::from_secs(1_800), "the texts are not indexed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    // The last one is taken into use right after it is written.
-    std::thread::sleep(Duration::from_millis(500));
-    started.elapsed().as_secs_f64()
 }
 
 fn bytes_in(folder: &Path) -> u64 {

@@ -92,6 +92,16 @@ pub fn import_sample(store: &Path, seed: u64, count: u64, bytes: usize) -> Impor
 }
 
 pub fn import_sample_of(binary: &str, store: &Path, seed: u64, count: u64, bytes: usize) -> Import {
+    let lines = (0..count).map(|number| convolake::cli::sample::document(seed, number, count, bytes));
+    import_lines_of(binary, store, lines)
+}
+
+/// Pipes documents into `convolake import -`.
+pub fn import_lines(store: &Path, lines: impl Iterator<Item = String>) -> Import {
+    import_lines_of(BINARY, store, lines)
+}
+
+fn import_lines_of(binary: &str, store: &Path, lines: impl Iterator<Item = String>) -> Import {
     let started = Instant::now();
     let mut child = Command::new(binary)
         .args(["import", "--store"])
@@ -103,8 +113,7 @@ pub fn import_sample_of(binary: &str, store: &Path, seed: u64, count: u64, bytes
         .spawn()
         .expect("import starts");
     let mut input = std::io::BufWriter::with_capacity(1 << 20, child.stdin.take().expect("stdin"));
-    for number in 0..count {
-        let line = convolake::cli::sample::document(seed, number, count, bytes);
+    for line in lines {
         writeln!(input, "{line}").expect("import reads");
     }
     input.into_inner().expect("flushed");
@@ -123,6 +132,19 @@ pub fn import_sample_of(binary: &str, store: &Path, seed: u64, count: u64, bytes
         peak_mib,
         output: String::from_utf8_lossy(&output.stdout).into_owned(),
     }
+}
+
+/// Until every data file has its text index; seconds.
+pub fn wait_for_indexes(store: &Path) -> f64 {
+    let started = Instant::now();
+    let count = |folder: &str| std::fs::read_dir(store.join(folder)).map_or(0, Iterator::count);
+    while count("text_index") < count("conversations/data") {
+        assert!(started.elapsed() < Duration::from_secs(1_800), "the texts are not indexed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The last one is taken into use right after it is written.
+    std::thread::sleep(Duration::from_millis(500));
+    started.elapsed().as_secs_f64()
 }
 
 /// One keep-alive connection.

@@ -40,7 +40,11 @@ const NO_MORE: &str = "the store takes no more changes";
 
 /// What one atomic change of annotations may rewrite; the whole rows are in memory meanwhile.
 const MAX_ANNOTATED_BYTES: usize = 128 << 20;
-const READ_AT_ONCE: usize = 64;
+/// Conversations read at once: first so many, then as many as have about this size together. Neighbours in a file are
+/// read for little more than one.
+const FIRST_READ: usize = 64;
+const READ_BYTES: usize = 16 << 20;
+const MAX_READ: usize = 4_096;
 
 /// How a change of many conversations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,8 +322,14 @@ impl Store {
         self.check_room(snapshot)?;
         let mut targets = Vec::with_capacity(addresses.len());
         let mut bytes = 0;
-        for part in addresses.chunks(READ_AT_ONCE) {
-            let conversations = snapshot.read_rows(part).await?;
+        let mut left = addresses.to_vec();
+        // Neighbours together.
+        left.sort_unstable();
+        while !left.is_empty() {
+            let average = bytes / targets.len().max(1);
+            let count = if targets.is_empty() { FIRST_READ } else { (READ_BYTES / average.max(1)).clamp(1, MAX_READ) };
+            let part: Vec<RowAddress> = left.drain(..count.min(left.len())).collect();
+            let conversations = snapshot.read_rows(&part).await?;
             for (address, conversation) in part.iter().zip(conversations) {
                 bytes += conversation.text_bytes();
                 targets.push(Target { key: conversation.key(), stored: Some((*address, conversation)) });

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::support::{Server, run};
 use crate::webapi::{ROOT, category, no_content, set};
 
 const CATEGORIES: &str = "/webapi/v2/conversation_categories";
@@ -138,4 +139,49 @@ fn a_bulk_update_changes_what_all_its_filters_match() {
         assert!(detail.contains(place), "{detail}");
     }
     assert_eq!(site.get(&format!("{ROOT}/c4"), &key)["state"], "s1");
+}
+
+#[test]
+fn a_category_goes_off_more_conversations_than_one_change_has() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    assert!(site.server.terminate().success());
+    // Two files; more than is read or changed at once.
+    for part in 0..2 {
+        let line = |n: usize| {
+            let document = json!({"id": format!("c{n}"), "type": "openai", "userProperties": {"userId": "u"},
+                "projectId": "docs", "messages": [{"role": "user", "content": "hi"}]});
+            format!("{document}\n")
+        };
+        let file = site.store().join("lines.ndjson");
+        let lines: String = (part * 2_300..(part + 1) * 2_300).map(line).collect();
+        std::fs::write(&file, lines).expect("written");
+        let (store, file) = (site.store().display().to_string(), file.display().to_string());
+        run(&["import", "--store", &store, "--organization", "acme", &file]);
+    }
+    site.server = Server::start_on(site.store(), &[]);
+    let (sales, other) = (category(&site, &key, "Sales"), category(&site, &key, "Other"));
+    let update = |site: &Site, info: Value| {
+        let body = json!({"userIds": ["u"], "conversationInfo": info}).to_string();
+        no_content(&site.send("POST", &format!("{ROOT}/bulk_update"), &key, Some(&body)));
+    };
+    let counted = |site: &Site, name: &str| {
+        let request = json!({"select": [{"type": "aggregation", "aggregation": "count"}], "where": {"condition":
+            {"field": "categories", "operator": "arrayContains", "value": name}}});
+        site.rows(&key, &request.to_string())[0]["count"].clone()
+    };
+    update(&site, json!({"categoryIds": [sales, other], "assignee": "a"}));
+    // Of the tail and of files.
+    site.restart();
+    for n in 0..20 {
+        log(&site, &key, &format!("c{}", n * 200), "u", "i");
+    }
+    assert_eq!((counted(&site, "Sales"), counted(&site, "Other")), (json!(4_600), json!(4_600)));
+    no_content(&site.send("DELETE", &format!("{CATEGORIES}/{sales}"), &key, None));
+    for _ in 0..2 {
+        assert_eq!((counted(&site, "Sales"), counted(&site, "Other")), (json!(0), json!(4_600)));
+        let shown = site.get(&format!("{ROOT}/c4599"), &key);
+        assert_eq!(json!([shown["categories"], shown["assignee"]]), json!([["Other"], "a"]));
+        site.restart();
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
+use futures::{StreamExt, stream};
 use serde_json::json as value;
 
 use super::answer::no_content;
@@ -16,10 +17,15 @@ use crate::model::annotation_change::{AnnotationChange, CategoryChange};
 use crate::model::scope::Scope;
 use crate::query::engine::QueryEngine;
 use crate::storage::categories::{Category, CategoryError, CategoryOwner, Changing};
+use crate::storage::read::snapshot::RowAddress;
 use crate::storage::store::{BulkOutcome, Store, StoreError};
 
-/// Conversations that a category is taken off at once.
-const ROWS_AT_ONCE: usize = 512;
+/// Conversations that are looked up at once to take a category off them,
+const FOUND_AT_ONCE: usize = 20_000;
+/// that are changed at once,
+const ROWS_AT_ONCE: usize = 2_048;
+/// and how many such changes are under way: while one is written, the next is read.
+const CHANGES_AT_ONCE: usize = 2;
 
 /// `GET /webapi/v2/conversation_categories`
 pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -108,18 +114,38 @@ impl Work {
         loop {
             let snapshot = self.store.snapshot();
             let order = vec![("createdAt", false)];
-            let found = self.engine.rows(Arc::clone(&snapshot), scope.clone(), filter.clone(), order, at_once);
-            let rows = found.await?.addresses;
+            let found = self.engine.rows(Arc::clone(&snapshot), scope.clone(), filter.clone(), order, FOUND_AT_ONCE);
+            let mut rows = found.await?.addresses;
             if rows.is_empty() {
                 return Ok(self.api.categories.end_removal(changing, &category.category_id).await?);
             }
-            match self.store.annotate_all(&snapshot, &rows, &change, &self.actor).await {
-                Ok(BulkOutcome::Changed(_) | BulkOutcome::Stale) => {}
-                Ok(BulkOutcome::TooLarge) => at_once = (at_once / 4).max(1),
-                Err(StoreError::Busy { retry_after_seconds }) => {
-                    tokio::time::sleep(Duration::from_secs(retry_after_seconds)).await;
+            rows.sort_unstable();
+            // Each part is a change of its own: what a crash leaves undone is found again.
+            let parts: Vec<Vec<RowAddress>> = rows.chunks(at_once).map(<[RowAddress]>::to_vec).collect();
+            let parts = parts.into_iter().map(|part| {
+                let (store, snapshot) = (Arc::clone(&self.store), Arc::clone(&snapshot));
+                let (change, actor) = (change.clone(), self.actor.clone());
+                self.engine.decode(async move { store.annotate_all(&snapshot, &part, &change, &actor).await })
+            });
+            let mut outcomes = stream::iter(parts).buffered(CHANGES_AT_ONCE);
+            let mut wait = None;
+            while let Some(outcome) = outcomes.next().await {
+                match outcome? {
+                    Ok(BulkOutcome::Changed(_)) => {}
+                    Ok(BulkOutcome::Stale) => break,
+                    Ok(BulkOutcome::TooLarge) => {
+                        at_once = (at_once / 4).max(1);
+                        break;
+                    }
+                    Err(StoreError::Busy { retry_after_seconds }) => {
+                        wait = Some(Duration::from_secs(retry_after_seconds));
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
+            }
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
             }
         }
     }
