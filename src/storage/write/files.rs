@@ -49,7 +49,7 @@ impl Family for NewRows {
     type Of<R: TableRow> = NewRows<R>;
 }
 
-/// [`DataFile::number`] of a new file, and of the file of threads beside it.
+/// The number ([`DataFile`](crate::storage::format::data_file::DataFile)) of a new file, and of the file of threads beside it.
 #[derive(Clone, Copy)]
 pub(crate) struct FileNumbers {
     file: u32,

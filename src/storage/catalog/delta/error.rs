@@ -17,10 +17,10 @@ pub(crate) enum TableLogError {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
-    /// Another writer has this version. The caller looks at the table again ([`TableLog::refresh`](super::TableLog::refresh)) before going on.
+    /// Another writer has this version. The caller reads the log anew before going on.
     #[error("version {version} of the table {table} was committed by another writer")]
     Taken { table: Path, version: u64 },
-    /// The commit may be durable or not; [`TableLog::refresh`](super::TableLog::refresh) tells, once the store answers.
+    /// The commit may be durable or not; reading the log anew tells, once the store answers.
     #[error("the outcome of committing version {version} of the table {table} is unknown: {source}")]
     Unknown { table: Path, version: u64, source: Error },
     /// The actions do not fit the table; nothing was written.
