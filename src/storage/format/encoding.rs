@@ -23,6 +23,10 @@ const MAX_PAGE_ROWS: usize = 2_048;
 const MAX_PAGE_BYTES: usize = 256 << 10;
 /// Of raw JSON and message contents.
 const MAX_TEXT_PAGE_BYTES: usize = 64 << 10;
+/// Of ids, and of what is known by them: each re-log reads some of their rows.
+const MAX_ID_PAGE_BYTES: usize = 8 << 10;
+/// Rows after which a page's size is looked at.
+const WRITE_BATCH_ROWS: usize = 256;
 /// A point read needs the whole dictionary of a column.
 const MAX_DICTIONARY_BYTES: usize = 64 << 10;
 /// A string's bytes in statistics; maxima are rounded up when cut.
@@ -48,6 +52,7 @@ fn writer_properties<R: FlatRow>(columns: &Layout) -> WriterProperties {
         .set_max_row_group_row_count(Some(MAX_ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(MAX_ROW_GROUP_BYTES))
         .set_data_page_row_count_limit(MAX_PAGE_ROWS)
+        .set_write_batch_size(WRITE_BATCH_ROWS)
         .set_data_page_size_limit(MAX_PAGE_BYTES)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(MAX_STATISTICS_BYTES))
@@ -69,9 +74,12 @@ fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPr
     let name = field.column();
     let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json | FieldKind::Binary);
     if field.values != Values::Repeated {
+        let is_id =
+            field.kind == FieldKind::Binary || (field.values == Values::Unique && field.kind == FieldKind::Text);
+        let page_bytes = if is_id { MAX_ID_PAGE_BYTES } else { MAX_TEXT_PAGE_BYTES };
         builder = builder
             .set_column_dictionary_enabled(value_path(field), false)
-            .set_column_data_page_size_limit(value_path(field), MAX_TEXT_PAGE_BYTES);
+            .set_column_data_page_size_limit(value_path(field), page_bytes);
     } else if is_text {
         builder = builder.set_column_dictionary_page_size_limit(path(&name), MAX_DICTIONARY_BYTES);
     }
