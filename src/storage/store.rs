@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::writer::StoreOptions;
 use self::writer::{Held, Opening, Writer};
 pub(crate) use super::error::StoreError;
+use super::format::file_id::FileId;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
 use super::maintain::collector::{Collector, Retired};
@@ -78,6 +79,8 @@ pub(crate) struct Store {
     tail_bytes: usize,
     local_root: Option<PathBuf>,
     retired: Arc<Retired>,
+    /// Lower than the ids of all files that this process writes.
+    first_own: FileId,
     /// Ends with the store.
     background: CancellationToken,
     held: Arc<Held>,
@@ -106,6 +109,7 @@ impl Store {
         options: &StoreOptions,
         patience: Duration,
     ) -> Result<Arc<Store>, StoreError> {
+        let first_own = FileId(environment.ids.in_order());
         let mut opening = Opening::new(environment.clone(), local_root.clone());
         let (snapshot, opened) = match opening.for_writing().await {
             Ok(opened) => (opened.state.snapshot(&environment.objects), Ok(opened)),
@@ -149,6 +153,7 @@ impl Store {
             tail_bytes,
             local_root,
             retired: Arc::default(),
+            first_own,
             background,
             held,
         }))
@@ -178,6 +183,7 @@ impl Store {
             published: self.published.clone(),
             readiness: self.readiness.clone(),
             retired: self.retired.clone(),
+            first_own: self.first_own,
             grace,
             stop: self.background.clone(),
         }

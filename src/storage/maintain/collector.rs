@@ -65,6 +65,8 @@ pub(crate) struct Collector {
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) retired: Arc<Retired>,
+    /// Higher than those of all files that were there when this process opened the store.
+    pub(crate) first_own: FileId,
     pub(crate) grace: Duration,
     pub(crate) stop: CancellationToken,
 }
@@ -100,7 +102,7 @@ impl Collector {
     pub(crate) async fn collect(&self) -> Result<Collected, StoreError> {
         let manifest = self.published.load().manifest.clone();
         let before = EpochMillis(self.environment.now().0.saturating_sub(millis(self.grace)));
-        let condemned = self.condemned(&manifest, before).await?;
+        let Some(condemned) = self.condemned(&manifest, before).await? else { return Ok(Collected::default()) };
         let mut collected = Collected::default();
         let (old, all) = self.old_files(&manifest, &condemned, before).await?;
         let leftovers = old.iter().filter(|object| !condemned.before.contains(&object.file)).count();
@@ -137,11 +139,14 @@ impl Collector {
         }
     }
 
-    /// Files that commits have taken out, by whether that was long enough ago.
-    async fn condemned(&self, manifest: &Manifest, before: EpochMillis) -> Result<Condemned, StoreError> {
+    /// Files that commits have taken out, by whether that was long enough ago. None while a commit of one's own is not
+    /// shown yet.
+    async fn condemned(&self, manifest: &Manifest, before: EpochMillis) -> Result<Option<Condemned>, StoreError> {
         let objects = self.environment.objects.as_ref();
-        if read_commit(objects, manifest.number.next()).await.map_err(unread)?.is_some() {
-            return Err(StoreError::Fenced("another process writes the store".to_owned()));
+        match read_commit(objects, manifest.number.next()).await.map_err(unread)? {
+            None => {}
+            Some((next, _)) if next.epoch == manifest.epoch => return Ok(None),
+            Some(_) => return Err(StoreError::Fenced("another process writes the store".to_owned())),
         }
         let mut condemned = Condemned::default();
         let mut number = manifest.number;
@@ -157,7 +162,7 @@ impl Collector {
             }
             number = CommitNumber(number.0 - 1);
         }
-        Ok(condemned)
+        Ok(Some(condemned))
     }
 
     /// And how many there are, old or not.
@@ -181,7 +186,8 @@ impl Collector {
             for meta in listed {
                 let Some(file) = file_of(&meta.location) else { continue };
                 all += 1;
-                let stays = named(&file) || condemned.recently.contains(&file) || in_use.contains(&file);
+                let in_doubt = file >= self.first_own && !condemned.before.contains(&file);
+                let stays = named(&file) || in_doubt || condemned.recently.contains(&file) || in_use.contains(&file);
                 if !stays && modified(&meta) < before {
                     old.push(Old { file, meta });
                 }

@@ -68,19 +68,23 @@ async fn much_that_is_in_no_commit_is_left_alone() {
     let (store, clock) = start(&disk).await;
     fill(&store, 12).await;
     clock.advance(AHEAD_MILLIS);
-    let leave = async |count| {
-        for _ in 0..count {
-            let path = format!("conversations/data/{}.parquet", store.environment.ids.in_order());
+    let leave = async |count: u128| {
+        for number in 0..count {
+            let path = format!("conversations/data/{}.parquet", uuid::Uuid::from_u128(number));
             disk.put(&Path::from(path), "left".into()).await.unwrap();
         }
     };
+    // A file of one's own may wait for its commit as long as the store takes none.
+    let own = format!("conversations/data/{}.parquet", store.environment.ids.in_order());
+    disk.put(&Path::from(own.as_str()), "waits".into()).await.unwrap();
     leave(3).await;
     disk.put(&Path::from("conversations/data/notes.txt"), "not ours".into()).await.unwrap();
     assert_eq!(store.collector(GRACE).collect().await.unwrap().objects, 3);
     leave(65).await;
     let error = store.collector(GRACE).collect().await.unwrap_err();
     assert!(error.to_string().contains("65 of"), "{error}");
-    assert!(names(&disk, "conversations/data").await.contains(&"conversations/data/notes.txt".to_owned()));
+    let left = names(&disk, "conversations/data").await;
+    assert!(left.contains(&"conversations/data/notes.txt".to_owned()) && left.contains(&own), "{left:?}");
 }
 
 /// It does not know what the other has written.
