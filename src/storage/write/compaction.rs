@@ -226,17 +226,15 @@ pub(crate) async fn commit(
     catalog: Arc<tokio::sync::Mutex<Catalog>>,
 ) -> Result<Committed, StoreError> {
     fail_point::reached("compaction:before-commit");
-    let mut catalog = catalog.lock().await;
-    let manifest = Arc::clone(catalog.manifest());
-    let changes = per_table!(kind in PerTable::<Kind>::default(), table in tables.as_ref() => {
-        match table {
-            Some(table) => table.change(manifest.tables.get(kind.name()))?,
-            None => TableChange::default(),
-        }
-    });
-    let change = CatalogChange { position: manifest.wal_position, tables: changes };
-    let manifest = loop {
-        match catalog.commit(&change).await {
+    let (manifest, columns) = loop {
+        // Held for one try only: what is in doubt may be a flush's commit, which goes on while this one waits.
+        let tried = {
+            let mut catalog = catalog.lock().await;
+            let change = change_of(&tables, catalog.manifest())?;
+            let committed = catalog.commit(&change).await;
+            committed.map(|manifest| (manifest, catalog.layouts()))
+        };
+        match tried {
             Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
                 tracing::warn!(%error, "the commit of a compaction is tried again");
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -245,7 +243,18 @@ pub(crate) async fn commit(
         }
     };
     fail_point::reached("compaction:after-commit");
-    Ok(Committed { manifest, tables, columns: catalog.layouts() })
+    Ok(Committed { manifest, tables, columns })
+}
+
+/// As of a manifest; the same for the same one, so that a commit of unknown outcome is tried again as it was.
+fn change_of(tables: &PerTable<Option<Compacted>>, manifest: &Manifest) -> Result<CatalogChange, StoreError> {
+    let tables = per_table!(kind in PerTable::<Kind>::default(), table in tables.as_ref() => {
+        match table {
+            Some(table) => table.change(manifest.tables.get(kind.name()))?,
+            None => TableChange::default(),
+        }
+    });
+    Ok(CatalogChange { position: manifest.wal_position, tables })
 }
 
 impl Committed {

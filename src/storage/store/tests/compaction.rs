@@ -84,3 +84,29 @@ async fn what_is_all_deleted_leaves_no_file() {
     let process = Process::start(&disk, 4).await;
     assert_eq!(scan(&process.store).await, BTreeMap::from([("a".to_owned(), (2, None))]));
 }
+
+/// A flush and a compaction whose commits are in doubt at the same time do not wait for each other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_compaction_lets_a_flush_go_on_whose_commit_is_in_doubt() {
+    let process = Process::start(&disk(), 4).await;
+    let store = &process.store;
+    for flush in 0..2 {
+        for row in 0..4 {
+            log(store, &format!("c{}", flush * 4 + row), 1).await.unwrap();
+        }
+        until("a flush", async || files(store).await == flush + 1).await;
+    }
+    process.objects.fail(Some(("commits/", Fault::NotWritten)));
+    for row in 8..12 {
+        log(store, &format!("c{row}"), 1).await.unwrap();
+    }
+    until("the commit of the flush is in doubt", async || process.objects.failed_puts() > 0).await;
+    let compactor = store.compactor(all);
+    let compacting = tokio::spawn(async move { compactor.compact_once().await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    process.objects.fail(None);
+    let compacted = tokio::time::timeout(Duration::from_secs(20), compacting).await.expect("it ends");
+    assert!(compacted.unwrap().unwrap());
+    until("the flush ends", async || store.snapshot().manifest.tables["conversations"].files.len() == 2).await;
+    assert_eq!(scan(store).await.len(), 12);
+}
