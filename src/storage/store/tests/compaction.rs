@@ -103,7 +103,8 @@ async fn a_compaction_lets_a_flush_go_on_whose_commit_is_in_doubt() {
     until("the commit of the flush is in doubt", async || process.objects.failed_puts() > 0).await;
     let compactor = store.compactor(all);
     let compacting = tokio::spawn(async move { compactor.compact_once().await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Until the flush has given up once, which is when the compaction gets at the commits.
+    tokio::time::sleep(PATIENCE + PATIENCE / 2).await;
     process.objects.fail(None);
     let compacted = tokio::time::timeout(Duration::from_secs(20), compacting).await.expect("it ends");
     assert!(compacted.unwrap().unwrap());
