@@ -41,7 +41,9 @@ fn main() {
         import_lines(&store, (0..rows).map(|number| line(number, rows)));
     }
     println!("generated conversations: {rows} of about 4 KB");
-    let key = |project: &str| create_key(&store, &["--kind", "api", "--organization", "default", "--project", project]);
+    let key = |project: &str| {
+        create_key(&store, &["--kind", "api", "--organization", "default", "--project", project, "--integration", "i"])
+    };
     let keys = [("many", key(PROJECTS[0])), ("few", key(SMALL))];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

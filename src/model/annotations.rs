@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::actor::Actor;
-use super::ids::{EpochMillis, MessageId, ThreadId};
+use super::ids::{EpochMillis, MessageId, ThreadId, WalPosition};
 use super::thread_annotations::ThreadAnnotations;
 
 /// What `state` reads as until it is set (contract A3, Part B).
 pub(crate) const UNSET_STATE: &str = "no";
 
-/// What Part B of the contract sets on a conversation.
+/// What Part B of the contract sets on a conversation, and what its walks need to know of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Annotations {
@@ -33,6 +33,9 @@ pub(crate) struct Annotations {
     pub(crate) stopped: Option<Stopped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<Changed>,
+    /// The object of the log with the last re-log that gave it another `createdAt`; `None`: it has the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<WalPosition>,
     /// Of threads (contract A4).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) threads: BTreeMap<ThreadId, ThreadAnnotations>,

@@ -11,7 +11,7 @@ use crate::webapi::{ROOT, TEN, category, no_content, set};
 
 /// A conversation whose last chat is so many minutes after ten.
 fn log(site: &Site, key: &str, id: &str, created: i64, last: i64) {
-    let time = |minute: i64| format!("2024-08-26T{:02}:{:02}:00Z", 10 + minute / 60, minute % 60);
+    let time = |minute: i64| format!("2024-08-26T{:02}:{:02}:00Z", 10 + minute.div_euclid(60), minute.rem_euclid(60));
     let document = json!({"id": id, "type": "openai", "createdAt": time(created), "updatedAt": time(created),
         "messages": [{"id": "q", "role": "user", "content": format!("hello {id}"), "createdAt": time(created)},
                      {"id": "a", "role": "assistant", "content": "Hi", "createdAt": time(last)}]});
@@ -106,6 +106,55 @@ fn what_moves_is_shown_at_least_once() {
                 }
                 assert!(shown.get("new").is_none_or(|times| *times == 1), "{order}{search}: {pages:?}");
             }
+        }
+    }
+}
+
+/// Back before the walk, ahead of it, and to where it is; some twice.
+#[test]
+fn what_gets_another_created_at_during_a_walk_is_not_missed() {
+    for (order, restarts) in [("CREATED_AT_ASC", false), ("CREATED_AT_DESC", false), ("CREATED_AT_ASC", true)] {
+        for search in ["", "&searchTerm=hello"] {
+            let mut site = Site::start(&[]);
+            let key = site.api_key();
+            // One of them had another before the walk, which is nothing to it.
+            log(&site, &key, "c11", 90, 190);
+            for n in 0..40 {
+                log(&site, &key, &format!("c{n:02}"), n, 160 + n);
+            }
+            if restarts {
+                site.restart();
+            }
+            let moves: [(usize, &str, i64); 9] = [
+                (1, "c02", 110),
+                (1, "c03", -50),
+                (1, "c37", -40),
+                (1, "c36", 105),
+                (1, "c20", 1),
+                (2, "c20", 38),
+                (2, "c02", -60),
+                (2, "c38", 20),
+                (3, "c02", 120),
+            ];
+            let pages = walk(&site, &key, &format!("order={order}&pageSize=10{search}"), |page, _| {
+                for (_, id, created) in moves.iter().filter(|(at, ..)| *at == page) {
+                    log(&site, &key, id, *created, 200);
+                }
+                // A change that moves nothing, and a new conversation on either side.
+                set(&site, &key, "c01", &json!({ "state": format!("page {page}") }).to_string());
+                log(&site, &key, &format!("new{page}"), if page == 2 { -70 } else { 130 }, 200);
+            });
+            let shown = times_shown(&pages);
+            for n in 0..40 {
+                let id = format!("c{n:02}");
+                let times = shown.get(id.as_str()).copied().unwrap_or_default();
+                let most = if moves.iter().any(|(_, moved, _)| *moved == id) { 2 } else { 1 };
+                assert!((1..=most).contains(&times), "{order}{search} {id}: {times} {pages:?}");
+            }
+            assert!(
+                shown.iter().all(|(id, times)| !id.starts_with("new") || *times == 1),
+                "{order}{search}: {pages:?}"
+            );
         }
     }
 }

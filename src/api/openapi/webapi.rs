@@ -174,7 +174,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
                 While data arrives, every conversation that was there at the first page and is not deleted is shown: \
                 with `CREATED_AT_ASC` and `CREATED_AT_DESC` exactly once, with the other orders at least once. What \
                 moved behind the cursor since the first page comes once more at the end of the walk, so keep the last \
-                copy by id.\n\n\
+                copy by id; by `CREATED_AT` only a re-log with another `createdAt` moves one.\n\n\
                 The text `null` of any parameter means that it is not given, and so does nothing as that of \
                 `searchTerm`, `userIds` or `cursor`; nothing as that of another is 400. Unknown parameters are ignored.",
         )

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::check::Check;
-use super::place::{ListOrder, Place, Progress, changed_since, stored_by};
+use super::place::{ListOrder, Place, Progress};
 use crate::model::scope::Scope;
 use crate::query::dsl::Filter;
 use crate::query::engine::QueryEngine;
@@ -124,21 +124,20 @@ impl Walk<'_> {
         if !again {
             let order = self.list.order;
             let mut filters = self.list.filters.clone();
-            if !order.is_lasting() && !order.descending && began != now {
-                // Changes move conversations ahead in it, so that a walk would never end; they come the second time.
-                filters.push(stored_by(began)?);
+            if began != now {
+                filters.extend(order.left_for_later(began)?);
             }
             let part = self.part(order, &filters, after, size, &[]).await?;
             rows = part.rows;
             if let Some(place) = part.next {
                 return Ok(Page { rows, next: Some(Progress { began, again, place }) });
             }
-            if order.is_lasting() || began == now {
+            if began == now {
                 return Ok(Page { rows, next: None });
             }
             after = None;
         }
-        let changed = [self.list.filters.as_slice(), &[changed_since(began)?]].concat();
+        let changed = [self.list.filters.as_slice(), &[self.list.order.again(began)?]].concat();
         let part = self.part(ListOrder::AGAIN, &changed, after, size.saturating_sub(rows.len()), &rows).await?;
         rows.extend(part.rows);
         Ok(Page { rows, next: part.next.map(|place| Progress { began, again: true, place }) })

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{EpochMillis, WalPosition};
-use crate::query::dsl::{Comparison, FieldRef, Filter, Literal};
+use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::error::QueryError;
 use crate::query::execute::found::FoundRows;
 use crate::query::view;
+
+const CREATED_AT: &str = "createdAt";
 
 /// By a time if one is named, then id, in one direction, then project, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +27,14 @@ pub(crate) struct Place {
     pub(crate) project: String,
 }
 
-/// How far a walk has come. The list is gone through once in its order; then, unless that is an order of times that
-/// stay, once more through the conversations that were changed since the walk began, for one of them may have moved
-/// behind the place that the walk had reached.
+/// How far a walk has come. The list is gone through once in its order; then once more through the conversations that may
+/// have moved since the walk began, for one of them may now lie behind the place that the walk had reached: in an order
+/// by `createdAt` those that a re-log gave another one, in other orders all that were changed.
+///
+/// In an order by `createdAt` the first time leaves out what has moved since. So a conversation that keeps its `createdAt`
+/// is shown exactly once, one that gets another before the walk is at it too, and one that gets another later is shown
+/// once more at the end, as it is then: never missed, and never more than twice. Only keeping what each page has shown
+/// could tell the last two apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Of the snapshot that the first page showed.
@@ -43,9 +50,20 @@ impl ListOrder {
     /// their making, so new ones come where the walk has been.
     pub(crate) const AGAIN: ListOrder = ListOrder { time: None, descending: true };
 
-    /// Whether a conversation keeps its place, whatever is logged.
-    pub(crate) fn is_lasting(self) -> bool {
-        self.time.is_none_or(|time| time == "createdAt")
+    /// What the first time leaves out because it comes the second time; `None`: nothing.
+    pub(crate) fn left_for_later(self, began: WalPosition) -> Result<Option<Filter>, QueryError> {
+        Ok(match self.time {
+            Some(CREATED_AT) => Some(unmoved_since(began)?),
+            // Changes move conversations ahead in it, so that a walk would never end.
+            Some(_) if !self.descending => Some(stored_by(began)?),
+            _ => None,
+        })
+    }
+
+    /// What comes the second time.
+    pub(crate) fn again(self, began: WalPosition) -> Result<Filter, QueryError> {
+        let changed = changed_since(began)?;
+        Ok(if self.time == Some(CREATED_AT) { Filter::And(vec![moved_since(began)?, changed]) } else { changed })
     }
 
     pub(crate) fn columns(self) -> Vec<(&'static str, bool)> {
@@ -87,13 +105,25 @@ impl ListOrder {
     }
 }
 
+/// The conversations that no re-log has given another `createdAt` since a position of the log.
+fn unmoved_since(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
+    let moved = column("movedWalPosition")?;
+    let by_then = Filter::compare(moved.clone(), Comparison::Lte, Literal::Number(position.to_string()));
+    Ok(Filter::Or(vec![Filter::Condition(Condition::IsNull(moved)), by_then]))
+}
+
+/// Those that one has.
+fn moved_since(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
+    Ok(Filter::compare(column("movedWalPosition")?, Comparison::Gt, Literal::Number(position.to_string())))
+}
+
 /// The conversations whose version was stored by a position of the log.
-pub(crate) fn stored_by(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
+fn stored_by(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
     Ok(Filter::compare(column("walPosition")?, Comparison::Lte, Literal::Number(position.to_string())))
 }
 
 /// The conversations that were there at a position of the log and were changed since.
-pub(crate) fn changed_since(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
+fn changed_since(WalPosition(position): WalPosition) -> Result<Filter, QueryError> {
     let position = Literal::Number(position.to_string());
     Ok(Filter::And(vec![
         Filter::compare(column("walPosition")?, Comparison::Gt, position.clone()),

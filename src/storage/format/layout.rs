@@ -105,8 +105,10 @@ pub(crate) struct FormatVersion(pub(crate) u32);
 
 impl FormatVersion {
     pub(crate) const FIRST: Self = Self(1);
+    /// Conversations tell where a re-log gave them another `createdAt`.
+    pub(crate) const MOVED: Self = Self(2);
     /// What is written.
-    pub(crate) const CURRENT: Self = Self::FIRST;
+    pub(crate) const CURRENT: Self = Self::MOVED;
 }
 
 impl Default for FormatVersion {

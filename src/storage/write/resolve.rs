@@ -128,7 +128,10 @@ pub(crate) fn resolve_change(
             let existing = existing_for(tail, identity, document, prefetched)?;
             let previous = existing.as_ref().map(|existing| existing.entry.as_ref());
             let new_id = || environment.ids.of_document();
-            let resolved = resolve::resolve(document, identity, previous, environment.now(), new_id);
+            let mut resolved = resolve::resolve(document, identity, previous, environment.now(), new_id);
+            if previous.is_some_and(|previous| previous.created_at != resolved.created_at) {
+                resolved.annotations.moved = Some(staged.position);
+            }
             let conversation = Arc::new(Conversation {
                 wal_position: staged.position,
                 first_wal_position: previous.map_or(staged.position, |previous| previous.first_wal_position),

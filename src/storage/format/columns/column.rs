@@ -180,6 +180,12 @@ impl<R: FlatRow> Column<R> {
         self
     }
 
+    /// Files of an older version have no such column.
+    pub(crate) const fn since(mut self, version: FormatVersion) -> Self {
+        self.field.since = version;
+        self
+    }
+
     /// A JSON list.
     pub(crate) const fn list(mut self) -> Self {
         self.field.is_list = true;

@@ -9,7 +9,7 @@ use crate::model::annotations::{Annotations, UNSET_STATE};
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, WalPosition};
 use crate::model::previous::Fingerprint;
-use crate::storage::format::layout::JsonField;
+use crate::storage::format::layout::{FormatVersion, JsonField};
 
 pub(crate) static FIELDS: [&Field; Conversation::COLUMNS.len()] = fields::<Conversation, _>();
 pub(crate) static SHOWN: [&Field; shown_count::<Conversation>()] = shown::<Conversation, _>();
@@ -110,6 +110,8 @@ impl FlatRow for Conversation {
         Entry::integer("firstWalPosition", |c| i64::try_from(c.first_wal_position.0).ok())
             .required()
             .set(Set::Integer(|c, position| c.first_wal_position = wal_position(position))),
+        Entry::integer("movedWalPosition", |c| c.annotations.moved.and_then(|moved| i64::try_from(moved.0).ok()))
+            .since(FormatVersion::MOVED),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
         Entry::hidden_bytes(PREVIOUS, |c| Fingerprint::of(c).encode()),
