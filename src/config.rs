@@ -74,6 +74,10 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_GC_GRACE_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) gc_grace_seconds: u64,
 
+    /// Time within which what is deleted is gone from all files, the log and indexes as well: a number and s, m, h or d
+    #[arg(long, env = "CONVOLAKE_ERASE_WITHIN", default_value = "24h", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) erase_within: Duration,
+
     /// Number of logged conversations that become files at once
     #[arg(long, env = "CONVOLAKE_FLUSH_ROWS", default_value_t = 50_000, value_name = "ROWS", value_parser = at_least_one())]
     pub(crate) flush_rows: u64,
@@ -123,6 +127,16 @@ pub(crate) struct ImportArguments {
     /// NDJSON files, one document a line in the shape of POST /conversations; - is standard input
     #[arg(required = true, value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// An id or any other text; every object is read for it, also while a server runs
+    #[arg(long, env = "CONVOLAKE_CHECK_ABSENT", value_name = "ID_OR_TEXT", required = true)]
+    pub(crate) absent: String,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -188,6 +202,11 @@ fn integration(text: &str) -> Result<IntegrationId, String> {
 
 fn non_empty(text: &str) -> Result<&str, String> {
     if text.is_empty() { Err("an empty id is not allowed".to_owned()) } else { Ok(text) }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("it takes some time: at least 1s".to_owned()) } else { Ok(duration) }
 }
 
 /// `90s`, `30m`, `24h`, `7d`.

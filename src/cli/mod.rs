@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::error::CliError;
-use crate::config::{ImportArguments, ServeArguments};
+use crate::config::{CheckArguments, ImportArguments, ServeArguments};
 
+mod check;
 pub(crate) mod demo;
 mod descriptors;
 mod error;
@@ -36,6 +37,8 @@ enum Command {
     Demo(Box<ServeArguments>),
     /// Print generated conversations as NDJSON, to try an import with
     Sample(crate::config::SampleArguments),
+    /// Read every object of a store to prove that an id or a text is in none; exit status 3 where it is in one
+    Check(CheckArguments),
     /// Make, list, revoke and rotate API keys, also while a server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -45,7 +48,7 @@ impl Cli {
     /// Prints what ends the command.
     pub fn run(self) -> ExitCode {
         match self.run_on_a_runtime() {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(status) => status,
             Err(error) => {
                 eprintln!("convolake: {error}");
                 ExitCode::FAILURE
@@ -53,19 +56,21 @@ impl Cli {
         }
     }
 
-    fn run_on_a_runtime(self) -> Result<(), CliError> {
+    fn run_on_a_runtime(self) -> Result<ExitCode, CliError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::Io { what: "starting the runtime".to_owned(), error })?;
         let result = runtime.block_on(async {
-            match self.command {
+            let done = match self.command {
+                Command::Check(arguments) => return check::run(arguments).await,
                 Command::Serve(arguments) => serve::run(*arguments).await,
                 Command::Import(arguments) => import::run(arguments).await,
                 Command::Demo(arguments) => demo::run(*arguments).await,
                 Command::Sample(arguments) => sample::run(&arguments),
                 Command::Keys(command) => keys::run(command).await,
-            }
+            };
+            done.map(|()| ExitCode::SUCCESS)
         });
         // Work that goes on for a request that nobody waits for any more.
         runtime.shutdown_timeout(SHUTDOWN_TIME);

@@ -25,6 +25,7 @@ use crate::auth::key_store::KeyStore;
 use crate::config::ServeArguments;
 use crate::environment::Environment;
 use crate::query::engine::{QueryEngine, QueryOptions};
+use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::open::open_environment;
 use crate::storage::store::{Store, StoreOptions};
 
@@ -85,8 +86,10 @@ pub(crate) async fn listen(
     let gate = Gate { ids, keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
     let router = api::router(Arc::new(gate), Arc::new(services));
     store.index_texts()?;
-    store.compact()?;
-    store.collect(Duration::from_secs(arguments.gc_grace_seconds));
+    let shares = Shares { within: arguments.erase_within };
+    store.compact(shares)?;
+    store.collect(Duration::from_secs(arguments.gc_grace_seconds), shares);
+    store.erase(shares);
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
         max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,

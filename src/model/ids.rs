@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -91,9 +92,15 @@ pub(crate) type EventKey = Key<EventId>;
 pub(crate) type FeedbackKey = Key<FeedbackId>;
 
 /// Milliseconds since 1970-01-01T00:00:00Z; years 0001 to 9999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct EpochMillis(pub(crate) i64);
+
+impl EpochMillis {
+    pub(crate) fn minus(self, duration: Duration) -> EpochMillis {
+        EpochMillis(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
 
 /// Number of a WAL object: one line of numbers that never restarts. 0 is "nothing yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
 use super::maintain::collector::{Collector, Retired};
 use super::maintain::compaction::compactor::Compactor;
-use super::maintain::compaction::policy::{self, Candidate, Choice};
+use super::maintain::compaction::policy::{self, Policy};
+use super::maintain::eraser::{Eraser, Shares};
 use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
@@ -166,18 +167,31 @@ impl Store {
         indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
     }
 
-    /// Merges files, in the background to the end of the store.
-    pub(crate) fn compact(&self) -> Result<(), StoreError> {
-        let started = self.compactor(policy::choose).start();
+    /// Merges files, in the background to the end of the store, and writes those again that hold what was erased.
+    pub(crate) fn compact(&self, shares: Shares) -> Result<(), StoreError> {
+        let started = self.compactor(policy::choose, shares).start();
         started.map_err(|error| StoreError::caused("the compactor's thread could not start", error))
     }
 
     /// Deletes what no commit has named for so long, in the background to the end of the store.
-    pub(crate) fn collect(&self, grace: Duration) {
-        tokio::spawn(self.collector(grace).run());
+    pub(crate) fn collect(&self, grace: Duration, shares: Shares) {
+        tokio::spawn(self.collector(grace, shares).run());
     }
 
-    fn collector(&self, grace: Duration) -> Collector {
+    /// Has what was erased leave memory and the log, in the background to the end of the store.
+    pub(crate) fn erase(&self, shares: Shares) {
+        let eraser = Eraser {
+            environment: self.environment.clone(),
+            published: self.published.clone(),
+            readiness: self.readiness.clone(),
+            commands: self.commands.downgrade(),
+            shares,
+            stop: self.background.clone(),
+        };
+        tokio::spawn(eraser.run());
+    }
+
+    fn collector(&self, grace: Duration, shares: Shares) -> Collector {
         Collector {
             environment: self.environment.clone(),
             published: self.published.clone(),
@@ -185,17 +199,19 @@ impl Store {
             retired: self.retired.clone(),
             first_own: self.first_own,
             grace,
+            longest: shares.collect_after(),
             stop: self.background.clone(),
         }
     }
 
-    fn compactor(&self, policy: fn(&[Candidate]) -> Option<Choice>) -> Compactor {
+    fn compactor(&self, policy: Policy, shares: Shares) -> Compactor {
         Compactor {
             policy,
             environment: self.environment.clone(),
             published: self.published.clone(),
             commands: self.commands.downgrade(),
             retired: self.retired.clone(),
+            rewrite_after: shares.rewrite_after(),
             stop: self.background.clone(),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::commit::{FileEntry, FileId};
+use roaring::RoaringBitmap;
+
+use super::commit::{Erased, FileEntry, FileId};
 use super::files::FileSnapshot;
 use crate::model::ids::WalPosition;
 use crate::storage::format::data_file::DataFile;
@@ -24,8 +26,18 @@ pub(crate) struct TableChange {
     /// Files with all their deleted rows as of the position; those that are committed already change nothing. One of
     /// them may have been removed since: its deletions go where its rows went.
     pub(crate) deletions: Vec<FileSnapshot>,
+    /// Versions of what was erased, in files that may have been removed since as well.
+    pub(crate) erased: Vec<ErasedRows>,
     /// Those of the new files, whether the table has them already or not.
     pub(crate) columns: Vec<OwnedColumn>,
+}
+
+/// Rows of a file that hold what was erased, dead ones too.
+#[derive(Clone, Debug)]
+pub(crate) struct ErasedRows {
+    pub(crate) file: FileId,
+    pub(crate) rows: RoaringBitmap,
+    pub(crate) when: Erased,
 }
 
 /// A file that is durable, and its siblings and sidecars as well.

@@ -9,7 +9,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::commit::{CommitNumber, Epoch, FileEntry, ImportProgress, RowSet};
+use super::commit::{CommitNumber, Epoch, Erased, FileEntry, ImportProgress, RowSet};
 use super::error::CatalogError;
 use super::frame::{self, Kind};
 use super::manifest::{Manifest, StoredFile, Table};
@@ -18,7 +18,7 @@ use crate::storage::format::hex::Checksum;
 use crate::storage::format::registry::OwnedColumn;
 
 const FOLDER: &str = "checkpoints";
-pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 1, reads: 1..=1 };
+pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 2, reads: 1..=2 };
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,17 +48,20 @@ struct FileContent {
     /// All of them.
     #[serde(default, skip_serializing_if = "RowSet::is_empty")]
     deleted: RowSet,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erased: Option<Erased>,
 }
 
 impl From<&StoredFile> for FileContent {
-    fn from(StoredFile { entry, added, deleted }: &StoredFile) -> Self {
-        FileContent { entry: Arc::clone(entry), added: *added, deleted: RowSet(deleted.as_ref().clone()) }
+    fn from(StoredFile { entry, added, deleted, erased }: &StoredFile) -> Self {
+        let deleted = RowSet(deleted.as_ref().clone());
+        FileContent { entry: Arc::clone(entry), added: *added, deleted, erased: *erased }
     }
 }
 
 impl From<FileContent> for StoredFile {
-    fn from(FileContent { entry, added, deleted }: FileContent) -> Self {
-        StoredFile { entry, added, deleted: Arc::new(deleted.0) }
+    fn from(FileContent { entry, added, deleted, erased }: FileContent) -> Self {
+        StoredFile { entry, added, deleted: Arc::new(deleted.0), erased }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Fields that a version does not know are refused: they would change what the store holds. Whoever adds one raises
 //! [`KIND`]'s format.
 
+mod erased;
 mod file;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::fmt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::erased::{Erased, Moment};
 pub(crate) use self::file::{DeletionEdit, FileEntry, FileId, RowSet, Times};
 use super::error::CatalogError;
 use super::frame::{self, Kind};
@@ -25,7 +27,7 @@ use crate::storage::format::hex::Checksum;
 use crate::storage::format::registry::OwnedColumn;
 
 pub(crate) const FOLDER: &str = "commits";
-pub(crate) const KIND: Kind = Kind { name: "commit", format: 1, reads: 1..=1 };
+pub(crate) const KIND: Kind = Kind { name: "commit", format: 2, reads: 1..=2 };
 
 /// Of a commit. 0 is "nothing yet", the first commit is 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,6 +122,9 @@ pub(crate) struct TableEdit {
     /// the other's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) deletions: BTreeMap<FileId, DeletionEdit>,
+    /// Files, also of those that this commit adds, that have to be written again, because they hold what was erased.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) erased: BTreeMap<FileId, Erased>,
     /// Property columns that the table gets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) columns: Vec<OwnedColumn>,

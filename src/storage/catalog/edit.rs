@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::change::{CatalogChange, MovedRows, TableChange};
-use super::commit::{CommitNumber, DeletionEdit, Edit, FileId, RowSet, TableEdit};
+use super::commit::{CommitNumber, DeletionEdit, Edit, Erased, FileId, RowSet, TableEdit};
 use super::manifest::{Manifest, Table as StoredTable};
 use crate::storage::error::StoreError;
 use crate::storage::format::table::{MESSAGES, Table};
@@ -58,6 +58,7 @@ fn add_table<R: TableRow>(
     let of_table = TableEdit {
         add: change.added.iter().map(|new| new.entry.clone()).collect(),
         deletions: deletions(change, stored, moved)?,
+        erased: erased(change, stored, moved)?,
         columns: change.columns.iter().filter(|owned| !stored.has_column(&owned.column)).cloned().collect(),
         remove,
     };
@@ -74,15 +75,7 @@ fn deletions(
     let is_removed = |id: &FileId| change.removed.iter().any(|removed| removed.id == *id);
     let mut deleted: BTreeMap<FileId, RoaringBitmap> = BTreeMap::new();
     for entry in change.deletions.iter().filter(|entry| !is_removed(&entry.file.id)) {
-        let (mut id, mut rows) = (entry.file.id, entry.deleted.as_ref().clone());
-        let is_added = |id: &FileId| change.added.iter().any(|new| new.entry.id == *id);
-        while !rows.is_empty() && !stored.files.contains_key(&id) && !is_added(&id) {
-            let Some(MovedRows { to, rows: places }) = moved.get(&id).map(|moved| moved.rows.as_ref()) else {
-                return Err(StoreError::Bug(format!("rows of the file {id} are deleted, which is not there")));
-            };
-            rows = rows.iter().filter_map(|row| places.get(row as usize).copied().flatten()).collect();
-            id = *to;
-        }
+        let (id, rows) = where_now(entry.file.id, entry.deleted.as_ref().clone(), change, stored, moved)?;
         *deleted.entry(id).or_default() |= rows;
     }
     let mut edits = BTreeMap::new();
@@ -95,4 +88,36 @@ fn deletions(
         }
     }
     Ok(edits)
+}
+
+/// Files that hold what was erased. Rows that a compaction has left behind meanwhile are gone already.
+fn erased(change: &TableChange, stored: &StoredTable, moved: &Moved) -> Result<BTreeMap<FileId, Erased>, StoreError> {
+    let mut edits: BTreeMap<FileId, Erased> = BTreeMap::new();
+    for erased in &change.erased {
+        let (id, rows) = where_now(erased.file, erased.rows.clone(), change, stored, moved)?;
+        if !rows.is_empty() {
+            let merged = erased.when.merged(edits.get(&id).copied());
+            edits.insert(id, merged);
+        }
+    }
+    Ok(edits)
+}
+
+/// Where rows of a file are that may have been removed since.
+fn where_now(
+    mut id: FileId,
+    mut rows: RoaringBitmap,
+    change: &TableChange,
+    stored: &StoredTable,
+    moved: &Moved,
+) -> Result<(FileId, RoaringBitmap), StoreError> {
+    let is_added = |id: &FileId| change.added.iter().any(|new| new.entry.id == *id);
+    while !rows.is_empty() && !stored.files.contains_key(&id) && !is_added(&id) {
+        let Some(MovedRows { to, rows: places }) = moved.get(&id).map(|moved| moved.rows.as_ref()) else {
+            return Err(StoreError::Bug(format!("rows of the file {id} are deleted, which is not there")));
+        };
+        rows = rows.iter().filter_map(|row| places.get(row as usize).copied().flatten()).collect();
+        id = *to;
+    }
+    Ok((id, rows))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use roaring::RoaringBitmap;
 
-use super::commit::{Commit, CommitNumber, Edit, Epoch, FileEntry, FileId, ImportProgress, TableEdit};
+use super::commit::{Commit, CommitNumber, Edit, Epoch, Erased, FileEntry, FileId, ImportProgress, TableEdit};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
@@ -48,6 +48,8 @@ pub(crate) struct StoredFile {
     /// When the commit was made that added it.
     pub(crate) added: EpochMillis,
     pub(crate) deleted: Arc<RoaringBitmap>,
+    /// None where nothing in it was erased: its deleted rows were replaced.
+    pub(crate) erased: Option<Erased>,
 }
 
 impl Manifest {
@@ -146,7 +148,8 @@ impl Table {
             if self.files.contains_key(&entry.id) || edit.remove.contains(&entry.id) {
                 return Err(format!("it adds the file {} twice", entry.id));
             }
-            let file = StoredFile { entry: Arc::new(entry.clone()), added: time, deleted: Arc::default() };
+            let file =
+                StoredFile { entry: Arc::new(entry.clone()), added: time, deleted: Arc::default(), erased: None };
             self.insert(name, file)?;
         }
         for (id, edit) in &edit.deletions {
@@ -160,6 +163,12 @@ impl Table {
                 return Err(format!("file {id}: {before} deleted rows and {new} new ones make {after}, not {total}"));
             }
             let changed = StoredFile { deleted: Arc::new(deleted), ..file.as_ref().clone() };
+            self.insert(name, changed)?;
+        }
+        for (id, erased) in &edit.erased {
+            let file = self.files.get(id);
+            let file = file.ok_or_else(|| format!("it tells of erasures in the file {id}, which is not there"))?;
+            let changed = StoredFile { erased: Some(erased.merged(file.erased)), ..file.as_ref().clone() };
             self.insert(name, changed)?;
         }
         edit.columns.iter().try_for_each(|column| self.add_column(&Arc::new(column.clone())))

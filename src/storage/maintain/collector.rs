@@ -2,8 +2,8 @@
 //! commit line that no start needs.
 //!
 //! Nothing goes before a grace period is over: neither what a commit has taken out of the store within it, nor an object
-//! that was made within it, which may be on its way into a commit. Nor what one of the newest commits names, or what a
-//! reader of this process still holds. A writer that was overtaken knows too little to delete anything, so the line's
+//! that was made within it, which may be on its way into a commit. Nor what one of the newest commits names, as long as
+//! the deadline of erasures allows it, or what a reader of this process still holds. A writer that was overtaken knows too little to delete anything, so the line's
 //! end is looked up anew each time. What was never in a commit is only believed to be left over while there is little
 //! of it: much of it means that the commits are not those of these files.
 
@@ -68,6 +68,9 @@ pub(crate) struct Collector {
     /// Higher than those of all files that were there when this process opened the store.
     pub(crate) first_own: FileId,
     pub(crate) grace: Duration,
+    /// What has left its table goes after this time even if one of the newest commits names it: it may hold what was
+    /// erased.
+    pub(crate) longest: Duration,
     pub(crate) stop: CancellationToken,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct Collected {
 impl Collector {
     /// Runs to the stop.
     pub(crate) async fn run(self) {
-        let every = LOOK_EVERY.min(self.grace.max(Duration::from_secs(1)));
+        let every = LOOK_EVERY.min(self.grace.max(Duration::from_secs(1))).min(self.longest);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -101,8 +104,11 @@ impl Collector {
 
     pub(crate) async fn collect(&self) -> Result<Collected, StoreError> {
         let manifest = self.published.load().manifest.clone();
-        let before = EpochMillis(self.environment.now().0.saturating_sub(millis(self.grace)));
-        let Some(condemned) = self.condemned(&manifest, before).await? else { return Ok(Collected::default()) };
+        let now = self.environment.now();
+        let before = now.minus(self.grace.min(self.longest));
+        let Some(condemned) = self.condemned(&manifest, before, now.minus(self.longest)).await? else {
+            return Ok(Collected::default());
+        };
         let mut collected = Collected::default();
         let (old, all) = self.old_files(&manifest, &condemned, before).await?;
         let leftovers = old.iter().filter(|object| !condemned.before.contains(&object.file)).count();
@@ -141,7 +147,12 @@ impl Collector {
 
     /// Files that commits have taken out, by whether that was long enough ago. None while a commit of one's own is not
     /// shown yet.
-    async fn condemned(&self, manifest: &Manifest, before: EpochMillis) -> Result<Option<Condemned>, StoreError> {
+    async fn condemned(
+        &self,
+        manifest: &Manifest,
+        before: EpochMillis,
+        long_before: EpochMillis,
+    ) -> Result<Option<Condemned>, StoreError> {
         let objects = self.environment.objects.as_ref();
         match read_commit(objects, manifest.number.next()).await.map_err(unread)? {
             None => {}
@@ -154,7 +165,8 @@ impl Collector {
             // Older ones are deleted already.
             let Some((commit, _)) = read_commit(objects, number).await.map_err(unread)? else { break };
             let removed = commit.tables.values().flat_map(|table| table.remove.iter().copied());
-            let recent = manifest.number.0 - number.0 < KEPT_COMMITS || commit.time >= before;
+            let is_new = manifest.number.0 - number.0 < KEPT_COMMITS && commit.time >= long_before;
+            let recent = is_new || commit.time >= before;
             if recent {
                 condemned.recently.extend(removed);
             } else {
@@ -186,9 +198,10 @@ impl Collector {
             for meta in listed {
                 let Some(file) = file_of(&meta.location) else { continue };
                 all += 1;
-                let in_doubt = file >= self.first_own && !condemned.before.contains(&file);
+                let is_condemned = condemned.before.contains(&file);
+                let in_doubt = file >= self.first_own && !is_condemned;
                 let stays = named(&file) || in_doubt || condemned.recently.contains(&file) || in_use.contains(&file);
-                if !stays && modified(&meta) < before {
+                if !stays && (is_condemned || modified(&meta) < before) {
                     old.push(Old { file, meta });
                 }
             }
@@ -214,10 +227,6 @@ fn unread(error: CatalogError) -> StoreError {
 
 fn modified(object: &ObjectMeta) -> EpochMillis {
     EpochMillis(object.last_modified.timestamp_millis())
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// None of an object that is not named after a data file.

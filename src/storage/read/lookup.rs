@@ -303,4 +303,10 @@ impl FileSnapshot {
         rows.retain(|row| !self.deleted.contains(*row));
         Ok(rows)
     }
+
+    /// All that may have an id, dead rows too, by the id's [`lookup_hash`].
+    pub(crate) async fn versions(&self, store: &Arc<dyn ObjectStore>, hash: u128) -> Result<Vec<u32>, StoreError> {
+        let rows = self.file.index.find_id(store.as_ref(), hash).await;
+        rows.map_err(|error| StoreError::caused("a sidecar index could not be read", error))
+    }
 }

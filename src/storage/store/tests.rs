@@ -14,6 +14,9 @@ use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
+/// Longer than any clock of a test goes.
+const NO_DEADLINE: Shares = Shares { within: Duration::from_secs(1_000 * 365 * 24 * 3_600) };
+
 mod collection;
 mod compaction;
 mod readiness;

@@ -214,9 +214,9 @@ impl Writer {
                     let refusal = refusal.unwrap_or_else(|| StoreError::Unavailable(READ_ONLY.to_owned()));
                     let _ = request.reply.send(Err(refusal));
                 }
-                Some(Command::Flushed(_) | Command::Overtaken(_)) => {}
+                Some(Command::Flushed(_) | Command::Overtaken(_) | Command::Flush) => {}
                 // Whoever waits for an answer tries again later.
-                Some(Command::NewFile(_) | Command::Compact(_) | Command::Compacted(..)) => {}
+                Some(Command::NewFile(_) | Command::Compact(_) | Command::Compacted(..) | Command::SettleLog(_)) => {}
                 Some(Command::Stop(reply)) => {
                     // Nothing is in memory alone.
                     let _ = reply.send(Ok(()));

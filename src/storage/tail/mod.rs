@@ -14,11 +14,12 @@ use imbl::{OrdMap, OrdSet};
 use roaring::RoaringBitmap;
 
 use self::segment::{Segment, SegmentSnapshot};
+use super::catalog::commit::{Erased, Moment};
 use super::format::layout::Layout;
 use super::format::table_row::{Reference, TableRow};
 use super::format::tables::Family;
 use crate::model::conversation::Conversation;
-use crate::model::ids::{Key, OrganizationId, ProjectId};
+use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId, lookup_hash};
 
 /// Ordered so that the same id in all projects of an organization is one range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub(crate) struct Generation<R: TableRow = Conversation> {
     bytes: usize,
     /// Number of operations taken in, deletions too.
     operations: usize,
+    /// What was erased, by the hash under which files have it in their indexes: a flush looks for all versions of it.
+    erased: OrdMap<u128, Erased>,
 }
 
 impl<R: TableRow> Default for Generation<R> {
@@ -89,6 +92,7 @@ impl<R: TableRow> Default for Generation<R> {
             rows: 0,
             bytes: 0,
             operations: 0,
+            erased: OrdMap::new(),
         }
     }
 }
@@ -108,6 +112,10 @@ impl<R: TableRow> Generation<R> {
 
     pub(crate) fn operations(&self) -> usize {
         self.operations
+    }
+
+    pub(crate) fn erased(&self) -> &OrdMap<u128, Erased> {
+        &self.erased
     }
 
     /// Rows of the file that the generation became which were replaced or deleted while it was written. `before` are
@@ -212,6 +220,11 @@ impl<R: TableRow> Tail<R> {
 
     pub(crate) fn bytes(&self) -> usize {
         self.active.bytes + self.frozen.as_ref().map_or(0, |generation| generation.bytes)
+    }
+
+    /// Since when something waits for its erasure, if anything does.
+    pub(crate) fn oldest_erasure(&self) -> Option<EpochMillis> {
+        self.generations().flat_map(|generation| generation.erased.values()).map(|erased| erased.oldest.at).min()
     }
 
     /// The newest entry of a key, or `None` if the tail knows nothing of it.
@@ -428,6 +441,14 @@ impl<R: TableRow> TailGroup<R> {
         };
         active.by_id.insert(tail_key, entry);
         active.operations += 1;
+    }
+
+    /// That all versions of what had the key are to be gone from all files.
+    pub(crate) fn note_erased(&mut self, key: &Key<R::Id>, moment: Moment) {
+        let hash = lookup_hash(&key.organization_id, key.id.borrow());
+        let erased = &mut self.tail.active.erased;
+        let merged = Erased::at(moment).merged(erased.get(&hash).copied());
+        erased.insert(hash, merged);
     }
 
     /// The tail with the group's rows as a new segment. `bytes` is the group's size in the log.

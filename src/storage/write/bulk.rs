@@ -14,18 +14,18 @@ use super::files::{self, FileNumbers, NewRows};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
-use super::{links, prefetch};
+use super::{erasing, links, prefetch};
 use crate::environment::Environment;
 use crate::model::document::Document;
 use crate::model::ids::WalPosition;
 use crate::model::resolve::Identity;
-use crate::storage::catalog::change::CatalogChange;
+use crate::storage::catalog::change::{CatalogChange, ErasedRows};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::marker::Marker;
 use crate::storage::catalog::writing::Catalog;
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::TableRow;
-use crate::storage::format::tables::{for_each_table, per_table};
+use crate::storage::format::tables::{PerTable, Same, for_each_table, per_table};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
 use crate::storage::tail::Counters;
 
@@ -168,12 +168,16 @@ impl BulkLoader {
 
     async fn commit_tail(&mut self) -> Result<(), StoreError> {
         let (state, counters) = (&mut self.state, &mut self.counters);
+        let old_rows: PerTable<Same<Vec<ErasedRows>>> = per_table!(table in state.tables.as_ref() => {
+            erasing::rows_in(&self.environment.objects, &table.files, table.tail.active().erased()).await?
+        });
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
         let written = files::write(&self.environment, rows, self.catalog.columns()).await?;
         let change = CatalogChange {
             position: state.position,
             tables: per_table!(
-                table in state.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
+                table in state.tables.as_ref(), new in written.as_ref(), erased in old_rows
+                    => new.change(table.files.clone(), erased)
             ),
         };
         state.manifest = self.catalog.commit(&change).await?;

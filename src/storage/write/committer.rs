@@ -70,6 +70,11 @@ pub(crate) enum Command {
     /// To commit and to show.
     Compact(Box<Compaction>),
     Compacted(Result<Box<Committed>, StoreError>, oneshot::Sender<Result<Vec<FileSnapshot>, StoreError>>),
+    /// Starts a flush of what is in memory.
+    Flush,
+    /// Where the log ends that the files have surely taken over; an object that names the newest commit is put into the
+    /// log where that takes it further.
+    SettleLog(oneshot::Sender<WalPosition>),
     /// Another writer was seen in the log.
     Overtaken(WalError),
     /// Flush everything and stop; nothing is acknowledged afterwards.
@@ -132,6 +137,7 @@ impl Committer {
     pub(crate) async fn run(mut self) {
         let mut flush: Option<Flush> = None;
         let mut oldest: Option<Instant> = None;
+        let mut asked = false;
         let mut stopping: Option<oneshot::Sender<Result<(), StoreError>>> = None;
         loop {
             let now = Instant::now();
@@ -141,6 +147,7 @@ impl Committer {
             }
             let due = active.operations > 0
                 && (stopping.is_some()
+                    || asked
                     || active.rows >= self.policy.rows
                     || active.bytes >= self.policy.bytes
                     || oldest.is_some_and(|since| now >= since + self.policy.age));
@@ -152,7 +159,7 @@ impl Committer {
                 Some(_) => {}
                 None if due => {
                     self.state.freeze();
-                    oldest = None;
+                    (oldest, asked) = (None, false);
                     let positions = (self.state.position, self.named_position);
                     let job = FlushJob::new(&self.environment, positions, &self.state, &mut self.counters);
                     flush = Some(Flush { job, running: false, retry_at: None });
@@ -212,6 +219,15 @@ impl Committer {
                         return;
                     }
                 }
+                Some(Command::Flush) => asked = true,
+                Some(Command::SettleLog(reply)) => match self.settle_log().await {
+                    Ok(position) => {
+                        // Whoever asked may be gone.
+                        let _ = reply.send(position);
+                    }
+                    Err(End::Stopped) => return,
+                    Err(End::Refusing(error)) => return self.refuse_all(&error, stopping).await,
+                },
                 Some(Command::NewFile(reply)) => self.tell_of_new_file(reply),
                 Some(Command::Compact(compaction)) => self.spawn_compaction(*compaction),
                 Some(Command::Compacted(Ok(committed), reply)) => {
@@ -309,24 +325,8 @@ impl Committer {
                     return Ok(());
                 }
             };
-            if let Err(error) = object.put(self.environment.objects.as_ref(), self.patience).await {
-                let heals = error.kind() == ErrorKind::Retry;
-                if heals {
-                    tracing::error!(%error, "no changes are taken until the log object is written");
-                    self.readiness.send_replace(Readiness::waiting(LOG_UNWRITABLE, &error));
-                }
-                let doubt = format!("the change may or may not be stored ({})", in_short(&error));
-                refuse(std::mem::take(&mut replies), error.kind(), &doubt);
-                if !heals {
-                    return Err(End::refusing(error));
-                }
-                self.settle(&object).await?;
-                tracing::info!(position = position.0, "the log object is written; changes are taken again");
-                self.readiness.send_replace(Readiness::Ready);
-            }
-            self.named_position = self.state.manifest.wal_position;
+            self.put(position, &object, &mut replies).await?;
             staged.finish(&mut self.state, bytes, &mut self.counters);
-            self.state.position = position;
             self.state.mark_deleted(&file_deletions);
             self.publish();
         }
@@ -334,6 +334,40 @@ impl Committer {
             let _ = reply.send(Ok(outcome));
         }
         Ok(())
+    }
+
+    /// Returns once the object is durable. Where that takes long, those who wait for it are told of the doubt.
+    async fn put(&mut self, position: WalPosition, object: &LogObject, replies: &mut Replies) -> Result<(), End> {
+        if let Err(error) = object.put(self.environment.objects.as_ref(), self.patience).await {
+            let heals = error.kind() == ErrorKind::Retry;
+            if heals {
+                tracing::error!(%error, "no changes are taken until the log object is written");
+                self.readiness.send_replace(Readiness::waiting(LOG_UNWRITABLE, &error));
+            }
+            let doubt = format!("the change may or may not be stored ({})", in_short(&error));
+            refuse(std::mem::take(replies), error.kind(), &doubt);
+            if !heals {
+                return Err(End::refusing(error));
+            }
+            self.settle(object).await?;
+            tracing::info!(position = position.0, "the log object is written; changes are taken again");
+            self.readiness.send_replace(Readiness::Ready);
+        }
+        self.named_position = self.state.manifest.wal_position;
+        self.state.position = position;
+        Ok(())
+    }
+
+    /// A commit may be lost as long as no object of the log names it, and an object stays as long as what it holds may
+    /// be: on a store that nobody writes it would stay for ever.
+    async fn settle_log(&mut self) -> Result<WalPosition, End> {
+        if self.named_position < self.state.manifest.wal_position {
+            let position = WalPosition(self.state.position.0 + 1);
+            let object = self.writer.object(position, &[]).map_err(End::refusing)?;
+            self.put(position, &object, &mut Vec::new()).await?;
+            self.publish();
+        }
+        Ok(self.named_position)
     }
 
     /// Tries an object until it is durable. Changes are refused meanwhile, and the end of a flush waits: the staged group
@@ -359,6 +393,8 @@ impl Committer {
                 }
                 // They change what the group was resolved against.
                 Some(later @ (Command::Flushed(_) | Command::Compacted(..))) => held.push_back(later),
+                // They are asked for again.
+                Some(Command::Flush | Command::SettleLog(_)) => {}
                 Some(Command::NewFile(reply)) => self.tell_of_new_file(reply),
                 Some(Command::Compact(compaction)) => self.spawn_compaction(*compaction),
                 Some(Command::Overtaken(error)) => return Err(End::refusing(error)),
@@ -451,6 +487,7 @@ impl Committer {
                     let _ = request.reply.send(Err(self.refusal()));
                 }
                 Command::Flushed(_) | Command::NewFile(_) | Command::Overtaken(_) => {}
+                Command::Flush | Command::SettleLog(_) => {}
                 Command::Compact(compaction) => {
                     let _ = compaction.reply.send(Err(self.refusal()));
                 }
@@ -466,7 +503,10 @@ impl Committer {
     }
 }
 
-fn refuse(replies: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Outcome)>, kind: ErrorKind, message: &str) {
+/// Who waits for a group, and what they are told once it is durable.
+type Replies = Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Outcome)>;
+
+fn refuse(replies: Replies, kind: ErrorKind, message: &str) {
     for (reply, _) in replies {
         let _ = reply.send(Err(StoreError::refused(kind, message)));
     }

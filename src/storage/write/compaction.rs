@@ -15,6 +15,7 @@ use super::state::{State, TableState};
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::change::{CatalogChange, MovedRows, RemovedFile, TableChange};
+use crate::storage::catalog::commit::Erased;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::{Manifest, Table as StoredTable};
 use crate::storage::catalog::writing::Catalog;
@@ -45,6 +46,8 @@ pub(crate) struct Inputs {
     pub(crate) files: Vec<FileSnapshot>,
     /// Of the new file.
     pub(crate) level: u32,
+    /// The erasures of each file that this compaction is for: whatever it drops was deleted with them, or before.
+    pub(crate) erased: Vec<Option<Erased>>,
 }
 
 /// A new file that waits for its commit. With rows of none of the tables there is nothing to commit.
@@ -52,6 +55,8 @@ pub(crate) struct Compacted<R = Conversation> {
     written: Written<R>,
     /// The files that it replaces.
     inputs: Vec<FileSnapshot>,
+    /// As [`Inputs`] has them.
+    erased: Vec<Option<Erased>>,
     moved: Vec<Arc<MovedRows>>,
 }
 
@@ -63,7 +68,7 @@ impl Family for Compacted {
 /// thousand rows, however many there are.
 pub(crate) async fn write<R: Stored>(
     environment: &Environment,
-    Inputs { files, level }: Inputs,
+    Inputs { files, level, erased }: Inputs,
     numbers: FileNumbers,
     columns: ColumnRegistry,
 ) -> Result<Compacted<R>, StoreError> {
@@ -83,7 +88,7 @@ pub(crate) async fn write<R: Stored>(
     let to = written.new.as_ref().map(|new| new.file.id).or_else(|| files.first().map(|file| file.file.id));
     let to = to.ok_or_else(|| StoreError::Bug("a compaction of no files".to_owned()))?;
     let moved = moved.into_iter().map(|rows| Arc::new(MovedRows { to, rows })).collect();
-    Ok(Compacted { written, inputs: files, moved })
+    Ok(Compacted { written, inputs: files, erased, moved })
 }
 
 fn live_rows(file: &FileSnapshot) -> Vec<u32> {
@@ -197,7 +202,10 @@ impl<R: TableRow> Compacted<R> {
         let deleted = self.moved_rows(|input| stored_file(input).map(|file| Arc::clone(&file.deleted)));
         let removed = self.inputs.iter().zip(&self.moved);
         let removed = removed.map(|(input, moved)| RemovedFile { id: input.file.id, moved: Arc::clone(moved) });
-        Ok(self.written.replacement(removed.collect(), deleted))
+        let since = self.inputs.iter().zip(&self.erased);
+        let since = since.filter_map(|(input, done)| stored_file(input)?.erased?.since(*done));
+        let erased = since.reduce(|all, one| one.merged(Some(all)));
+        Ok(self.written.replacement(removed.collect(), deleted, erased))
     }
 
     fn install(self, table: &mut TableState<R>) {

@@ -15,8 +15,8 @@ use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId};
-use crate::storage::catalog::change::{NewFile, RemovedFile, TableChange};
-use crate::storage::catalog::commit::{FileEntry, FileId, Times};
+use crate::storage::catalog::change::{ErasedRows, NewFile, RemovedFile, TableChange};
+use crate::storage::catalog::commit::{Erased, FileEntry, FileId, Times};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::opening::{DescribedGroup, data_folder};
 use crate::storage::catalog::remake::{Entries, Remaker};
@@ -83,7 +83,19 @@ impl<R> Written<R> {
     }
 
     /// For the commit that puts the file in the place of others. `deleted` are its rows that went while it was written.
-    pub(crate) fn replacement(&self, removed: Vec<RemovedFile>, deleted: RoaringBitmap) -> TableChange {
+    /// `erased` tells of erasures that were committed meanwhile.
+    pub(crate) fn replacement(
+        &self,
+        removed: Vec<RemovedFile>,
+        deleted: RoaringBitmap,
+        erased: Option<Erased>,
+    ) -> TableChange {
+        let erased = self.new.iter().zip(erased).map(|(new, when)| ErasedRows {
+            file: new.entry.id,
+            rows: deleted.clone(),
+            when,
+        });
+        let erased = erased.collect();
         let deletions = self.new.iter().filter(|_| !deleted.is_empty());
         let deleted = Arc::new(deleted.clone());
         let deletions = deletions.map(|new| FileSnapshot { file: new.file.clone(), deleted: deleted.clone() });
@@ -91,16 +103,19 @@ impl<R> Written<R> {
             added: self.new.iter().cloned().collect(),
             removed,
             deletions: deletions.collect(),
+            erased,
             columns: self.columns.clone(),
         }
     }
 
-    /// For the commit that makes the file part of the table. `files` are the others.
-    pub(crate) fn change(&self, files: Vec<FileSnapshot>) -> TableChange {
+    /// For the commit that makes the file part of the table. `files` are the others, `erased` is what they hold of what
+    /// was erased.
+    pub(crate) fn change(&self, files: Vec<FileSnapshot>, erased: Vec<ErasedRows>) -> TableChange {
         TableChange {
             added: self.new.iter().cloned().collect(),
             removed: Vec::new(),
             deletions: files,
+            erased,
             columns: self.columns.clone(),
         }
     }

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::OnceCell;
 
+use super::erasing;
 use super::files::{self, FileNumbers, NewRows, Written};
 use super::state::{State, TableState};
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
-use crate::storage::catalog::change::CatalogChange;
-use crate::storage::catalog::commit::CommitNumber;
+use crate::storage::catalog::change::{CatalogChange, ErasedRows};
+use crate::storage::catalog::commit::{CommitNumber, Erased};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::catalog::writing::Catalog;
@@ -38,13 +40,21 @@ pub(crate) struct FlushJob {
     base: CommitNumber,
     tables: PerTable<TableJob>,
     /// The new files, once they are written: a second try commits them and writes no others.
-    written: Arc<OnceCell<PerTable<Written>>>,
+    written: Arc<OnceCell<NewState>>,
+}
+
+struct NewState {
+    files: PerTable<Written>,
+    /// What the files before them hold of what was erased.
+    erased: PerTable<Same<Vec<ErasedRows>>>,
 }
 
 #[derive(Clone)]
 struct TableJob<R = Conversation> {
     segments: Vec<SegmentSnapshot<R>>,
     files: Vec<FileSnapshot>,
+    /// With this flush.
+    erased: OrdMap<u128, Erased>,
     numbers: FileNumbers,
 }
 
@@ -76,6 +86,7 @@ impl<R: TableRow> TableJob<R> {
         TableJob {
             segments: table.tail.frozen().map(|frozen| frozen.segments().to_vec()).unwrap_or_default(),
             files: table.files.clone(),
+            erased: table.tail.frozen().map(|frozen| frozen.erased().clone()).unwrap_or_default(),
             numbers: FileNumbers::next(counters),
         }
     }
@@ -156,16 +167,21 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
         catalog.forget_moves(job.base);
         catalog.columns()
     };
-    let write = || {
+    let write = || async {
+        // First, since a failure here leaves nothing behind.
+        let erased = per_table!(table in job.tables.as_ref() => {
+            erasing::rows_in(&job.environment.objects, &table.files, &table.erased).await?
+        });
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
-        files::write(&job.environment, rows, columns)
+        Ok::<_, StoreError>(NewState { files: files::write(&job.environment, rows, columns).await?, erased })
     };
     // Whether a commit that failed names them may be unknown: from here on they stay.
-    let written = job.written.get_or_try_init(write).await?;
+    let NewState { files: written, erased } = job.written.get_or_try_init(write).await?;
     let change = CatalogChange {
         position: job.position,
         tables: per_table!(
-            table in job.tables.as_ref(), new in written.as_ref() => new.change(table.files.clone())
+            table in job.tables.as_ref(), new in written.as_ref(), erased in erased.as_ref()
+                => new.change(table.files.clone(), erased.clone())
         ),
     };
     let (manifest, layouts) = {
@@ -183,7 +199,7 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
 
 /// Deletes log objects up to a position that the files hold. What is left behind only costs space; the next flush tries
 /// again.
-async fn clean_log(store: &dyn ObjectStore, position: WalPosition) {
+pub(crate) async fn clean_log(store: &dyn ObjectStore, position: WalPosition) {
     let listed = match wal::list(store).await {
         Ok(listed) => listed,
         Err(error) => {

@@ -18,7 +18,7 @@ use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key};
 use crate::model::resolve::Identity;
 use crate::storage::format::table_row::Reference;
 use crate::storage::format::tables::for_each_table;
-use crate::storage::log::operation::Operation;
+use crate::storage::log::operation::{Deletion, Operation};
 use crate::storage::read::lookup::Hit;
 use crate::storage::read::snapshot::RowAddress;
 use crate::storage::tail::{Tail, TailEntry};
@@ -123,9 +123,9 @@ pub(crate) fn follow(
                 });
             }
         }
-        (Change::Delete { .. }, Operation::Delete(key)) => {
+        (Change::Delete { .. }, Operation::Delete(deletion)) => {
             for_each_table!(group in staged.tables.as_ref(), hits in prefetched.links.owned.as_ref() => {
-                take_along(group.tail(), key, hits, &mut steps);
+                take_along(group.tail(), deletion, hits, &mut steps);
             });
         }
         _ => {}
@@ -209,12 +209,17 @@ fn relink<R: Dependent>(
     }
 }
 
-fn take_along<R: Dependent>(tail: &Tail<R>, key: &ConversationKey, hits: &[Hit<R>], steps: &mut Vec<Step>) {
+fn take_along<R: Dependent>(
+    tail: &Tail<R>,
+    Deletion { key, at: when }: &Deletion<ConversationId>,
+    hits: &[Hit<R>],
+    steps: &mut Vec<Step>,
+) {
     for record in in_tail(tail, key, Reference::Conversation(key.id.as_str())) {
-        steps.push(Step { operation: R::delete(record.key()), replaces: None });
+        steps.push(Step { operation: R::delete(record.key(), *when), replaces: None });
     }
     for (record, at) in in_files(tail, hits) {
-        steps.push(Step { operation: R::delete(record.key()), replaces: Some(at) });
+        steps.push(Step { operation: R::delete(record.key(), *when), replaces: Some(at) });
     }
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
-use crate::model::ids::Key;
+use crate::model::ids::{EpochMillis, Key};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable};
-use crate::storage::log::operation::Operation;
+use crate::storage::log::operation::{Deletion, Operation};
 
 /// A row that the log has operations for.
 pub(crate) trait Logged: TableRow {
     /// That the row is stored.
     fn upsert(self: Arc<Self>) -> Operation;
 
-    /// That what has the key is deleted.
-    fn delete(key: Key<Self::Id>) -> Operation;
+    /// That what has the key is deleted, and since when.
+    fn delete(key: Key<Self::Id>, at: EpochMillis) -> Operation;
 }
 
 impl Logged for Conversation {
@@ -24,8 +24,8 @@ impl Logged for Conversation {
         Operation::Upsert(self)
     }
 
-    fn delete(key: Key<Self::Id>) -> Operation {
-        Operation::Delete(key)
+    fn delete(key: Key<Self::Id>, at: EpochMillis) -> Operation {
+        Operation::Delete(Deletion { key, at })
     }
 }
 
@@ -34,8 +34,8 @@ impl Logged for Event {
         Operation::UpsertEvent(self)
     }
 
-    fn delete(key: Key<Self::Id>) -> Operation {
-        Operation::DeleteEvent(key)
+    fn delete(key: Key<Self::Id>, at: EpochMillis) -> Operation {
+        Operation::DeleteEvent(Deletion { key, at })
     }
 }
 
@@ -44,8 +44,8 @@ impl Logged for Feedback {
         Operation::UpsertFeedback(self)
     }
 
-    fn delete(key: Key<Self::Id>) -> Operation {
-        Operation::DeleteFeedback(key)
+    fn delete(key: Key<Self::Id>, at: EpochMillis) -> Operation {
+        Operation::DeleteFeedback(Deletion { key, at })
     }
 }
 
@@ -53,6 +53,8 @@ impl Logged for Feedback {
 pub(crate) struct RowChange<'a, R: TableRow = Conversation> {
     pub(crate) key: Key<R::Id>,
     pub(crate) value: Option<&'a Arc<R>>,
+    /// Of a deletion.
+    pub(crate) erased_at: Option<EpochMillis>,
 }
 
 impl<'a> Family for RowChange<'a> {
@@ -61,11 +63,11 @@ impl<'a> Family for RowChange<'a> {
 
 impl<'a, R: TableRow> RowChange<'a, R> {
     fn upsert(value: &'a Arc<R>) -> Option<Self> {
-        Some(RowChange { key: value.key(), value: Some(value) })
+        Some(RowChange { key: value.key(), value: Some(value), erased_at: None })
     }
 
-    fn delete(key: &Key<R::Id>) -> Option<Self> {
-        Some(RowChange { key: key.clone(), value: None })
+    fn delete(Deletion { key, at }: &Deletion<R::Id>) -> Option<Self> {
+        Some(RowChange { key: key.clone(), value: None, erased_at: Some(*at) })
     }
 }
 
@@ -74,11 +76,11 @@ pub(crate) fn changes(operation: &Operation) -> PerTable<Option<RowChange<'_>>> 
     let mut changes = PerTable::default();
     match operation {
         Operation::Upsert(conversation) => changes.conversations = RowChange::upsert(conversation),
-        Operation::Delete(key) => changes.conversations = RowChange::delete(key),
+        Operation::Delete(deletion) => changes.conversations = RowChange::delete(deletion),
         Operation::UpsertEvent(event) => changes.events = RowChange::upsert(event),
-        Operation::DeleteEvent(key) => changes.events = RowChange::delete(key),
+        Operation::DeleteEvent(deletion) => changes.events = RowChange::delete(deletion),
         Operation::UpsertFeedback(feedback) => changes.feedback = RowChange::upsert(feedback),
-        Operation::DeleteFeedback(key) => changes.feedback = RowChange::delete(key),
+        Operation::DeleteFeedback(deletion) => changes.feedback = RowChange::delete(deletion),
     }
     changes
 }

@@ -8,6 +8,7 @@ pub(crate) mod change;
 pub(crate) mod committer;
 pub(crate) mod compaction;
 pub(crate) mod derived;
+pub(crate) mod erasing;
 pub(crate) mod files;
 pub(crate) mod flush;
 pub(crate) mod links;

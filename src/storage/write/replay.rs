@@ -45,9 +45,9 @@ pub(crate) async fn replay(
         .map(|position| read_operations(store.clone(), position))
         .buffered(READ_AHEAD);
     let mut deleted = Vec::new();
-    while let Some((operations, bytes)) = groups.try_next().await? {
+    while let Some((position, operations, bytes)) = groups.try_next().await? {
         let replaced = replaced_rows(&files, state, &operations).await?;
-        let mut staged = Staged::begin(state);
+        let mut staged = Staged { position, ..Staged::begin(state) };
         for (operation, row) in operations.iter().zip(replaced) {
             deleted.extend(row.filter(|_| !knows(&staged, operation)));
             staged.stage(operation, counters);
@@ -128,17 +128,17 @@ pub(super) async fn read_group(store: &dyn ObjectStore, position: WalPosition) -
     })
 }
 
-/// Also the bytes of their texts.
+/// Also where they are, and the bytes of their texts.
 async fn read_operations(
     store: Arc<dyn ObjectStore>,
     position: WalPosition,
-) -> Result<(Vec<Operation>, usize), StoreError> {
+) -> Result<(WalPosition, Vec<Operation>, usize), StoreError> {
     let texts: Vec<Bytes> = read_group(store.as_ref(), position).await?.operations;
     let bytes = texts.iter().map(Bytes::len).sum();
     let parse = move || texts.iter().map(|text| serde_json::from_slice(text)).collect::<Result<Vec<Operation>, _>>();
     let parsed = tokio::task::spawn_blocking(parse).await;
     let parsed = parsed.map_err(|error| StoreError::caused("a log object", error))?;
-    Ok((parsed.map_err(|error| not_understood(position, &error))?, bytes))
+    Ok((position, parsed.map_err(|error| not_understood(position, &error))?, bytes))
 }
 
 /// Whether a tail has the operation's key.

@@ -42,7 +42,7 @@ pub(crate) fn decide(
             Ok(Decision { steps: vec![step], outcome })
         }
         Change::DeleteFeedback { key } => {
-            let step = resolve_feedback_deletion(staged, key, prefetched);
+            let step = resolve_feedback_deletion(staged, key, prefetched, environment.now());
             let outcome = Outcome::Deleted(step.is_some());
             Ok(Decision { steps: step.into_iter().collect(), outcome })
         }
@@ -117,7 +117,7 @@ pub(crate) fn resolve_change(
             let existing = stored(tail, key, prefetched.by_id.conversations.as_ref());
             let existed = existing.is_some();
             Ok(Resolved {
-                operation: existed.then(|| Operation::Delete(key.clone())),
+                operation: existed.then(|| Conversation::delete(key.clone(), environment.now())),
                 outcome: Outcome::Deleted(existed),
                 replaces: existing.and_then(|existing| existing.at),
                 existed,
@@ -268,7 +268,9 @@ fn resolve_feedback_deletion(
     staged: &Staged,
     key: &Key<<Feedback as TableRow>::Id>,
     prefetched: &Prefetched,
+    now: EpochMillis,
 ) -> Option<Step> {
     let stored = stored(staged.tables.feedback.tail(), key, prefetched.by_id.feedback.as_ref())?;
-    (!stored.entry.detached).then(|| Step { operation: Feedback::delete(stored.entry.key()), replaces: stored.at })
+    let step = || Step { operation: Feedback::delete(stored.entry.key(), now), replaces: stored.at };
+    (!stored.entry.detached).then(step)
 }

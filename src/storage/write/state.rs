@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use super::logged::{RowChange, changes};
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
-use crate::storage::catalog::commit::CommitNumber;
+use crate::storage::catalog::commit::{CommitNumber, Moment};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::layout::Layout;
@@ -134,8 +134,11 @@ impl Staged {
 
     pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
         for_each_table!(group in self.tables.as_mut(), change in changes(operation) => {
-            if let Some(RowChange { key, value }) = change {
+            if let Some(RowChange { key, value, erased_at }) = change {
                 group.stage_row(&key, value, counters);
+                if let Some(at) = erased_at {
+                    group.note_erased(&key, Moment { position: self.position, at });
+                }
             }
         });
     }

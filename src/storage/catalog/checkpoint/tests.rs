@@ -4,7 +4,7 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::storage::catalog::commit::tests::{adds, column, deletes, edit, file};
+use crate::storage::catalog::commit::tests::{adds, column, deletes, edit, erases, file};
 use crate::storage::catalog::commit::{Edit, TableEdit};
 use crate::storage::catalog::manifest::tests::applied;
 
@@ -12,6 +12,7 @@ fn manifest() -> Manifest {
     let events = TableEdit {
         add: vec![file("events", 3, 70_000)],
         deletions: deletes(3, 2, [5, 69_999]),
+        erased: erases(3, 7..=9),
         columns: vec![column("plan", &["plan"]), column("other", &["a.b", "c"])],
         ..TableEdit::default()
     };

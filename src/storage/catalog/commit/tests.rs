@@ -38,6 +38,12 @@ pub(crate) fn deletes(file: u64, total: u64, rows: impl IntoIterator<Item = u32>
     BTreeMap::from([(id(file), DeletionEdit { rows: RowSet(rows.into_iter().collect()), total })])
 }
 
+/// At these positions, each ten milliseconds after the one before.
+pub(crate) fn erases(file: u64, positions: std::ops::RangeInclusive<u64>) -> BTreeMap<FileId, Erased> {
+    let moment = |position| Moment { position: WalPosition(position), at: EpochMillis(position as i64 * 10) };
+    BTreeMap::from([(id(file), Erased { oldest: moment(*positions.start()), newest: moment(*positions.end()) })])
+}
+
 /// An edit that changes one table.
 pub(crate) fn edit(table: &str, changes: TableEdit) -> Edit {
     Edit { tables: BTreeMap::from([(table.to_owned(), changes)]), ..Edit::default() }
@@ -53,6 +59,7 @@ fn everything() -> Commit {
         add: vec![file("events", 0xab, 20)],
         remove: vec![id(1)],
         deletions: deletes(2, 4, [3, 5]),
+        erased: erases(2, 90..=98),
         columns: vec![column("properties_plan", &["plan"])],
     };
     let done = Some(ImportProgress { lines: 12, finished: true });
@@ -96,6 +103,9 @@ fn the_text_of_a_commit() {
             "deletions": {
                 "00000000-0000-0000-0000-000000000002": {"rows": "OjAAAAEAAAAAAAEAEAAAAAMABQA", "total": 4},
             },
+            "erased": {"00000000-0000-0000-0000-000000000002": {
+                "oldest": {"position": 90, "at": 900}, "newest": {"position": 98, "at": 980},
+            }},
             "columns": [{
                 "organizationId": "o", "projectId": "p",
                 "column": {"field": "properties", "path": ["plan"], "kind": "string", "name": "properties_plan"},
@@ -123,10 +133,10 @@ fn every_flip_and_cut_of_a_commit_names_it() {
 
 #[test]
 fn a_newer_commit_is_not_damaged() {
-    let (object, _) = frame::encode(&Kind { format: 2, ..KIND }, &json!({"unheard": "of"})).unwrap();
+    let (object, _) = frame::encode(&Kind { format: 3, ..KIND }, &json!({"unheard": "of"})).unwrap();
     let error = decode(CommitNumber(7), &object).unwrap_err();
-    assert!(matches!(error, CatalogError::Format { found: 2, .. }));
-    assert!(error.to_string().contains("has format 2, this version reads formats 1 to 1"), "{error}");
+    assert!(matches!(error, CatalogError::Format { found: 3, .. }));
+    assert!(error.to_string().contains("has format 3, this version reads formats 1 to 2"), "{error}");
 }
 
 #[test]

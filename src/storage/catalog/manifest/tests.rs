@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::catalog::commit::tests::{NOW, adds, column, deletes, edit, file, id};
+use crate::storage::catalog::commit::tests::{NOW, adds, column, deletes, edit, erases, file, id};
 use crate::storage::catalog::commit::{Commit, Times};
 
 /// The commit that makes the edit, on top of this manifest.
@@ -41,14 +41,18 @@ fn commits_add_up() {
             add: vec![file("events", 3, 10)],
             remove: vec![id(2)],
             deletions: deletes(3, 1, [9]),
+            erased: erases(3, 4..=4),
             columns: vec![column("plan", &["plan"]), column("plan_2", &["Plan"])],
         }),
+        events(TableEdit { erased: erases(3, 5..=6), ..TableEdit::default() }),
     ]);
-    assert_eq!((manifest.number, manifest.wal_position, manifest.time), (CommitNumber(6), WalPosition(5), Some(NOW)));
+    assert_eq!((manifest.number, manifest.wal_position, manifest.time), (CommitNumber(7), WalPosition(5), Some(NOW)));
     assert_eq!(manifest.tables.keys().collect::<Vec<_>>(), ["events", "messages"]);
     let events = &manifest.tables["events"];
     let files = events.files.values().map(|file| (file.entry.id, file.deleted.iter().collect::<Vec<_>>()));
     assert_eq!(files.collect::<Vec<_>>(), [(id(1), vec![1, 3, 4]), (id(3), vec![9])]);
+    assert_eq!(events.files[&id(1)].erased, None);
+    assert_eq!(events.files[&id(3)].erased, erases(3, 4..=6).remove(&id(3)));
     let names = events.columns.values().map(|owned| owned.column.name.as_str());
     assert_eq!(names.collect::<Vec<_>>(), ["plan_2", "plan"]);
 }

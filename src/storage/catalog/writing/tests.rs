@@ -47,7 +47,7 @@ async fn written(environment: &Environment, catalog: &Catalog, ids: &[&str]) -> 
         events: NewRows { rows: Vec::new(), numbers: none(&mut counters) },
         feedback: NewRows { rows: Vec::new(), numbers: none(&mut counters) },
     };
-    files::write(environment, rows, catalog.columns()).await.unwrap().conversations.change(Vec::new())
+    files::write(environment, rows, catalog.columns()).await.unwrap().conversations.change(Vec::new(), Vec::new())
 }
 
 fn deleting(change: &TableChange, rows: &[u32]) -> TableChange {

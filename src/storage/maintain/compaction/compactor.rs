@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::policy::{Candidate, Choice};
+use super::policy::{Candidate, Choice, Policy};
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::EpochMillis;
@@ -32,10 +32,12 @@ pub(crate) struct Compactor {
     pub(crate) environment: Environment,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     /// Which files of a table are merged.
-    pub(crate) policy: fn(&[Candidate]) -> Option<Choice>,
+    pub(crate) policy: Policy,
     /// To the committer.
     pub(crate) commands: mpsc::WeakSender<Command>,
     pub(crate) retired: Arc<Retired>,
+    /// How long a file may hold what was erased.
+    pub(crate) rewrite_after: Duration,
     pub(crate) stop: CancellationToken,
 }
 
@@ -80,11 +82,12 @@ impl Compactor {
     /// The most useful thing; false if nothing is due.
     pub(crate) async fn compact_once(&self) -> Result<bool, StoreError> {
         let snapshot = self.published.load_full();
+        let due_before = self.environment.now().minus(self.rewrite_after);
         let mut due = false;
         let chosen: PerTable<Chosen> = per_table!(
             kind in PerTable::<Kind>::default(), table in snapshot.tables.as_ref() => {
                 // One table at a time.
-                let inputs = if due { None } else { choose(&snapshot.manifest, kind, table, self.policy) };
+                let inputs = if due { None } else { choose(&snapshot.manifest, kind, table, (self.policy, due_before)) };
                 due |= inputs.is_some();
                 inputs
             }
@@ -140,7 +143,7 @@ fn choose<R: TableRow>(
     manifest: &Manifest,
     kind: Kind<R>,
     table: &TableSnapshot<R>,
-    policy: fn(&[Candidate]) -> Option<Choice>,
+    (policy, due_before): (Policy, EpochMillis),
 ) -> Option<Inputs> {
     let stored = manifest.tables.get(kind.name())?;
     let siblings: Vec<&StoredTable> = [MESSAGES, Table::SemanticThreads.name()]
@@ -158,6 +161,7 @@ fn choose<R: TableRow>(
             deleted: file.deleted.len(),
             bytes: entry.size + of_siblings.sum::<u64>(),
             from: entry.times.map_or(EpochMillis(0), |times| times.from),
+            erasure_due: file.erased.map(|erased| erased.oldest.at).filter(|since| *since <= due_before),
         }
     };
     let candidates: Vec<Candidate> = stored.files.values().map(candidate).collect();
@@ -167,6 +171,7 @@ fn choose<R: TableRow>(
         Some(FileSnapshot { file: Arc::clone(&file.file), deleted: Arc::clone(&stored.files.get(&id)?.deleted) })
     };
     // One of them may not be in the snapshot yet.
+    let erased = files.iter().map(|id| stored.files.get(id).and_then(|file| file.erased)).collect();
     let files: Vec<FileSnapshot> = files.into_iter().map(input).collect::<Option<_>>()?;
-    Some(Inputs { files, level })
+    Some(Inputs { files, level, erased })
 }

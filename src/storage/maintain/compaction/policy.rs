@@ -4,7 +4,8 @@
 //! them: neighbours in time, so that files stay narrow, and none larger than the others together, so that a large one is
 //! not written again for the sake of a few small ones. Every row is written once a level, and levels end at
 //! [`MAX_LEVEL`]: what a store writes is bounded by what it takes in, however long it lives. A file of which too much is
-//! deleted is rewritten alone, whatever its size.
+//! deleted is rewritten alone, whatever its size, and before all else one that holds what was erased, once its deadline
+//! comes near.
 
 use crate::model::ids::EpochMillis;
 use crate::storage::format::file_id::FileId;
@@ -35,6 +36,8 @@ pub(crate) struct Candidate {
     pub(crate) bytes: u64,
     /// The earliest of its rows.
     pub(crate) from: EpochMillis,
+    /// Since when it holds something erased that has to be gone soon (contract A7).
+    pub(crate) erasure_due: Option<EpochMillis>,
 }
 
 impl Candidate {
@@ -47,6 +50,9 @@ impl Candidate {
     }
 }
 
+/// Chooses among the files of a table.
+pub(crate) type Policy = fn(&[Candidate]) -> Option<Choice>;
+
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -58,7 +64,14 @@ pub(crate) struct Choice {
 
 /// None where nothing is due.
 pub(crate) fn choose(files: &[Candidate]) -> Option<Choice> {
-    merge(files).or_else(|| rewrite(files))
+    erase(files).or_else(|| merge(files)).or_else(|| rewrite(files))
+}
+
+/// The file that has waited longest, alone and whatever its size: an erasure has a deadline.
+fn erase(files: &[Candidate]) -> Option<Choice> {
+    let due = files.iter().filter_map(|file| Some((file.erasure_due?, file)));
+    let (_, file) = due.min_by_key(|(since, file)| (*since, file.id))?;
+    Some(Choice { files: vec![file.id], level: file.level })
 }
 
 /// Of the lowest level that has enough files: those are the smallest, and the most.
@@ -120,7 +133,7 @@ mod tests {
 
     fn file(number: u128, level: u32, rows: u64, from: i64) -> Candidate {
         let id = FileId(Uuid::from_u128(number));
-        Candidate { id, level, rows, deleted: 0, bytes: rows * 300, from: EpochMillis(from) }
+        Candidate { id, level, rows, deleted: 0, bytes: rows * 300, from: EpochMillis(from), erasure_due: None }
     }
 
     #[test]
@@ -166,6 +179,18 @@ mod tests {
         files[0].rows = 0;
         files[0].deleted = 0;
         assert_eq!(choose(&files[..1]), None);
+    }
+
+    #[test]
+    fn a_file_with_an_erasure_due_is_written_again_alone_before_all_else() {
+        let mut files: Vec<Candidate> = (0..9).map(|n| file(n, 0, 100, n as i64)).collect();
+        files.push(file(20, MAX_LEVEL, 2 * TARGET_ROWS, 0));
+        files.push(file(21, 1, 100, 0));
+        assert_eq!(choose(&files).unwrap().files.len(), 9);
+        (files[9].erasure_due, files[10].erasure_due) = (Some(EpochMillis(5)), Some(EpochMillis(7)));
+        assert_eq!(choose(&files), Some(Choice { files: vec![files[9].id], level: MAX_LEVEL }), "one row is enough");
+        files[9].erasure_due = None;
+        assert_eq!(choose(&files), Some(Choice { files: vec![files[10].id], level: 1 }));
     }
 
     /// Flushes of equal and of very different sizes: what is written, and how many files are left.

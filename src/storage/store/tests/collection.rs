@@ -35,8 +35,8 @@ async fn what_merges_replaced_goes_once_nobody_can_want_it() {
     let (store, clock) = start(&disk).await;
     fill(&store, 5).await;
     let old = store.snapshot();
-    assert!(store.compactor(all).compact_once().await.unwrap());
-    let collector = store.collector(GRACE);
+    assert!(store.compactor(all, NO_DEADLINE).compact_once().await.unwrap());
+    let collector = store.collector(GRACE, NO_DEADLINE);
     let before = names(&disk, "").await;
     assert_eq!(collector.collect().await.unwrap(), Collected::default(), "the grace period is not over");
     clock.advance(AHEAD_MILLIS);
@@ -79,9 +79,9 @@ async fn much_that_is_in_no_commit_is_left_alone() {
     disk.put(&Path::from(own.as_str()), "waits".into()).await.unwrap();
     leave(3).await;
     disk.put(&Path::from("conversations/data/notes.txt"), "not ours".into()).await.unwrap();
-    assert_eq!(store.collector(GRACE).collect().await.unwrap().objects, 3);
+    assert_eq!(store.collector(GRACE, NO_DEADLINE).collect().await.unwrap().objects, 3);
     leave(65).await;
-    let error = store.collector(GRACE).collect().await.unwrap_err();
+    let error = store.collector(GRACE, NO_DEADLINE).collect().await.unwrap_err();
     assert!(error.to_string().contains("65 of"), "{error}");
     let left = names(&disk, "conversations/data").await;
     assert!(left.contains(&"conversations/data/notes.txt".to_owned()) && left.contains(&own), "{left:?}");
@@ -97,7 +97,7 @@ async fn who_was_overtaken_deletes_nothing() {
     let second = Store::open_on(Environment::of_test(disk.clone()), &options(4)).await.unwrap();
     fill(&second, 2).await;
     let before = names(&disk, "").await;
-    let error = store.collector(GRACE).collect().await.unwrap_err();
+    let error = store.collector(GRACE, NO_DEADLINE).collect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(names(&disk, "").await, before);
 }

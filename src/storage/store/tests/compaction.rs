@@ -1,6 +1,7 @@
 //! Files are merged while everything else goes on, and nobody sees it but by the number of files.
 
 use super::*;
+use crate::storage::maintain::compaction::policy::{Candidate, Choice};
 
 /// Everything that is there, as soon as it is more than one file or has deleted rows.
 pub(super) fn all(files: &[Candidate]) -> Option<Choice> {
@@ -11,7 +12,7 @@ pub(super) fn all(files: &[Candidate]) -> Option<Choice> {
 
 /// Until it is aborted.
 pub(super) fn all_the_time(store: &Arc<Store>) -> tokio::task::JoinHandle<()> {
-    let compactor = store.compactor(all);
+    let compactor = store.compactor(all, NO_DEADLINE);
     tokio::spawn(async move {
         loop {
             // A store that fails often fails here too.
@@ -77,7 +78,7 @@ async fn what_is_all_deleted_leaves_no_file() {
     process.end();
     let process = Process::start(&disk, 4).await;
     let store = &process.store;
-    assert!(store.compactor(all).compact_once().await.unwrap());
+    assert!(store.compactor(all, NO_DEADLINE).compact_once().await.unwrap());
     assert_eq!(files(store).await, 0);
     log(store, "a", 2).await.unwrap();
     process.end();
@@ -101,7 +102,7 @@ async fn a_compaction_lets_a_flush_go_on_whose_commit_is_in_doubt() {
         log(store, &format!("c{row}"), 1).await.unwrap();
     }
     until("the commit of the flush is in doubt", async || process.objects.failed_puts() > 0).await;
-    let compactor = store.compactor(all);
+    let compactor = store.compactor(all, NO_DEADLINE);
     let compacting = tokio::spawn(async move { compactor.compact_once().await });
     // Until the flush has given up once, which is when the compaction gets at the commits.
     tokio::time::sleep(PATIENCE + PATIENCE / 2).await;

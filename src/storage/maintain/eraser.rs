@@ -1,0 +1,130 @@
+//! Sees to it that what was erased leaves the log in time (contract A7): memory with deletions that wait is flushed, and
+//! log objects that the files have taken over go, also where nobody writes any more.
+//!
+//! The rest of the way is the compactor's, which writes files again, and the collector's, which deletes what they
+//! replace. Each has a share of the deadline ([`Shares`]), and none has to remember anything: what is due can be seen
+//! from the tails, the commits and the objects themselves, so that a process that is killed goes on where it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Environment;
+use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::error::StoreError;
+use crate::storage::format::tables::for_each_table;
+use crate::storage::log::wal;
+use crate::storage::read::snapshot::Snapshot;
+use crate::storage::readiness::Readiness;
+use crate::storage::write::committer::Command;
+use crate::storage::write::flush::clean_log;
+
+/// From one look to the next, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// What each step of an erasure may take of the time from a deletion to the moment when all of it has to be gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shares {
+    pub(crate) within: Duration,
+}
+
+impl Shares {
+    /// A deletion waits so long in memory and the log: together with others it costs one flush.
+    pub(crate) fn flush_after(self) -> Duration {
+        self.within / 4
+    }
+
+    /// And so long, from its beginning, in files: one that is large is not written again for every row.
+    pub(crate) fn rewrite_after(self) -> Duration {
+        self.within / 2
+    }
+
+    /// So long stays what has left its table. Three of these are left for the writing of files.
+    pub(crate) fn collect_after(self) -> Duration {
+        self.within / 8
+    }
+
+    fn look_every(self) -> Duration {
+        (self.within / 32).clamp(Duration::from_millis(20), LOOK_EVERY)
+    }
+}
+
+pub(crate) struct Eraser {
+    pub(crate) environment: Environment,
+    pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    pub(crate) readiness: watch::Receiver<Readiness>,
+    /// To the committer.
+    pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) shares: Shares,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A log object that the files have taken over, and since when it is there.
+type Lagging = Option<(WalPosition, Instant)>;
+
+impl Eraser {
+    /// Runs to the stop.
+    pub(crate) async fn run(self) {
+        let mut lagging: Lagging = None;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(self.shares.look_every()) => {}
+            }
+            if *self.readiness.borrow() != Readiness::Ready {
+                continue;
+            }
+            if let Err(error) = self.look(&mut lagging).await {
+                tracing::warn!(%error, "what was erased is still in the log; tried again later");
+            }
+        }
+    }
+
+    async fn look(&self, lagging: &mut Lagging) -> Result<(), StoreError> {
+        let snapshot = self.published.load_full();
+        let due_before = self.environment.now().minus(self.shares.flush_after());
+        if oldest_in_memory(&snapshot).is_some_and(|since| since <= due_before) {
+            self.send(Command::Flush).await?;
+        }
+        let taken_over = snapshot.manifest.wal_position;
+        drop(snapshot);
+        let objects = self.environment.objects.as_ref();
+        let listed = wal::list(objects).await;
+        let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
+        let first = listed.first().copied().filter(|first| *first <= taken_over);
+        *lagging = first.map(|first| match *lagging {
+            Some((known, since)) if known == first => (first, since),
+            _ => (first, Instant::now()),
+        });
+        // A flush that has just ended deletes them itself.
+        if lagging.is_some_and(|(_, since)| since.elapsed() >= self.shares.collect_after()) {
+            let (reply, answer) = oneshot::channel();
+            self.send(Command::SettleLog(reply)).await?;
+            let position = answer.await.map_err(|_| unavailable())?;
+            clean_log(objects, position).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, command: Command) -> Result<(), StoreError> {
+        let sender = self.commands.upgrade().ok_or_else(unavailable)?;
+        sender.send(command).await.map_err(|_| unavailable())
+    }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("the store takes no more changes".to_owned())
+}
+
+/// Since when a deletion waits for its flush.
+fn oldest_in_memory(snapshot: &Snapshot) -> Option<EpochMillis> {
+    let mut oldest: Option<EpochMillis> = None;
+    for_each_table!(table in snapshot.tables.as_ref() => {
+        oldest = oldest.into_iter().chain(table.tail.oldest_erasure()).min();
+    });
+    oldest
+}

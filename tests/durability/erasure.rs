@@ -1,0 +1,138 @@
+//! What is deleted is gone from every object of the store within the deadline, and `convolake check --absent` proves it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{BINARY, Server, create_key};
+
+/// In every text of what is erased.
+const SECRET: &str = "Zw\u{f6}lf-Secrets";
+const WITHIN: [&str; 4] = ["--erase-within", "4s", "--flush-rows", "10"];
+/// Debug builds beside other tests.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What `check --absent` says of a text: its exit status, and its output.
+fn check(store: &Path, text: &str) -> (Option<i32>, String) {
+    let output =
+        Command::new(BINARY).args(["check", "--absent", text, "--store"]).arg(store).output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn wait_until_absent(server: &Server, store: &Path, text: &str) {
+    let begin = Instant::now();
+    loop {
+        let (status, said) = check(store, text);
+        if status == Some(0) {
+            assert!(said.contains("absent: "), "{said}");
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{text:?} is still there: {said}\n{}", server.stderr());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn files_of(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(files_of(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+/// As `grep -r` would.
+fn grep(folder: &Path, text: &str) -> Vec<std::path::PathBuf> {
+    let mut files = files_of(folder);
+    files.retain(|file| {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    });
+    files
+}
+
+fn conversation(id: &str, text: &str) -> Value {
+    json!({
+        "id": id, "type": "openai", "externalId": format!("x-{id}"), "tags": [text],
+        "properties": {"note": text, text: {"deep": text}}, "userProperties": {"userId": format!("u-{text}"), "name": text},
+        "messages": [
+            {"id": format!("m-{id}"), "role": "user", "content": format!("how does {text} work?")},
+            {"role": "assistant", "content": format!("like {text}"), "links": [{"url": format!("https://e.org/{text}")}]},
+        ],
+    })
+}
+
+struct Fixture {
+    store: TempDir,
+    key: String,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let store = TempDir::new().expect("a folder");
+        let key = create_key(store.path(), "api", "acme", Some("erase"), Some("bot"), &[]);
+        Fixture { store, key }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Server {
+        Server::start_on(self.store.path(), arguments)
+    }
+
+    fn post(&self, server: &Server, path: &str, body: &Value) -> Value {
+        server.expect_json(200, "POST", path, &self.key, Some(body))
+    }
+
+    /// Enough others to be flushed.
+    fn fill(&self, server: &Server, name: &str) {
+        for number in 0..12 {
+            self.post(server, "/conversations", &conversation(&format!("{name}-{number}"), "nothing special"));
+        }
+    }
+
+    fn count(&self, server: &Server) -> i64 {
+        let body = json!({"select": [{"type": "aggregation", "aggregation": "count"}]});
+        let answer = self.post(server, "/query/conversations", &body);
+        answer["data"]["result"][0]["count"].as_i64().unwrap_or_else(|| panic!("{answer}"))
+    }
+}
+
+/// Earlier versions, events, feedback, indexes, the log: all of it holds the text before and none of it after.
+#[test]
+fn what_is_deleted_is_gone_from_every_object_in_time() {
+    let fixture = Fixture::new();
+    let store = fixture.store.path();
+    let server = fixture.start(&WITHIN);
+    let id = "c-secret";
+    fixture.post(&server, "/conversations", &conversation(id, SECRET));
+    fixture.fill(&server, "a");
+    // An earlier version in a file, one that a later one replaces there, and the last in memory.
+    for version in 0..3 {
+        fixture.post(&server, "/conversations", &conversation(id, &format!("{SECRET} {version}")));
+        if version < 2 {
+            fixture.fill(&server, &format!("b{version}"));
+        }
+    }
+    let of_message = json!({"id": "e-secret", "type": SECRET, "entityType": "message", "messageId": format!("m-{id}"),
+        "properties": {"note": SECRET}});
+    fixture.post(&server, "/events", &of_message);
+    let feedback = json!({"id": "f-secret", "type": "negative", "messageId": format!("m-{id}"), "details": SECRET});
+    fixture.post(&server, "/feedback", &feedback);
+    let (status, said) = check(store, SECRET);
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("found in conversations/data/") && said.contains("found in wal/"), "{said}");
+    let before = fixture.count(&server);
+    server.expect_json(200, "DELETE", &format!("/conversations/{id}"), &fixture.key, None);
+    assert_eq!(fixture.count(&server), before - 1);
+    for text in [SECRET, id, "e-secret", "f-secret"] {
+        wait_until_absent(&server, store, text);
+        assert_eq!(grep(store, text), Vec::<std::path::PathBuf>::new());
+    }
+    assert_eq!(fixture.count(&server), before - 1);
+    // It may come again.
+    fixture.post(&server, "/conversations", &conversation(id, SECRET));
+    assert_eq!(check(store, SECRET).0, Some(3));
+}
