@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use super::key::{Key, id_in_text};
 use super::key_store::{FETCHES_AT_ONCE, KeyError, KeyStore, id_of};
+use crate::storage::error::StoreError;
+use crate::storage::objects::frame::Unsound;
 
 /// How often a server lists the prefix: a revocation acts within this and one LIST.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,8 +26,11 @@ fn version_of(meta: &ObjectMeta) -> Version {
     (meta.e_tag.clone(), meta.last_modified.timestamp_micros(), meta.size)
 }
 
+/// A key, or what is wrong with its object: it opens nothing, whatever it was known to be before.
+type Found = Result<Arc<Key>, Unsound>;
+
 struct Ringed {
-    key: Arc<Key>,
+    found: Found,
     /// Absent when the key came by a look-up: the next poll fetches it again.
     version: Option<Version>,
 }
@@ -51,34 +56,39 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// The usable key with this text.
-    pub(crate) async fn authenticate(&self, text: &str) -> Option<Arc<Key>> {
-        let id = id_in_text(text)?;
-        let known = self.keys.load().get(id).map(|ringed| Arc::clone(&ringed.key));
-        let key = match known {
-            Some(key) => key,
-            None => self.look_up(id).await?,
+    /// The usable key with this text. An error: whether there is one can't be told, for its object is damaged or cannot be
+    /// read now.
+    pub(crate) async fn authenticate(&self, text: &str) -> Result<Option<Arc<Key>>, StoreError> {
+        let Some(id) = id_in_text(text) else { return Ok(None) };
+        let known = self.keys.load().get(id).map(|ringed| ringed.found.clone());
+        let found = match known {
+            Some(found) => found,
+            None => match self.look_up(id).await? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
-        (key.opens_with(text) && key.is_usable(self.store.environment.now())).then_some(key)
+        let key = found.map_err(|unsound| StoreError::caused("a key is refused", unsound))?;
+        Ok((key.opens_with(text) && key.is_usable(self.store.environment.now())).then_some(key))
     }
 
-    async fn look_up(&self, id: &str) -> Option<Arc<Key>> {
+    async fn look_up(&self, id: &str) -> Result<Option<Found>, StoreError> {
         if !self.may_look_up() {
-            return None;
+            return Ok(None);
         }
-        let key = match self.store.get(id).await {
-            Ok(key) => Arc::new(key?),
-            Err(error) => {
-                tracing::warn!(%error, "key look-up failed");
-                return None;
-            }
+        let found = match self.store.get(id).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(key)) => Ok(Arc::new(key)),
+            Err(KeyError::Unsound(unsound)) => Err(unsound),
+            Err(error) => return Err(StoreError::caused(format!("the key {id} could not be read"), error)),
         };
         self.keys.rcu(|keys| {
             let mut keys = HashMap::clone(keys);
-            keys.entry(id.to_owned()).or_insert_with(|| Arc::new(Ringed { key: Arc::clone(&key), version: None }));
+            let ringed = || Arc::new(Ringed { found: found.clone(), version: None });
+            keys.entry(id.to_owned()).or_insert_with(ringed);
             keys
         });
-        Some(key)
+        Ok(Some(found))
     }
 
     fn may_look_up(&self) -> bool {
@@ -91,7 +101,7 @@ impl KeyRing {
     }
 
     /// Lists the prefix and fetches what changed. An object that cannot be fetched keeps its last known state; one that
-    /// is no valid key opens nothing.
+    /// is no sound key opens nothing, and stops no other.
     async fn refresh(&self) -> Result<(), KeyError> {
         let metas = self.store.metas().await?;
         let old = self.keys.load_full();
@@ -106,14 +116,18 @@ impl KeyRing {
                         return Some((id, Arc::clone(known)));
                     }
                     match self.store.read(&meta.location).await {
-                        Ok(key) => Some((id, Arc::new(Ringed { key: Arc::new(key?), version }))),
-                        Err(error @ KeyError::Store(_)) => {
-                            tracing::warn!(%error, key = id, "key could not be fetched");
-                            known.map(|known| (id, known))
+                        Ok(key) => Some((id, Arc::new(Ringed { found: Ok(Arc::new(key?)), version }))),
+                        Err(KeyError::Unsound(unsound)) => {
+                            tracing::error!(
+                                error = %unsound,
+                                "a key is refused; put a sound copy of its object back, or end it with `keys revoke` and \
+                                 make another"
+                            );
+                            Some((id, Arc::new(Ringed { found: Err(unsound), version })))
                         }
                         Err(error) => {
-                            tracing::warn!(%error, key = id, "key is not valid");
-                            None
+                            tracing::warn!(%error, key = id, "key could not be fetched");
+                            known.map(|known| (id, known))
                         }
                     }
                 }
@@ -141,13 +155,21 @@ async fn follow(ring: Weak<KeyRing>) {
 #[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
 
     use super::*;
-    use crate::auth::key_store::path_of;
     use crate::auth::key_store::tests::{api_key, store};
+    use crate::auth::key_store::{Revoked, path_of};
+    use crate::environment::Environment;
+    use crate::storage::error::ErrorKind;
+    use crate::storage::objects::faulty::FlakyStore;
 
     async fn ring(store: &KeyStore) -> Arc<KeyRing> {
         KeyRing::open(store.clone()).await.unwrap()
+    }
+
+    async fn opened(ring: &KeyRing, text: &str) -> Option<Arc<Key>> {
+        ring.authenticate(text).await.unwrap()
     }
 
     #[tokio::test]
@@ -156,12 +178,12 @@ mod tests {
         let created = store.create(api_key()).await.unwrap();
         let ring = ring(&store).await;
         assert!(created.text.starts_with(&format!("cl_api_{}_", created.key.id)));
-        assert_eq!(ring.authenticate(&created.text).await.unwrap().id, created.key.id);
+        assert_eq!(opened(&ring, &created.text).await.unwrap().id, created.key.id);
         let mut wrong = created.text.clone();
         wrong.push('x');
         let forged = created.text.replacen("cl_api", "cl_org", 1);
         for text in ["", "cl_api", &created.key.id, &wrong, &forged, "cl_api_../../x_y", "cl_api_0000000000000000_x"] {
-            assert!(ring.authenticate(text).await.is_none(), "{text}");
+            assert!(opened(&ring, text).await.is_none(), "{text}");
         }
         let stored = store.environment.objects.get(&path_of(&created.key.id)).await.unwrap().bytes().await.unwrap();
         let secret = created.text.splitn(4, '_').nth(3).unwrap();
@@ -173,10 +195,10 @@ mod tests {
         let (store, _) = store();
         let ring = ring(&store).await;
         let created = store.create(api_key()).await.unwrap();
-        assert!(ring.authenticate(&created.text).await.is_some());
+        assert!(opened(&ring, &created.text).await.is_some());
         store.revoke(&created.key.id).await.unwrap();
         let revoked = Instant::now();
-        while ring.authenticate(&created.text).await.is_some() {
+        while opened(&ring, &created.text).await.is_some() {
             assert!(revoked.elapsed() < Duration::from_secs(2), "still open after two seconds");
             // The clock of a paused runtime goes on only here.
             tokio::time::advance(Duration::from_millis(50)).await;
@@ -193,13 +215,65 @@ mod tests {
             [(&old.text, 0, true), (&old.text, 59_999, true), (&old.text, 1, false), (&new.text, 0, true)]
         {
             clock.advance(later_ms);
-            assert_eq!(ring.authenticate(text).await.is_some(), open, "{later_ms}");
+            assert_eq!(opened(&ring, text).await.is_some(), open, "{later_ms}");
         }
         assert_eq!(new.key.project_id, old.key.project_id);
         let error = store.rotate(&old.key.id, Duration::ZERO).await.err();
         assert!(matches!(error, Some(KeyError::Invalid(_))));
         assert!(matches!(store.revoke("0000000000000000").await, Err(KeyError::Unknown(_))));
-        assert_eq!(store.list().await.unwrap().len(), 2);
+        assert_eq!(store.list().await.unwrap().keys.len(), 2);
+    }
+
+    /// Each bit flipped, and each cut: refused by name, and of no other right. The other key of the store works on.
+    #[tokio::test]
+    async fn a_damaged_key_is_refused_by_name_and_stops_no_other() {
+        let (store, _) = store();
+        let (one, other) = (store.create(api_key()).await.unwrap(), store.create(api_key()).await.unwrap());
+        let (path, objects) = (path_of(&one.key.id), &store.environment.objects);
+        let sound = objects.get(&path).await.unwrap().bytes().await.unwrap();
+        let flips = (0..sound.len() * 8).map(|bit| {
+            let mut flipped = sound.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            flipped
+        });
+        let cuts = (0..sound.len()).map(|length| sound[..length].to_vec());
+        for (number, damaged) in flips.chain(cuts).enumerate() {
+            objects.put(&path, damaged.into()).await.unwrap();
+            let error = store.get(&one.key.id).await.unwrap_err();
+            assert!(matches!(&error, KeyError::Unsound(unsound) if unsound.is_damaged()), "{number}: {error}");
+        }
+        let ring = ring(&store).await;
+        let error = ring.authenticate(&one.text).await.unwrap_err();
+        assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(&path)), "{error}");
+        assert!(opened(&ring, &other.text).await.is_some());
+        let listed = store.list().await.unwrap();
+        assert_eq!((listed.keys.len(), listed.unsound.len()), (1, 1));
+        assert!(listed.unsound.iter().all(|(id, unsound)| *id == one.key.id && unsound.object == path));
+        assert!(matches!(store.rotate(&one.key.id, Duration::ZERO).await, Err(KeyError::Unsound(_))));
+
+        assert_eq!(store.revoke(&one.key.id).await.unwrap(), Revoked::DamagedObject);
+        ring.refresh().await.unwrap();
+        assert!(opened(&ring, &one.text).await.is_none());
+        assert!(store.list().await.unwrap().unsound.is_empty());
+        // The object of another key is none of this one's.
+        let other = objects.get(&path_of(&other.key.id)).await.unwrap().bytes().await.unwrap();
+        objects.put(&path, other.into()).await.unwrap();
+        ring.refresh().await.unwrap();
+        assert_eq!(ring.authenticate(&one.text).await.unwrap_err().object(), Some(&path));
+        objects.put(&path, sound.into()).await.unwrap();
+        ring.refresh().await.unwrap();
+        assert!(opened(&ring, &one.text).await.is_some());
+    }
+
+    /// What could only not be read is no unknown key: the caller is to try again.
+    #[tokio::test]
+    async fn a_key_that_cannot_be_read_now_is_not_unknown() {
+        let objects = Arc::new(FlakyStore::new(Arc::new(InMemory::new()), &[]));
+        let store = KeyStore::new(Environment::of_test(objects.clone()));
+        let ring = ring(&store).await;
+        let created = store.create(api_key()).await.unwrap();
+        objects.fail_reads(Some("keys"));
+        assert_eq!(ring.authenticate(&created.text).await.unwrap_err().kind(), ErrorKind::Retry);
     }
 
     #[tokio::test(start_paused = true)]

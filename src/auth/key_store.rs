@@ -1,4 +1,4 @@
-//! Keys as objects `keys/<id>.json` of the store. The command line writes them without the write lock, while a server
+//! Keys as objects `keys/<id>` of the store, each with its checksum: a flipped bit makes no other right of a key. The command line writes them without the write lock, while a server
 //! may hold the store.
 
 use std::time::Duration;
@@ -12,8 +12,11 @@ use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use super::key::{Key, KeyKind, KeyScope, hash, is_key_id};
 use crate::environment::Environment;
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
+use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::objects::frame::{self, Kind, Unsound};
 
 const PREFIX: &str = "keys";
+const KIND: Kind = Kind { name: "key", format: 1, reads: 1..=1 };
 pub(super) const FETCHES_AT_ONCE: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +25,47 @@ pub(crate) enum KeyError {
     Unknown(String),
     #[error("{0}")]
     Invalid(String),
-    #[error("key object `{path}`: {message}")]
-    Unreadable { path: String, message: String },
+    /// The key opens nothing until a sound copy of its object is put back.
+    #[error("the key object {0}")]
+    Unsound(#[from] Unsound),
+    #[error("a key could not be put into an object: {0}")]
+    Bug(String),
     #[error(transparent)]
     Store(#[from] object_store::Error),
+}
+
+impl Cause for KeyError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            KeyError::Unknown(_) | KeyError::Invalid(_) => ErrorKind::Request,
+            KeyError::Unsound(unsound) => unsound.kind(),
+            KeyError::Bug(_) => ErrorKind::Bug,
+            KeyError::Store(error) => error.kind(),
+        }
+    }
+
+    fn object(&self) -> Option<&Path> {
+        match self {
+            KeyError::Unsound(unsound) => unsound.object(),
+            _ => None,
+        }
+    }
+}
+
+/// All keys of a store.
+pub(crate) struct Listed {
+    /// Oldest first.
+    pub(crate) keys: Vec<Key>,
+    /// Objects that are no sound keys, by their ids.
+    pub(crate) unsound: Vec<(String, Unsound)>,
+}
+
+/// What a revocation found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    Key,
+    /// Nothing in it says whose key it was: it is deleted, and the key is unknown from then on.
+    DamagedObject,
 }
 
 /// What a new key is for.
@@ -76,17 +116,23 @@ impl KeyStore {
         Ok(CreatedKey { key, text })
     }
 
-    /// Oldest first.
-    pub(crate) async fn list(&self) -> Result<Vec<Key>, KeyError> {
+    pub(crate) async fn list(&self) -> Result<Listed, KeyError> {
         let metas = self.metas().await?;
-        let mut keys: Vec<Key> = futures::stream::iter(metas)
-            .map(|meta| async move { self.read(&meta.location).await })
-            .buffer_unordered(FETCHES_AT_ONCE)
-            .try_filter_map(|key| async move { Ok(key) })
-            .try_collect()
-            .await?;
-        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        Ok(keys)
+        let read = |meta: ObjectMeta| async move { (self.read(&meta.location).await, meta.location) };
+        let read: Vec<_> = futures::stream::iter(metas).map(read).buffer_unordered(FETCHES_AT_ONCE).collect().await;
+        let mut listed = Listed { keys: Vec::new(), unsound: Vec::new() };
+        for (key, path) in read {
+            match key {
+                Ok(key) => listed.keys.extend(key),
+                Err(KeyError::Unsound(unsound)) => {
+                    listed.unsound.extend(id_of(&path).map(|id| (id.to_owned(), unsound)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        listed.keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        listed.unsound.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(listed)
     }
 
     pub(crate) async fn get(&self, id: &str) -> Result<Option<Key>, KeyError> {
@@ -97,13 +143,19 @@ impl KeyStore {
     }
 
     /// Revoking twice keeps the first time.
-    pub(crate) async fn revoke(&self, id: &str) -> Result<Key, KeyError> {
-        let mut key = self.get(id).await?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?;
+    pub(crate) async fn revoke(&self, id: &str) -> Result<Revoked, KeyError> {
+        let mut key = match self.get(id).await {
+            Err(KeyError::Unsound(unsound)) if unsound.is_damaged() => {
+                self.environment.objects.delete(&unsound.object).await?;
+                return Ok(Revoked::DamagedObject);
+            }
+            found => found?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?,
+        };
         if key.revoked_at.is_none() {
             key.revoked_at = Some(self.environment.now());
             self.put(&key, PutMode::Overwrite).await?;
         }
-        Ok(key)
+        Ok(Revoked::Key)
     }
 
     /// A new key of the same reach; the old one expires after `overlap`, or earlier if it was to.
@@ -141,19 +193,18 @@ impl KeyStore {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let unreadable = |message| KeyError::Unreadable { path: path.to_string(), message };
-        let key: Key = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        key.check().map_err(unreadable)?;
+        let decoded = frame::decode::<Key>(&KIND, &bytes);
+        let (key, _) = decoded.map_err(|error| Unsound { object: path.clone(), error })?;
+        key.check().map_err(|reason| Unsound::damaged(path, reason))?;
         if id_of(path) != Some(key.id.as_str()) {
-            return Err(unreadable("names another id than its object".to_owned()));
+            return Err(Unsound::damaged(path, format!("it is the key {} under another name", key.id)).into());
         }
         Ok(Some(key))
     }
 
     async fn put(&self, key: &Key, mode: PutMode) -> Result<(), KeyError> {
         let path = path_of(&key.id);
-        let body = serde_json::to_vec(key)
-            .map_err(|error| KeyError::Unreadable { path: path.to_string(), message: error.to_string() })?;
+        let (body, _) = frame::encode(&KIND, key).map_err(KeyError::Bug)?;
         self.environment
             .objects
             .put_opts(&path, PutPayload::from(body), PutOptions { mode, ..Default::default() })
@@ -163,12 +214,11 @@ impl KeyStore {
 }
 
 pub(super) fn path_of(id: &str) -> Path {
-    Path::from_iter([PREFIX, format!("{id}.json").as_str()])
+    Path::from_iter([PREFIX, id])
 }
 
 pub(super) fn id_of(path: &Path) -> Option<&str> {
-    let id = path.filename()?.strip_suffix(".json")?;
-    is_key_id(id).then_some(id)
+    path.filename().filter(|id| is_key_id(id))
 }
 
 #[cfg(test)]

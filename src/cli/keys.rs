@@ -6,8 +6,8 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 
 use super::error::CliError;
-use crate::auth::key::{Key, KeyKind};
-use crate::auth::key_store::{CreatedKey, KeyStore, NewKey};
+use crate::auth::key::KeyKind;
+use crate::auth::key_store::{CreatedKey, KeyStore, Listed, NewKey, Revoked};
 use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
 use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
@@ -49,11 +49,19 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
             let (environment, _) = open_environment(&store.store)?;
             read_marker(&environment, &store.store).await?;
             let now = environment.now();
-            print(&table(&KeyStore::new(environment).list().await?, now))
+            let listed = KeyStore::new(environment).list().await?;
+            for (_, unsound) in &listed.unsound {
+                eprintln!("the key object {unsound}");
+            }
+            print(&table(&listed, now))
         }
         KeysCommand::Revoke(arguments) => {
-            let key = open(&arguments.store).await?.revoke(&arguments.id).await?;
-            eprintln!("key {} is revoked", key.id);
+            match open(&arguments.store).await?.revoke(&arguments.id).await? {
+                Revoked::Key => eprintln!("key {} is revoked", arguments.id),
+                Revoked::DamagedObject => {
+                    eprintln!("key {} is revoked; its object was damaged and is deleted", arguments.id);
+                }
+            }
             Ok(())
         }
         KeysCommand::Rotate(arguments) => {
@@ -85,11 +93,11 @@ fn print(text: &str) -> Result<(), CliError> {
         .map_err(|error| CliError::Io { what: "writing to stdout".to_owned(), error })
 }
 
-fn table(keys: &[Key], now: EpochMillis) -> String {
+fn table(listed: &Listed, now: EpochMillis) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["ID", "KIND", "ORGANIZATION", "PROJECT", "INTEGRATION", "SCOPES", "CREATED", "EXPIRES", "STATE"]);
-    for key in keys {
+    for key in &listed.keys {
         let state = match (key.revoked_at, key.is_usable(now)) {
             (Some(at), _) => format!("revoked {}", time::render(at)),
             (None, true) => "active".to_owned(),
@@ -107,6 +115,10 @@ fn table(keys: &[Key], now: EpochMillis) -> String {
             key.expires_at.map_or("-".to_owned(), time::render),
             state,
         ]);
+    }
+    for (id, unsound) in &listed.unsound {
+        let state = if unsound.is_damaged() { "damaged" } else { "of another format" };
+        table.add_row([id, "-", "-", "-", "-", "-", "-", "-", state]);
     }
     table.to_string()
 }

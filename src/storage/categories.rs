@@ -1,4 +1,8 @@
-//! The categories of a project (contract Part B): an object per project with its whole list.
+//! The categories of a project (contract Part B): its whole list in one checksummed object, and in a copy of that.
+//!
+//! Nothing else in the store names a list, so one that is gone would look like none. Therefore the copy is written first,
+//! and a change is acknowledged when both are: whichever is left has every acknowledged change, and the next change
+//! writes both.
 //!
 //! Not in the operation log, because a list is short (100 names), changes rarely and is read by id alone; conversations
 //! carry the names, so no query needs it. The writer's lock on the store makes this process the only one that writes.
@@ -12,11 +16,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
 
 use super::error::StoreError;
+use super::objects::frame::{self, Kind, Unsound};
 use crate::environment::Environment;
 use crate::model::ids::{OrganizationId, ProjectId};
 
 pub(crate) const MAX_CATEGORIES: usize = 100;
 const FOLDER: &str = "categories";
+const KIND: Kind = Kind { name: "categories", format: 1, reads: 1..=1 };
 /// Projects share locks, so that there is no map of them that grows.
 const LOCKS: usize = 64;
 
@@ -55,6 +61,15 @@ struct Stored {
     #[serde(default)]
     removing: Vec<Category>,
 }
+
+impl Stored {
+    fn is_of(&self, owner: &CategoryOwner) -> bool {
+        self.organization_id == owner.organization_id && self.project_id == owner.project_id
+    }
+}
+
+/// What lies at a path.
+type Found = Result<Option<Stored>, Unsound>;
 
 #[derive(Clone, Default)]
 struct Locks {
@@ -146,35 +161,63 @@ impl Categories {
     }
 
     async fn load(&self, owner: &CategoryOwner) -> Result<Stored, StoreError> {
-        let path = path_of(owner);
-        let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
-        let bytes = match self.environment.objects.get(&path).await {
-            Ok(found) => found.bytes().await.map_err(failed)?,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Ok(Stored {
-                    organization_id: owner.organization_id.clone(),
-                    project_id: owner.project_id.clone(),
-                    categories: Vec::new(),
-                    removing: Vec::new(),
-                });
+        let [path, copy] = paths_of(owner);
+        let lacking = match self.read(owner, &path).await? {
+            Ok(Some(stored)) => return Ok(stored),
+            Ok(None) => None,
+            Err(unsound) => Some(unsound),
+        };
+        match (lacking, self.read(owner, &copy).await?) {
+            (Some(unsound), Ok(Some(stored))) => {
+                tracing::error!(error = %unsound, "its copy {copy} is read, and the next change writes both");
+                Ok(stored)
             }
+            // Read again: the first change may have come meanwhile.
+            (None, Ok(Some(stored))) => match self.read(owner, &path).await? {
+                Ok(Some(stored)) => Ok(stored),
+                _ => {
+                    tracing::error!("{path} is missing; its copy {copy} is read, and the next change writes both");
+                    Ok(stored)
+                }
+            },
+            (Some(unsound), _) | (None, Err(unsound)) => {
+                Err(StoreError::caused("a list of categories, put a sound copy back", unsound))
+            }
+            (None, Ok(None)) => Ok(Stored {
+                organization_id: owner.organization_id.clone(),
+                project_id: owner.project_id.clone(),
+                categories: Vec::new(),
+                removing: Vec::new(),
+            }),
+        }
+    }
+
+    async fn read(&self, owner: &CategoryOwner, path: &Path) -> Result<Found, StoreError> {
+        let failed = |error| StoreError::caused(format!("{path} could not be read"), error);
+        let bytes = match self.environment.objects.get(path).await {
+            Ok(found) => found.bytes().await.map_err(failed)?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(Ok(None)),
             Err(error) => return Err(failed(error)),
         };
-        let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged(format!("{path}: {error}")))?;
-        if stored.organization_id != owner.organization_id || stored.project_id != owner.project_id {
-            return Err(StoreError::Damaged(format!("{path} is another project's")));
-        }
-        Ok(stored)
+        Ok(match frame::decode::<Stored>(&KIND, &bytes) {
+            Ok((stored, _)) if stored.is_of(owner) => Ok(Some(stored)),
+            Ok(_) => Err(Unsound::damaged(path, "it is another project's")),
+            Err(error) => Err(Unsound { object: path.clone(), error }),
+        })
     }
 
     async fn save(&self, stored: &Stored) -> Result<(), StoreError> {
         let owner =
             CategoryOwner { organization_id: stored.organization_id.clone(), project_id: stored.project_id.clone() };
-        let path = path_of(&owner);
-        let body = serde_json::to_vec(stored).map_err(|error| StoreError::unwritable("a list of categories", error))?;
-        let put = self.environment.objects.put(&path, PutPayload::from(body)).await;
-        put.map(|_| ()).map_err(|error| StoreError::caused(format!("{path} could not be written"), error))
+        let encoded = frame::encode(&KIND, stored);
+        let (body, _) = encoded.map_err(|reason| StoreError::Bug(format!("a list of categories: {reason}")))?;
+        let body = PutPayload::from(body);
+        let [path, copy] = paths_of(&owner);
+        for path in [copy, path] {
+            let put = self.environment.objects.put(&path, body.clone()).await;
+            put.map_err(|error| StoreError::caused(format!("{path} could not be written"), error))?;
+        }
+        Ok(())
     }
 }
 
@@ -190,13 +233,16 @@ fn name_hash(owner: &CategoryOwner) -> [u8; 32] {
         .into()
 }
 
-fn path_of(owner: &CategoryOwner) -> Path {
-    Path::from_iter([FOLDER, &format!("{}.json", const_hex::encode(name_hash(owner)))])
+/// Of the list, and of its copy.
+fn paths_of(owner: &CategoryOwner) -> [Path; 2] {
+    let name = const_hex::encode(name_hash(owner));
+    [Path::from_iter([FOLDER, &name]), Path::from_iter([FOLDER, &format!("{name}.copy")])]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::error::ErrorKind;
     use object_store::memory::InMemory;
 
     fn owner(project: &str) -> CategoryOwner {
@@ -236,5 +282,64 @@ mod tests {
         again.end_removal(&changing, &sales.category_id).await.unwrap();
         assert!(again.unfinished(&changing).await.unwrap().is_empty());
         assert_eq!(again.begin_removal(&changing, &sales.category_id).await.unwrap(), None);
+    }
+
+    /// One of the two in every way of being damaged, or gone: the list is the same. Both: an error that names one.
+    #[tokio::test]
+    async fn a_damaged_or_missing_list_is_read_from_its_copy() {
+        let environment = Environment::of_test(Arc::new(InMemory::new()));
+        let (categories, objects) = (Categories::new(environment.clone()), environment.objects.clone());
+        let changing = categories.changing(&owner("p")).await;
+        let sales = categories.create(&changing, "Sales").await.unwrap();
+        let paths = paths_of(&owner("p"));
+        let sound = objects.get(&paths[0]).await.unwrap().bytes().await.unwrap();
+        assert_eq!(objects.get(&paths[1]).await.unwrap().bytes().await.unwrap(), sound);
+        for path in &paths {
+            for bit in 0..sound.len() * 8 {
+                let mut flipped = sound.to_vec();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                objects.put(path, flipped.into()).await.unwrap();
+                assert_eq!(categories.list(&owner("p")).await.unwrap(), vec![sales.clone()], "{path}, bit {bit}");
+            }
+            objects.delete(path).await.unwrap();
+            assert_eq!(categories.list(&owner("p")).await.unwrap(), vec![sales.clone()], "{path} is gone");
+            // The next change writes both.
+            let more = categories.create(&changing, "more").await.unwrap();
+            categories.begin_removal(&changing, &more.category_id).await.unwrap();
+            categories.end_removal(&changing, &more.category_id).await.unwrap();
+            assert_eq!(objects.get(path).await.unwrap().bytes().await.unwrap(), sound);
+        }
+        for (damaged, other) in [(&paths[0], &paths[1]), (&paths[1], &paths[0])] {
+            objects.put(damaged, sound.slice(..sound.len() - 1).into()).await.unwrap();
+            objects.delete(other).await.unwrap();
+            let error = categories.list(&owner("p")).await.unwrap_err();
+            assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(damaged)), "{error}");
+            objects.put(other, sound.clone().into()).await.unwrap();
+        }
+        drop(changing);
+        // Another project's list is none of this one's.
+        categories.create(&categories.changing(&owner("q")).await, "theirs").await.unwrap();
+        for (own, theirs) in paths.iter().zip(paths_of(&owner("q"))) {
+            objects.copy(&theirs, own).await.unwrap();
+        }
+        assert_eq!(categories.list(&owner("p")).await.unwrap_err().object(), Some(&paths[0]));
+    }
+
+    /// A change that fails half-way is not to be seen, and can be made again.
+    #[tokio::test]
+    async fn a_change_is_made_when_both_are_written() {
+        let objects = Arc::new(InMemory::new());
+        let categories = Categories::new(Environment::of_test(objects.clone()));
+        let changing = categories.changing(&owner("p")).await;
+        let sales = categories.create(&changing, "Sales").await.unwrap();
+        let [path, _] = paths_of(&owner("p"));
+        let before = objects.get(&path).await.unwrap().bytes().await.unwrap();
+        categories.create(&changing, "more").await.unwrap();
+        // As after a crash between the two.
+        objects.put(&path, before.into()).await.unwrap();
+        assert_eq!(categories.list(&owner("p")).await.unwrap(), vec![sales.clone()]);
+        let more = categories.create(&changing, "more").await.unwrap();
+        objects.delete(&path).await.unwrap();
+        assert_eq!(categories.list(&owner("p")).await.unwrap(), vec![sales, more]);
     }
 }

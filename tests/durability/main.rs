@@ -16,6 +16,7 @@ mod commit_line;
 mod crashes;
 mod damage;
 mod damaged_files;
+mod damaged_keys;
 mod erasure;
 mod foreign_readers;
 mod kill;

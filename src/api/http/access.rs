@@ -17,7 +17,7 @@ pub(crate) async fn authenticate(ring: &KeyRing, headers: &HeaderMap, access: Ac
             bearer(headers).ok_or_else(|| Problem::unauthorized("a header `Authorization: Bearer <key>` is needed"))?
         }
     };
-    let key = ring.authenticate(text).await;
+    let key = ring.authenticate(text).await?;
     key.map(Caller::new).ok_or_else(|| Problem::unauthorized("the key is unknown, expired or revoked"))
 }
 

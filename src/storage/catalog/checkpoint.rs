@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::{CommitNumber, Epoch, Erased, FileEntry, ImportProgress, RowSet};
 use super::error::CatalogError;
-use super::frame::{self, Kind};
 use super::manifest::{Manifest, StoredFile, Table};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::registry::OwnedColumn;
+use crate::storage::objects::frame::{self, Kind};
 
 const FOLDER: &str = "checkpoints";
 pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 2, reads: 1..=2 };

@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::erased::{Erased, Moment};
 pub(crate) use self::file::{DeletionEdit, FileEntry, FileId, RowSet, Times};
 use super::error::CatalogError;
-use super::frame::{self, Kind};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::registry::OwnedColumn;
+use crate::storage::objects::frame::{self, Kind};
 
 pub(crate) const FOLDER: &str = "commits";
 pub(crate) const KIND: Kind = Kind { name: "commit", format: 2, reads: 1..=2 };
@@ -132,7 +132,10 @@ pub(crate) struct TableEdit {
 
 /// The object and its checksum.
 pub(crate) fn encode(commit: &Commit) -> Result<(Vec<u8>, Checksum), CatalogError> {
-    frame::encode(&KIND, commit).map_err(|reason| CatalogError::Bug(format!("commit {}: {reason}", commit.number)))
+    let encoded = frame::encode(&KIND, commit);
+    let (object, checksum) =
+        encoded.map_err(|reason| CatalogError::Bug(format!("commit {}: {reason}", commit.number)))?;
+    Ok((object, Checksum(checksum)))
 }
 
 /// Reads the object that lies at `number`.
@@ -143,7 +146,7 @@ pub(crate) fn decode(number: CommitNumber, object: &[u8]) -> Result<(Commit, Che
     if commit.number != number {
         return Err(CatalogError::damaged(&path, format!("it is commit {} under another name", commit.number)));
     }
-    Ok((commit, checksum))
+    Ok((commit, Checksum(checksum)))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 
-use super::frame::FrameError;
 use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::objects::frame::FrameError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogError {

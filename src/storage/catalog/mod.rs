@@ -10,7 +10,6 @@ pub(crate) mod delta;
 mod edit;
 pub(crate) mod error;
 pub(crate) mod files;
-mod frame;
 pub(crate) mod line;
 pub(crate) mod manifest;
 pub(crate) mod marker;

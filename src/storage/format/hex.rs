@@ -56,7 +56,7 @@ impl Checksum {
 }
 
 /// In lower case only: one spelling for each number.
-pub(crate) fn parse(text: &str) -> Option<u128> {
+fn parse(text: &str) -> Option<u128> {
     let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (text.len() == 32 && digits).then(|| u128::from_str_radix(text, 16).ok())?
 }

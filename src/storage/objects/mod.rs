@@ -1,9 +1,11 @@
 //! The object store below: opened by URL ([`open`]), a local folder made durable ([`durable`] on a [`disk`]), places
-//! where a test stops the process ([`fail_point`]), and a store that breaks in tests.
+//! where a test stops the process ([`fail_point`]), and a store that breaks in tests. Small objects lie in checksummed
+//! [`frame`]s.
 
 pub(crate) mod disk;
 pub(crate) mod durable;
 pub(crate) mod fail_point;
 #[cfg(test)]
 pub(crate) mod faulty;
+pub(crate) mod frame;
 pub(crate) mod open;

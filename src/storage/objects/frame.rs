@@ -1,4 +1,5 @@
-//! How a commit, or a checkpoint of commits, lies in its object: one line of ASCII, then zstd of a JSON text.
+//! How commits, checkpoints of them, keys, lists of categories and secrets lie in their objects: one line of ASCII, then
+//! zstd of a JSON text.
 //!
 //! ```text
 //! convolake commit 1 <xxh3-128 in 32 hex digits> <count of bytes after this line>\n
@@ -9,11 +10,12 @@
 use std::io::Read;
 use std::ops::RangeInclusive;
 
+use object_store::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::storage::format::hex::{self, Checksum};
+use crate::storage::error::{Cause, ErrorKind};
 
 const MAGIC: &str = "convolake";
 const ZSTD_LEVEL: i32 = 3;
@@ -22,12 +24,44 @@ const MAX_PLAIN_BYTES: u64 = 8 << 30;
 /// Longer than any line that is one: the rest of a foreign object is not searched for its end.
 const MAX_LINE_BYTES: usize = 128;
 
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum FrameError {
-    #[error("{0}")]
+    #[error("is damaged: {0}")]
     Damaged(String),
-    #[error("format {found}")]
+    #[error(
+        "has format {found}, this version reads formats {} to {}; start a version that reads it",
+        reads.start(), reads.end()
+    )]
     Format { found: u32, reads: RangeInclusive<u32> },
+}
+
+/// An object that can't be used as it is, and why. What could only not be read now is none.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{object} {error}")]
+pub(crate) struct Unsound {
+    pub(crate) object: Path,
+    pub(crate) error: FrameError,
+}
+
+impl Unsound {
+    pub(crate) fn damaged(object: &Path, reason: impl Into<String>) -> Unsound {
+        Unsound { object: object.clone(), error: damaged(reason) }
+    }
+
+    /// And not of another format, which another version reads.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(self.error, FrameError::Damaged(_))
+    }
+}
+
+impl Cause for Unsound {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Damaged
+    }
+
+    fn object(&self) -> Option<&Path> {
+        Some(&self.object)
+    }
 }
 
 fn damaged(reason: impl Into<String>) -> FrameError {
@@ -43,27 +77,27 @@ pub(crate) struct Kind {
     pub(crate) reads: RangeInclusive<u32>,
 }
 
-fn checksum(kind: &str, format: u32, body: &[u8]) -> Checksum {
+fn checksum(kind: &str, format: u32, body: &[u8]) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(format!("{MAGIC} {kind} {format} {} ", body.len()).as_bytes());
     hash.update(body);
-    Checksum(hash.digest128())
+    hash.digest128()
 }
 
 /// The object, and its checksum.
-pub(crate) fn encode(kind: &Kind, content: &impl Serialize) -> Result<(Vec<u8>, Checksum), String> {
+pub(crate) fn encode(kind: &Kind, content: &impl Serialize) -> Result<(Vec<u8>, u128), String> {
     let plain = serde_json::to_vec(content).map_err(|error| error.to_string())?;
     if plain.len() as u64 > MAX_PLAIN_BYTES {
         return Err(format!("{} bytes of JSON, {MAX_PLAIN_BYTES} are allowed", plain.len()));
     }
     let body = zstd::bulk::compress(&plain, ZSTD_LEVEL).map_err(|error| error.to_string())?;
     let checksum = checksum(kind.name, kind.format, &body);
-    let mut object = format!("{MAGIC} {} {} {checksum} {}\n", kind.name, kind.format, body.len()).into_bytes();
+    let mut object = format!("{MAGIC} {} {} {checksum:032x} {}\n", kind.name, kind.format, body.len()).into_bytes();
     object.extend_from_slice(&body);
     Ok((object, checksum))
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(kind: &Kind, object: &[u8]) -> Result<(T, Checksum), FrameError> {
+pub(crate) fn decode<T: DeserializeOwned>(kind: &Kind, object: &[u8]) -> Result<(T, u128), FrameError> {
     let line = object.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n');
     let (line, body) = line
         .and_then(|end| object.split_at_checked(end))
@@ -87,8 +121,8 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: &Kind, object: &[u8]) -> Result<
     let format = number("format", format)?;
     let format = u32::try_from(format).map_err(|_| damaged(format!("its format is {format}")))?;
     let found = checksum(name, format, body);
-    if hex::parse(declared) != Some(found.0) {
-        return Err(damaged(format!("its checksum is {found}, its first line declares {declared}")));
+    if *declared != format!("{found:032x}") {
+        return Err(damaged(format!("its checksum is {found:032x}, its first line declares {declared}")));
     }
     if !kind.reads.contains(&format) {
         return Err(FrameError::Format { found: format, reads: kind.reads.clone() });
@@ -124,7 +158,7 @@ mod tests {
         let (content, same) = decode::<Vec<String>>(&ONE, &object).unwrap();
         assert_eq!((content, same), (vec!["a".to_owned(), "b".to_owned()], checksum));
         let line = object.split(|byte| *byte == b'\n').next().unwrap();
-        assert!(std::str::from_utf8(line).unwrap().starts_with(&format!("convolake commit 1 {checksum} ")));
+        assert!(std::str::from_utf8(line).unwrap().starts_with(&format!("convolake commit 1 {checksum:032x} ")));
     }
 
     #[test]
