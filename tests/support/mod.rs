@@ -28,7 +28,7 @@ pub struct Server {
     pub address: String,
     store: PathBuf,
     stderr: Arc<Mutex<Vec<u8>>>,
-    client: reqwest::blocking::Client,
+    client: ureq::Agent,
     /// Set when the server owns its store folder.
     own_store: Option<TempDir>,
 }
@@ -138,8 +138,15 @@ impl Server {
                 ));
             }
         };
-        let client =
-            reqwest::blocking::Client::builder().timeout(Duration::from_secs(180)).build().expect("an HTTP client");
+        let client = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(180)))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .allow_non_standard_methods(true)
+            // The server closes what is idle for ten seconds.
+            .max_idle_age(Duration::from_secs(5))
+            .build()
+            .new_agent();
         Ok(Server { child, address, store: store.to_path_buf(), stderr, client, own_store: None })
     }
 
@@ -212,29 +219,29 @@ impl Server {
         key: Option<&str>,
         body: Option<&[u8]>,
         headers: &[(&str, &str)],
-    ) -> Result<Answer, reqwest::Error> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(body) = body {
-            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-                request = request.header("content-type", "application/json");
-            }
-            request = request.body(body.to_vec());
+        if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
         }
-        let answer = request.send()?;
+        let mut answer = match body {
+            Some(body) => self.client.run(request.body(body)?)?,
+            None => self.client.run(request.body(())?)?,
+        };
         let status = answer.status().as_u16();
         let headers = answer
             .headers()
             .iter()
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
-        Ok(Answer { status, headers, body: answer.bytes()?.to_vec() })
+        let body = answer.body_mut().with_config().limit(u64::MAX).read_to_vec()?;
+        Ok(Answer { status, headers, body })
     }
 
     /// A request with a JSON body that must be answered with `status`; gives the answer's JSON.
