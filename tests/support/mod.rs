@@ -232,6 +232,8 @@ impl Server {
         }
         let mut answer = match body {
             Some(body) => self.client.run(request.body(body)?)?,
+            // Of length zero; without any, they would be sent in chunks.
+            None if ["POST", "PUT", "PATCH"].contains(&method) => self.client.run(request.body(&[0_u8; 0][..])?)?,
             None => self.client.run(request.body(())?)?,
         };
         let status = answer.status().as_u16();
