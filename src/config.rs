@@ -108,6 +108,44 @@ pub(crate) struct ServeArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct CompactArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// Time within which what is deleted is gone from all files, the log and indexes as well: a number and s, m, h or d
+    #[arg(long, env = "CONVOLAKE_ERASE_WITHIN", default_value = "24h", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) erase_within: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GcArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// Time within which what is deleted is gone from all files, the log and indexes as well: a number and s, m, h or d
+    #[arg(long, env = "CONVOLAKE_ERASE_WITHIN", default_value = "24h", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) erase_within: Duration,
+
+    /// How long nothing may have named what is deleted, in seconds
+    #[arg(long, env = "CONVOLAKE_GC_GRACE_SECONDS", default_value_t = 3_600, value_name = "SECONDS", value_parser = at_least_one())]
+    pub(crate) gc_grace_seconds: u64,
+
+    /// Delete what is in no commit even where it is more than a crash leaves
+    #[arg(long, env = "CONVOLAKE_GC_YES")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// Print the JSON of GET /status
+    #[arg(long, env = "CONVOLAKE_JSON")]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ImportArguments {
     #[command(flatten)]
     pub(crate) store: StoreArguments,

@@ -25,6 +25,13 @@ pub(crate) async fn ready(services: &Services, _: &mut Call) -> Result<Response,
     Ok(json(r#"{"status":"ready"}"#))
 }
 
+/// `GET /status`
+pub(crate) async fn status(services: &Services, _: &mut Call) -> Result<Response, Problem> {
+    let status = services.store.status().await?;
+    let body = serde_json::to_vec(&status).map_err(|_| Problem::internal())?;
+    Ok(json(body))
+}
+
 /// `GET /openapi.json`
 pub(crate) async fn openapi(services: &Services, _: &mut Call) -> Result<Response, Problem> {
     Ok(json(services.reference.openapi.clone()))

@@ -16,6 +16,7 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
 pub(crate) static ROUTES: &[Route<Services>] = &[
     route(Method::GET, "/health", Access::Public, |services, call| Box::pin(public::health(services, call))),
     route(Method::GET, "/ready", Access::Public, |services, call| Box::pin(public::ready(services, call))),
+    route(Method::GET, "/status", Access::Operators, |services, call| Box::pin(public::status(services, call))),
     route(Method::GET, "/openapi.json", Access::Public, |services, call| Box::pin(public::openapi(services, call))),
     route(Method::GET, "/docs", Access::Public, |services, call| Box::pin(public::docs(services, call))),
     route(Method::POST, "/conversations", Access::Everyone, |services, call| {

@@ -21,11 +21,14 @@ pub(crate) enum Access {
     Readers,
     /// `api` and `org` keys, which may also come in the header `API-KEY` (contract Part B).
     ConversationApi,
+    /// `org` keys.
+    Operators,
 }
 
 impl Access {
     pub(crate) fn allows(self, key: &Key) -> bool {
         match (self, key.kind) {
+            (Access::Operators, kind) => kind == KeyKind::Org,
             (_, KeyKind::Api | KeyKind::Org) | (Access::Public | Access::Everyone, KeyKind::Web) => true,
             (Access::Queriers, KeyKind::Web) => key.has(KeyScope::Query),
             (Access::Readers | Access::ConversationApi, KeyKind::Web) => false,
@@ -160,6 +163,7 @@ mod tests {
             (Access::Queriers, [true, true, false, true]),
             (Access::Readers, [true, true, false, false]),
             (Access::ConversationApi, [true, true, false, false]),
+            (Access::Operators, [false, true, false, false]),
         ] {
             let found: Vec<bool> = keys.iter().map(|key| access.allows(key)).collect();
             assert_eq!(found, allowed, "{access:?}");

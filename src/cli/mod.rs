@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::error::CliError;
-use crate::config::{CheckArguments, ImportArguments, ServeArguments};
+use crate::config::{CheckArguments, CompactArguments, GcArguments, ImportArguments, ServeArguments, StatusArguments};
 
 mod check;
 pub(crate) mod demo;
@@ -14,6 +14,7 @@ mod descriptors;
 mod error;
 pub(crate) mod import;
 mod keys;
+mod maintenance;
 pub mod sample;
 mod serve;
 
@@ -39,6 +40,12 @@ enum Command {
     Sample(crate::config::SampleArguments),
     /// Read every object of a store to prove that an id or a text is in none; exit status 3 where it is in one
     Check(CheckArguments),
+    /// Merge the files of a store that no server has open; a server does it by itself
+    Compact(CompactArguments),
+    /// Delete what no commit has named for a while from a store that no server has open; a server does it by itself
+    Gc(GcArguments),
+    /// Print what a store holds, also while a server runs
+    Status(StatusArguments),
     /// Make, list, revoke and rotate API keys, also while a server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -68,6 +75,9 @@ impl Cli {
                 Command::Import(arguments) => import::run(arguments).await,
                 Command::Demo(arguments) => demo::run(*arguments).await,
                 Command::Sample(arguments) => sample::run(&arguments),
+                Command::Compact(arguments) => maintenance::compact(&arguments).await,
+                Command::Gc(arguments) => maintenance::collect(&arguments).await,
+                Command::Status(arguments) => maintenance::status(&arguments).await,
                 Command::Keys(command) => keys::run(command).await,
             };
             done.map(|()| ExitCode::SUCCESS)

@@ -54,6 +54,14 @@ impl Readiness {
         Readiness::Ended { kind, reason }
     }
 
+    /// Why no changes are taken.
+    pub(crate) fn reason(&self) -> Option<String> {
+        match self {
+            Readiness::Ready => None,
+            Readiness::Waiting { reason } | Readiness::Ended { reason, .. } => Some(reason.clone()),
+        }
+    }
+
     /// What a change is told.
     pub(crate) fn refusal(&self) -> Option<StoreError> {
         match self.clone() {

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::status::{Counted, StoreStatus};
 pub(crate) use self::writer::StoreOptions;
 use self::writer::{Held, Opening, Writer};
 pub(crate) use super::error::StoreError;
 use super::format::file_id::FileId;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
-use super::maintain::collector::{Collector, Retired};
+use super::maintain::collector::{Collected, Collector, Retired};
 use super::maintain::compaction::compactor::Compactor;
 use super::maintain::compaction::policy::{self, Policy};
 use super::maintain::eraser::{Eraser, Shares};
@@ -25,6 +26,7 @@ use super::readiness::Readiness;
 use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Request};
 use super::write::prefetch;
+use super::write::work::Work;
 use crate::environment::Environment;
 use crate::model::actor::Actor;
 use crate::model::annotation_change::AnnotationChange;
@@ -80,6 +82,8 @@ pub(crate) struct Store {
     tail_bytes: usize,
     local_root: Option<PathBuf>,
     retired: Arc<Retired>,
+    work: Arc<Work>,
+    counted: Counted,
     /// Lower than the ids of all files that this process writes.
     first_own: FileId,
     /// Ends with the store.
@@ -121,6 +125,7 @@ impl Store {
         };
         let published = Arc::new(ArcSwap::from_pointee(snapshot));
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+        let work = Arc::new(Work::new(environment.now()));
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let (background, held) = (CancellationToken::new(), Arc::new(Held::default()));
         let writer = Writer {
@@ -132,6 +137,7 @@ impl Store {
             own_commands: sender.downgrade(),
             background: background.clone(),
             held: held.clone(),
+            work: work.clone(),
         };
         match opened {
             Ok(opened) => writer.begin(opened, opening)?,
@@ -154,6 +160,8 @@ impl Store {
             tail_bytes,
             local_root,
             retired: Arc::default(),
+            work,
+            counted: Counted::default(),
             first_own,
             background,
             held,
@@ -191,15 +199,34 @@ impl Store {
         tokio::spawn(eraser.run());
     }
 
+    /// As [`Self::collect`], once; also what is in no commit, however much it is, if `all_leftovers`.
+    pub(crate) async fn collect_once(
+        &self,
+        grace: Duration,
+        shares: Shares,
+        all_leftovers: bool,
+    ) -> Result<Collected, StoreError> {
+        self.check_writable()?;
+        Collector { all_leftovers, ..self.collector(grace, shares) }.collect().await
+    }
+
+    /// Merges what is most due; false if nothing is.
+    pub(crate) async fn compact_once(&self, shares: Shares) -> Result<bool, StoreError> {
+        self.check_writable()?;
+        self.compactor(policy::choose, shares).compact_once().await
+    }
+
     fn collector(&self, grace: Duration, shares: Shares) -> Collector {
         Collector {
             environment: self.environment.clone(),
             published: self.published.clone(),
             readiness: self.readiness.clone(),
             retired: self.retired.clone(),
+            work: self.work.clone(),
             first_own: self.first_own,
             grace,
             longest: shares.collect_after(),
+            all_leftovers: false,
             stop: self.background.clone(),
         }
     }
@@ -212,8 +239,15 @@ impl Store {
             commands: self.commands.downgrade(),
             retired: self.retired.clone(),
             rewrite_after: shares.rewrite_after(),
+            work: self.work.clone(),
             stop: self.background.clone(),
         }
+    }
+
+    /// What an operator sees of it (contract A7).
+    pub(crate) async fn status(&self) -> Result<StoreStatus, StoreError> {
+        let objects = self.counted.get(&self.environment.objects).await?;
+        Ok(status::status(&self.snapshot(), objects, self.readiness().reason(), Some(self.work.status())))
     }
 
     pub(crate) fn environment(&self) -> &Environment {
@@ -455,6 +489,7 @@ fn other_answer() -> StoreError {
     StoreError::Bug("the committer answered another change".into())
 }
 
+pub(crate) mod status;
 mod writer;
 
 #[cfg(test)]

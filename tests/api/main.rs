@@ -28,6 +28,7 @@ mod queries;
 mod raw_data;
 mod search;
 mod site;
+mod status;
 mod threads;
 mod upsert;
 mod views;

@@ -32,6 +32,12 @@ impl Site {
         self.restart_with(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
+    /// After a test has ended the server itself.
+    pub fn start_again(&mut self) {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.server = Server::start_on(self.folder.path(), &arguments);
+    }
+
     pub fn restart_with(&mut self, arguments: &[&str]) {
         let status = self.server.terminate();
         assert!(status.success(), "exit {status}\n{}", self.server.stderr());

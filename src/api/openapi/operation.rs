@@ -180,6 +180,7 @@ fn keys(access: Access) -> Value {
         Access::Public => json!([]),
         Access::Everyone => json!(["web", "api", "org"]),
         Access::Queriers => json!(["api", "org", "web with scope query"]),
-        _ => json!(["api", "org"]),
+        Access::Operators => json!(["org"]),
+        Access::Readers | Access::ConversationApi => json!(["api", "org"]),
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn schemas() -> Map<String, Value> {
     add("Problem", problem());
     add("Health", object(json!({"status": {"const": "ok"}}), &["status"]));
     add("Ready", object(json!({"status": {"const": "ready"}}), &["status"]));
+    add("Status", status());
     add(
         "OpenApi",
         object(
@@ -59,6 +60,39 @@ pub(crate) fn schemas() -> Map<String, Value> {
     add("PropertyValuesRequest", property_request(&words, true));
     add("PropertyResults", object(json!({"results": {"type": "array", "items": {"type": "string"}}}), &["results"]));
     schemas
+}
+
+fn status() -> Value {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let by_name = |of: Value| json!({"type": "object", "additionalProperties": of});
+    let level = whole(json!({"files": count(), "bytes": count(), "rows": count()}));
+    let table = object(
+        json!({
+            "files": count(), "bytes": count(), "rows": count(), "deletedRows": count(), "levels": by_name(level),
+        }),
+        &["files", "bytes", "rows", "levels"],
+    );
+    let work = object(
+        json!({
+            "since": time(), "flushedBytes": count(), "merges": count(), "mergedBytes": count(), "rewrites": count(),
+            "rewrittenBytes": count(), "writeAmplification": {"type": "number", "minimum": 1},
+            "collectedObjects": count(), "collectedBytes": count(),
+        }),
+        &["since", "flushedBytes", "merges", "mergedBytes", "rewrites", "rewrittenBytes"],
+    );
+    object(
+        json!({
+            "version": text(),
+            "waitingFor": {"type": "string", "description": "Why no changes are taken; absent where they are."},
+            "commit": count(), "commitTime": time(),
+            "tables": by_name(table),
+            "objects": by_name(whole(json!({"objects": count(), "bytes": count()}))),
+            "tail": whole(json!({"rows": count(), "bytes": count()})),
+            "imports": by_name(whole(json!({"lines": count(), "finished": {"type": "boolean"}}))),
+            "work": work,
+        }),
+        &["version", "commit", "tables", "objects", "tail", "imports", "work"],
+    )
 }
 
 fn problem() -> Value {

@@ -33,6 +33,25 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: "GET",
+        path: "/status",
+        id: "status",
+        tag: TAG,
+        summary: "What the store holds, and what is done to it",
+        description: "For an organization's key. Of the whole store, whatever organization the rows are of: files by \
+                      table and by the number of merges behind them (`levels`), objects by what they are for (counted \
+                      at most every 30 seconds), what waits in memory (`tail`), imports by their ids, and `work`: what \
+                      this process has written since `since`. Sizes are in bytes. `deletedRows` are still in their \
+                      files, which are written again without them.",
+        parameters: &[],
+        request: None,
+        answer: Answer::Json(Content {
+            schema: "Status",
+            example: r#"{"version": "0.1.0", "commit": 812, "commitTime": "2026-07-01T08:00:00.000Z", "tables": {"conversations": {"files": 2, "bytes": 9100, "rows": 61, "deletedRows": 3, "levels": {"0": {"files": 1, "bytes": 4000, "rows": 20}, "1": {"files": 1, "bytes": 5100, "rows": 41}}}}, "objects": {"data": {"objects": 6, "bytes": 30100}}, "tail": {"rows": 4, "bytes": 12288}, "imports": {}, "work": {"since": "2026-07-01T06:00:00.000Z", "flushedBytes": 20100, "merges": 1, "mergedBytes": 10000, "rewrites": 0, "rewrittenBytes": 0, "writeAmplification": 1.498, "collectedObjects": 24, "collectedBytes": 10400}}"#,
+        }),
+        errors: &[],
+    },
+    Operation {
+        method: "GET",
         path: "/openapi.json",
         id: "openapi",
         tag: TAG,

@@ -72,6 +72,13 @@ impl DataFile {
     pub(crate) fn path(&self) -> &Path {
         &self.parquet.path
     }
+
+    /// With its siblings'.
+    pub(crate) fn bytes(&self) -> u64 {
+        let messages = self.messages.as_ref().map_or(0, |messages| messages.size);
+        let threads = self.threads.as_ref().map_or(0, |threads| threads.file.parquet.size);
+        self.parquet.size + messages + threads
+    }
 }
 
 /// The threads of a file's conversations, in their order.

@@ -31,6 +31,7 @@ use crate::storage::maintain::text_indexer::FOLDER as TEXT_INDEXES;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::readiness::Readiness;
 use crate::storage::write::recovery::data_folders;
+use crate::storage::write::work::Work;
 
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -65,12 +66,15 @@ pub(crate) struct Collector {
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) retired: Arc<Retired>,
+    pub(crate) work: Arc<Work>,
     /// Higher than those of all files that were there when this process opened the store.
     pub(crate) first_own: FileId,
     pub(crate) grace: Duration,
     /// What has left its table goes after this time even if one of the newest commits names it: it may hold what was
     /// erased.
     pub(crate) longest: Duration,
+    /// However much was in no commit: somebody has looked and said so.
+    pub(crate) all_leftovers: bool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -112,10 +116,11 @@ impl Collector {
         let mut collected = Collected::default();
         let (old, all) = self.old_files(&manifest, &condemned, before).await?;
         let leftovers = old.iter().filter(|object| !condemned.before.contains(&object.file)).count();
-        if leftovers > LEFTOVERS && leftovers * 100 > all * LEFTOVER_PERCENT {
+        if !self.all_leftovers && leftovers > LEFTOVERS && leftovers * 100 > all * LEFTOVER_PERCENT {
             let reason = format!("{leftovers} of {all} objects are in no commit that is left");
             return Err(StoreError::Damaged(format!(
-                "{reason}; nothing is deleted, since that is more than a crash leaves"
+                "{reason}; nothing is deleted, since that is more than a crash leaves. If they are rightly left over, stop the \
+                 server and run `convolake gc --yes`"
             )));
         }
         for object in old {
@@ -136,6 +141,7 @@ impl Collector {
     async fn delete(&self, object: &ObjectMeta, collected: &mut Collected) -> Result<(), StoreError> {
         match self.environment.objects.delete(&object.location).await {
             Ok(()) => {
+                self.work.collected(1, object.size);
                 collected.objects += 1;
                 collected.bytes += object.size;
                 Ok(())

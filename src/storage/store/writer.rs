@@ -25,6 +25,7 @@ use crate::storage::tail::Counters;
 use crate::storage::write::committer::{Command, Committer, FlushPolicy};
 use crate::storage::write::derived::DerivedTables;
 use crate::storage::write::recovery::{self, Opened};
+use crate::storage::write::work::Work;
 
 /// From one try to become the writer to the next, at first and at most.
 const FIRST_RETRY: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(1) };
@@ -107,12 +108,13 @@ pub(super) struct Writer {
     pub(super) own_commands: mpsc::WeakSender<Command>,
     pub(super) background: CancellationToken,
     pub(super) held: Arc<Held>,
+    pub(super) work: Arc<Work>,
 }
 
 impl Writer {
     /// Takes changes from now on.
     pub(super) fn begin(self, opened: Opened, opening: Opening) -> Result<(), StoreError> {
-        let Writer { options, patience, published, readiness, commands, own_commands, background, held } = self;
+        let Writer { options, patience, published, readiness, commands, own_commands, background, held, work } = self;
         let Opened { environment, marker, mut state, catalog, writer, named_position, counters, .. } = opened;
         // What was looked up in the snapshot before is stale.
         state.flush_generation = published.load().flush_generation + 1;
@@ -150,6 +152,7 @@ impl Writer {
             catalog: Arc::new(tokio::sync::Mutex::new(catalog)),
             named_position,
             state,
+            work,
             deferred: VecDeque::new(),
         };
         let runtime = tokio::runtime::Handle::current();

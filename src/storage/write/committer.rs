@@ -23,6 +23,7 @@ use super::files::FileNumbers;
 use super::flush::{self, FlushJob, Flushed};
 use super::resolve::decide;
 use super::state::{Staged, State};
+use super::work::Work;
 use crate::environment::Environment;
 use crate::model::ids::WalPosition;
 use crate::storage::catalog::files::FileSnapshot;
@@ -107,6 +108,7 @@ pub(crate) struct Committer {
     /// What the files held as of the commit that the last durable log object names.
     pub(crate) named_position: WalPosition,
     pub(crate) state: State,
+    pub(crate) work: Arc<Work>,
     /// Commands taken from the channel while they could not be worked on.
     pub(crate) deferred: VecDeque<Command>,
 }
@@ -450,6 +452,7 @@ impl Committer {
 
     /// Swaps the frozen rows for their file, in one snapshot.
     fn end_flush(&mut self, flushed: Flushed, job: &FlushJob) {
+        self.work.flushed(flushed.bytes());
         flushed.install(job, &mut self.state);
         self.writer.knows_commit(self.state.manifest.number.0);
         self.publish();

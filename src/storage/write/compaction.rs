@@ -184,6 +184,11 @@ async fn merge_rows<R: Stored>(
 }
 
 impl<R: TableRow> Compacted<R> {
+    /// Of the new file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.written.new.as_ref().map_or(0, |new| new.file.bytes())
+    }
+
     /// Where deleted rows of the inputs went; `deleted` tells those of an input.
     fn moved_rows(&self, deleted: impl Fn(&FileSnapshot) -> Option<Arc<RoaringBitmap>>) -> RoaringBitmap {
         let mut rows = RoaringBitmap::new();

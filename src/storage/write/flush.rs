@@ -130,6 +130,13 @@ struct FlushedFile {
 }
 
 impl Flushed {
+    /// Of the new files.
+    pub(crate) fn bytes(&self) -> u64 {
+        let mut bytes = 0;
+        for_each_table!(table in self.tables.as_ref() => bytes += table.file.as_ref().map_or(0, |file| file.file.bytes()));
+        bytes
+    }
+
     /// Swaps the frozen rows for their files.
     pub(crate) fn install(self, job: &FlushJob, state: &mut State) {
         for_each_table!(table in state.tables.as_mut(), new in self.tables, of_job in job.tables.as_ref() => {

@@ -18,3 +18,4 @@ pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod resolve;
 pub(crate) mod state;
+pub(crate) mod work;

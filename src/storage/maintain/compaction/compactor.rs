@@ -22,6 +22,7 @@ use crate::storage::maintain::idle;
 use crate::storage::read::snapshot::{Snapshot, TableSnapshot};
 use crate::storage::write::committer::{Command, Compaction, NewFileContext};
 use crate::storage::write::compaction::{self, Compacted, Inputs};
+use crate::storage::write::work::Work;
 
 /// From one look to the next, where there was nothing to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ pub(crate) struct Compactor {
     pub(crate) retired: Arc<Retired>,
     /// How long a file may hold what was erased.
     pub(crate) rewrite_after: Duration,
+    pub(crate) work: Arc<Work>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -102,7 +104,9 @@ impl Compactor {
             inputs in chosen, columns in registries => match inputs {
                 Some(inputs) => {
                     figures.add(&inputs);
-                    Some(compaction::write(&self.environment, inputs, numbers, columns).await?)
+                    let compacted = compaction::write(&self.environment, inputs, numbers, columns).await?;
+                    figures.bytes += compacted.bytes();
+                    Some(compacted)
                 }
                 None => None,
             }
@@ -110,6 +114,7 @@ impl Compactor {
         drop(snapshot);
         let replaced = self.ask(|reply| Command::Compact(Box::new(Compaction { tables, reply }))).await??;
         replaced.iter().for_each(|file| self.retired.add(&file.file));
+        self.work.compacted(replaced.len(), figures.bytes);
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!(files = replaced.len(), rows = figures.rows, level = figures.level, seconds, "files are merged");
         Ok(true)
@@ -129,6 +134,8 @@ impl Compactor {
 struct Figures {
     rows: u64,
     level: u32,
+    /// Written.
+    bytes: u64,
 }
 
 impl Figures {

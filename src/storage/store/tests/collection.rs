@@ -85,6 +85,8 @@ async fn much_that_is_in_no_commit_is_left_alone() {
     assert!(error.to_string().contains("65 of"), "{error}");
     let left = names(&disk, "conversations/data").await;
     assert!(left.contains(&"conversations/data/notes.txt".to_owned()) && left.contains(&own), "{left:?}");
+    assert_eq!(store.collect_once(GRACE, NO_DEADLINE, true).await.unwrap().objects, 65, "somebody has said so");
+    assert_eq!(names(&disk, "conversations/data").await.len(), left.len() - 65);
 }
 
 /// It does not know what the other has written.
