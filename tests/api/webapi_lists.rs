@@ -257,6 +257,10 @@ fn null_and_nothing_mean_not_given() {
     assert_eq!(ids(&site.get(&format!("{ROOT}?pageSize=null&pageSize=1"), &key)), ["c2"]);
     assert_eq!(site.get(&format!("{ROOT}?unknown=&other=null"), &key), all);
     for (query, place) in [
+        // Commas alone are empty values, not an empty parameter.
+        ("userIds=,", "userIds"),
+        ("llmAppId=,", "llmAppId"),
+        ("categoryId[]=,,", "categoryId"),
         ("activeOnly=NULL", "activeOnly"),
         ("startedAt=nil", "startedAt"),
         ("pageSize=0", "from 1 to 50"),

@@ -20,6 +20,11 @@ impl Parameters {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether the parameter `name`, or `name[]`, is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(key, _)| plain(key) == name)
+    }
+
     /// All values of a list parameter, which repeats its name (or `name[]`) or separates values by commas. Empty values
     /// are left out.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {

@@ -94,9 +94,9 @@ impl ListRequest {
         let page_size = parameters.number("pageSize", MAX_PAGE, 1..=MAX_PAGE)?;
         let term = parameters.text("searchTerm").filter(|term| !term.trim().is_empty());
         Ok(Self {
-            user_ids: parameters.list_of_any("userIds"),
-            llm_app_ids: parameters.list("llmAppId"),
-            category_ids: parameters.list("categoryId"),
+            user_ids: given("userIds", parameters.list_of_any("userIds"), parameters)?,
+            llm_app_ids: given("llmAppId", parameters.list("llmAppId"), parameters)?,
+            category_ids: given("categoryId", parameters.list("categoryId"), parameters)?,
             times,
             active_only: boolean(parameters, "activeOnly")?.unwrap_or(false),
             check: Check { term: term.map(SearchTerm::new), running: boolean(parameters, "backgroundRunning")? },
@@ -193,6 +193,14 @@ impl Written for WithVariables {
     }
 }
 
+/// The values of a list that narrows. Commas alone are no value: left out, they would show what nobody asked for.
+fn given(name: &str, values: Vec<String>, parameters: &Parameters) -> Result<Vec<String>, Problem> {
+    if values.is_empty() && parameters.has(name) {
+        return Err(Problem::bad_request(format!("{name}: only commas given, a value is needed")));
+    }
+    Ok(values)
+}
+
 fn boolean(parameters: &Parameters, name: &str) -> Result<Option<bool>, Problem> {
     match parameters.text(name) {
         None => Ok(None),
@@ -237,6 +245,12 @@ mod tests {
             ("pageSize=null&backgroundRunning=null&llmAppId=null&categoryId=null&variables=null&userIds[]=null", true),
             ("llmAppId=", false),
             ("categoryId=", false),
+            ("userIds=,", false),
+            ("userIds=&userIds=,,", false),
+            ("userIds[]=,", true),
+            ("userIds=,a&llmAppId=b,&categoryId=,,c", true),
+            ("llmAppId[]=,", false),
+            ("categoryId=,,", false),
             ("variables[]=", false),
             ("activeOnly=1", false),
             ("backgroundRunning=", false),
