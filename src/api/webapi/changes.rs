@@ -76,7 +76,7 @@ pub(crate) async fn bulk_update(services: &Services, call: &mut Call) -> Result<
     let (store, engine) = (Arc::clone(&services.store), Arc::clone(&services.engine));
     let task = tokio::spawn(async move {
         let _assignable = assignable;
-        change_all(&store, &engine, scope, filter, change, actor).await
+        change_all(store, &engine, scope, filter, change, actor).await
     });
     task.await.unwrap_or_else(|_| Err(Problem::internal()))?;
     Ok(no_content())
@@ -108,7 +108,7 @@ async fn bulk_filter(
 
 /// One atomic change of everything that matches.
 async fn change_all(
-    store: &Store,
+    store: Arc<Store>,
     engine: &QueryEngine,
     scope: Scope,
     filter: Filter,
@@ -130,7 +130,10 @@ async fn change_all(
                 "more than {MAX_BULK_ROWS} conversations match, which is what one bulk update may change; narrow it"
             )));
         }
-        match store.annotate_all(&snapshot, &rows, &change, &actor).await? {
+        let (store, change, actor) = (Arc::clone(&store), change.clone(), actor.clone());
+        // Whole conversations are read: not on the threads that serve requests.
+        let changed = engine.decode(async move { store.annotate_all(&snapshot, &rows, &change, &actor).await });
+        match changed.await?? {
             BulkOutcome::Changed(_) => return Ok(()),
             BulkOutcome::Stale => continue,
             BulkOutcome::TooLarge => {
