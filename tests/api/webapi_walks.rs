@@ -307,6 +307,14 @@ fn a_change_here_is_no_update_of_the_document() {
         assert_eq!(updated(&site, "8-memo"), "2024-08-26T10:08:00.000Z");
         site.restart();
     }
+    // Also where it was changed here before.
+    let later = json!({"id": "1-title", "type": "openai", "updatedAt": "2998-01-01",
+        "messages": [{"role": "user", "content": "x"}]});
+    site.log(&key, &later.to_string());
+    for _ in 0..2 {
+        assert_eq!(latest(&site), "1-title");
+        site.restart();
+    }
     let later = json!({"id": "0-none", "type": "openai", "updatedAt": "2999-01-01",
         "messages": [{"role": "user", "content": "x"}]});
     site.log(&key, &later.to_string());
