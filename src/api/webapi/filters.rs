@@ -65,6 +65,13 @@ pub(crate) fn is_not_ended() -> Result<Filter, Problem> {
     Ok(one_of(field("isEnd", None)?, vec![Literal::Boolean(false)]))
 }
 
+/// Whether an answer is on its way, as far as the columns tell: those of old files do not.
+pub(crate) fn may_be_running(running: bool) -> Result<Filter, Problem> {
+    let target = field("isRunning", None)?;
+    let unknown = Filter::Condition(Condition::IsNull(target.clone()));
+    Ok(Filter::Or(vec![unknown, one_of(target, vec![Literal::Boolean(running)])]))
+}
+
 /// What the actor sees, as [`Actor::sees`] tells it of one conversation.
 pub(crate) fn visible_to(actor: &Actor) -> Result<Vec<Filter>, Problem> {
     let mut parts = Vec::new();

@@ -148,6 +148,9 @@ impl ListRequest {
         for (field, comparison, at) in &self.times {
             parts.push(filters::time(field, *comparison, *at)?);
         }
+        if let Some(running) = self.check.running {
+            parts.push(filters::may_be_running(running)?);
+        }
         if self.active_only || self.check.running == Some(true) {
             parts.push(filters::is_not_ended()?);
         }

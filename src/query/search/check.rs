@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::search_text::SearchTerm;
 use crate::storage::error::StoreError;
+use crate::storage::format::layout::FormatVersion;
 use crate::storage::read::snapshot::{RowAddress, Snapshot};
 use crate::storage::read::text_search::ReadSize;
 
@@ -20,14 +21,19 @@ impl Check {
         self.term.is_some() || self.running.is_some()
     }
 
-    /// Whether each of these rows passes.
+    /// Whether each of these rows passes, which the filters on columns have let pass.
     pub(crate) async fn pass(&self, snapshot: &Snapshot, rows: &[RowAddress]) -> Result<Vec<bool>, StoreError> {
         let mut passed = match &self.term {
             Some(term) => snapshot.have_text(rows, term).await?,
             None => vec![true; rows.len()],
         };
         let Some(running) = self.running else { return Ok(passed) };
-        let mut left: Vec<(&RowAddress, &mut bool)> = rows.iter().zip(&mut passed).filter(|(_, has)| **has).collect();
+        // The column was told already, but by files that are too old to have it.
+        let files = snapshot.tables.conversations.files.iter();
+        let old = files.filter(|entry| entry.file.layout.version < FormatVersion::RUNNING);
+        let old: Vec<u32> = old.map(|entry| entry.file.number).collect();
+        let left = rows.iter().zip(&mut passed).filter(|(row, has)| **has && old.contains(&row.source));
+        let mut left: Vec<(&RowAddress, &mut bool)> = left.collect();
         let (mut left, mut size) = (left.as_mut_slice(), ReadSize::default());
         while !left.is_empty() {
             let (part, rest) = left.split_at_mut(size.rows().min(left.len()));

@@ -27,7 +27,7 @@ use crate::storage::read::snapshot::{RowAddress, Snapshot};
 /// Addresses that a scan asks of the query engine at once: first so many, then ever more, for what passes is rare.
 const FIRST_SCAN_ROWS: usize = 128;
 const SCAN_GROWTH: usize = 8;
-const MAX_SCAN_ROWS: usize = 20_000;
+const MAX_SCAN_ROWS: usize = 131_072;
 /// Of these, checked between two looks at the clock.
 const CHECKED_ROWS: usize = 1_024;
 const MAX_CHECKED_AT_ONCE: usize = 4;

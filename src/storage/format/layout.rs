@@ -107,8 +107,10 @@ impl FormatVersion {
     pub(crate) const FIRST: Self = Self(1);
     /// Conversations tell where a re-log gave them another `createdAt`.
     pub(crate) const MOVED: Self = Self(2);
+    /// And whether they are running.
+    pub(crate) const RUNNING: Self = Self(3);
     /// What is written.
-    pub(crate) const CURRENT: Self = Self::MOVED;
+    pub(crate) const CURRENT: Self = Self::RUNNING;
 }
 
 impl Default for FormatVersion {

@@ -112,6 +112,7 @@ impl FlatRow for Conversation {
             .set(Set::Integer(|c, position| c.first_wal_position = wal_position(position))),
         Entry::integer("movedWalPosition", |c| c.annotations.moved.and_then(|moved| i64::try_from(moved.0).ok()))
             .since(FormatVersion::MOVED),
+        Entry::boolean("isRunning", |c| Some(c.is_running())).since(FormatVersion::RUNNING),
         Entry::remainder(JsonField::Properties),
         Entry::remainder(JsonField::UserProperties),
         Entry::hidden_bytes(PREVIOUS, |c| Fingerprint::of(c).encode()),
