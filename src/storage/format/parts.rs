@@ -38,23 +38,35 @@ pub(crate) struct Takers<R> {
     pub(crate) messages: Option<Parts<R>>,
     /// Of conversations, some of which may have threads.
     pub(crate) threads: Option<Parts<R>>,
+    /// Of conversations whose texts are indexed with them, and how many they are.
+    pub(crate) texts: Option<(u32, Parts<R>)>,
+}
+
+/// What is made of conversations, or can be left out.
+#[derive(Clone, Copy)]
+pub(crate) struct Extras {
+    pub(crate) threads: bool,
+    /// A text index of so many rows; it can also be made later.
+    pub(crate) texts: Option<u32>,
 }
 
 impl<R: TableRow> Takers<R> {
-    fn new(have_threads: bool, mut parts: impl FnMut() -> Parts<R>) -> Takers<R> {
+    fn new(Extras { threads, texts }: Extras, mut parts: impl FnMut() -> Parts<R>) -> Takers<R> {
         let of_conversations = R::TABLE == Table::Conversations;
         Takers {
             index: parts(),
             rows: parts(),
             messages: of_conversations.then(&mut parts),
-            threads: (of_conversations && have_threads).then(parts),
+            threads: (of_conversations && threads).then(&mut parts),
+            texts: texts.filter(|_| of_conversations).map(|rows| (rows, parts())),
         }
     }
 
     /// Of rows that are in memory.
-    pub(crate) fn of(rows: &Arc<Vec<Arc<R>>>) -> Takers<R> {
-        let have_threads = rows.iter().any(|row| row.siblings().threads > 0);
-        Takers::new(have_threads, || Parts::Whole(Some(Arc::clone(rows))))
+    pub(crate) fn of(rows: &Arc<Vec<Arc<R>>>, with_texts: bool) -> Takers<R> {
+        let threads = rows.iter().any(|row| row.siblings().threads > 0);
+        let texts = with_texts.then(|| u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        Takers::new(Extras { threads, texts }, || Parts::Whole(Some(Arc::clone(rows))))
     }
 }
 
@@ -62,9 +74,9 @@ impl<R: TableRow> Takers<R> {
 pub(crate) struct Feed<R>(Vec<mpsc::Sender<Arc<Vec<Arc<R>>>>>);
 
 impl<R: TableRow> Feed<R> {
-    pub(crate) fn new(have_threads: bool) -> (Feed<R>, Takers<R>) {
+    pub(crate) fn new(extras: Extras) -> (Feed<R>, Takers<R>) {
         let mut senders = Vec::new();
-        let takers = Takers::new(have_threads, || {
+        let takers = Takers::new(extras, || {
             let (sender, receiver) = mpsc::channel(WAITING_PARTS);
             senders.push(sender);
             Parts::Fed(receiver)

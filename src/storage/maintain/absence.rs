@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use crate::environment::Environment;
 use crate::model::search_text;
 use crate::storage::error::StoreError;
-use crate::storage::maintain::text_indexer::FOLDER as TEXT_INDEXES;
+use crate::storage::format::text_index::file::FOLDER as TEXT_INDEXES;
 
 const PARQUET: &[u8] = b"PAR1";
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

@@ -27,7 +27,8 @@ use crate::storage::catalog::manifest::Manifest;
 use crate::storage::error::StoreError;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::sidecar::file::FOLDER as SIDECARS;
-use crate::storage::maintain::text_indexer::FOLDER as TEXT_INDEXES;
+
+use crate::storage::format::text_index::file::FOLDER as TEXT_INDEXES;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::readiness::Readiness;
 use crate::storage::write::recovery::data_folders;

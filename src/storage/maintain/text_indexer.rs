@@ -1,11 +1,11 @@
-//! Makes the text indexes that are missing, on a thread that gives way to everything else.
+//! Makes the text indexes that are missing, on a thread that gives way to everything else: those of flushes, which are not
+//! to wait for them. An import and a compaction make theirs with the file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,14 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::model::search_text::append_search_text;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
-use crate::storage::format::text_index::file::{TextIndex, TextIndexBuilder, TextIndexError};
+use crate::storage::format::text_index::file::{self as text_index, TextIndex, TextIndexBuilder, TextIndexError};
 use crate::storage::maintain::idle;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::read::text_search::ReadSize;
 use crate::storage::readiness::Readiness;
 
-pub(crate) const FOLDER: &str = "text_index";
-const ENDING: &str = "ngrams";
 /// From a flush to the beginning of its file's index.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -32,13 +30,6 @@ pub(crate) struct Indexer {
     /// None are made while nothing can be written.
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) stop: CancellationToken,
-}
-
-/// Where the index of a data file is.
-fn index_path(file: &Path) -> Path {
-    let name = file.filename().unwrap_or_default();
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    Path::from(format!("{FOLDER}/{stem}.{ENDING}"))
 }
 
 impl Indexer {
@@ -123,7 +114,7 @@ impl Indexer {
             left = rest;
         }
         let object = builder.finish().map_err(failed)?;
-        let path = index_path(entry.file.path());
+        let path = text_index::path(entry.file.id);
         let put = snapshot.store.put(&path, PutPayload::from(object.clone())).await;
         put.map_err(|error| StoreError::caused("a text index could not be written", error))?;
         let index = TextIndex::from_bytes(path, &object).map_err(failed)?;
@@ -136,7 +127,7 @@ impl Indexer {
 
 /// Takes the index of a file, if it has one.
 async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreError> {
-    let opened = TextIndex::open(snapshot.store.as_ref(), index_path(entry.file.path())).await;
+    let opened = TextIndex::open(snapshot.store.as_ref(), text_index::path(entry.file.id)).await;
     match opened.map_err(|error| StoreError::caused("a text index", error))? {
         Some(index) if index.rows() == entry.file.rows => {
             let _ = entry.file.text_index.set(index);

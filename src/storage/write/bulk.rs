@@ -14,6 +14,7 @@ use super::files::{self, FileNumbers, NewRows};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
+use super::texts::TextIndexes;
 use super::{erasing, links, prefetch};
 use crate::environment::Environment;
 use crate::model::document::Document;
@@ -172,7 +173,7 @@ impl BulkLoader {
             erasing::rows_in(&self.environment.objects, &table.files, table.tail.active().erased()).await?
         });
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
-        let written = files::write(&self.environment, rows, self.catalog.columns()).await?;
+        let written = files::write(&self.environment, rows, self.catalog.columns(), TextIndexes::WithFile).await?;
         let change = CatalogChange {
             position: state.position,
             tables: per_table!(

@@ -78,7 +78,9 @@ pub(crate) async fn write<R: Stored>(
     if live.iter().any(|rows| !rows.is_empty()) {
         let sample = sample(environment, &files, &live).await?;
         let have_threads = files.iter().any(|file| file.file.threads.is_some());
-        let merge = Merge { numbers, level, have_threads };
+        let rows = live.iter().map(Vec::len).sum::<usize>();
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let merge = Merge { numbers, level, have_threads, rows };
         let inputs = files.iter().zip(&live).map(|(file, rows)| Input::new(file, rows)).collect();
         let moves = &mut moved;
         let feed = async move |feed: Feed<R>| merge_rows(environment, inputs, moves, &feed).await;

@@ -10,11 +10,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use roaring::RoaringBitmap;
 
+use super::texts::{self, TextIndexes};
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{EpochMillis, Key, OrganizationId, ProjectId};
+use crate::model::search_text::append_search_text;
 use crate::storage::catalog::change::{ErasedRows, NewFile, RemovedFile, TableChange};
 use crate::storage::catalog::commit::{Erased, FileEntry, FileId, Times};
 use crate::storage::catalog::files::FileSnapshot;
@@ -25,7 +27,7 @@ use crate::storage::format::error::{FileError, FlattenError};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::indexed::build_index;
 use crate::storage::format::layout::Layout;
-use crate::storage::format::parts::{Feed, Parts, Takers};
+use crate::storage::format::parts::{Extras, Feed, Parts, Takers};
 use crate::storage::format::rebuild::Indexed;
 use crate::storage::format::registry::{Chosen, ColumnRegistry, OwnedColumn, PathCounts};
 use crate::storage::format::sidecar::description::FileDescription;
@@ -34,6 +36,7 @@ use crate::storage::format::statistics::ColumnStatistics;
 use crate::storage::format::table::{MESSAGES, MESSAGES_TIME_COLUMN, Table};
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, Same, per_table};
+use crate::storage::format::text_index::file as text_index;
 use crate::storage::format::upload::Uploaded;
 use crate::storage::format::writer::{SiblingPaths, WrittenRows, WrittenSiblings, write_rows, write_siblings};
 use crate::storage::objects::fail_point;
@@ -127,10 +130,11 @@ pub(crate) async fn write(
     environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
+    texts: TextIndexes,
 ) -> Result<PerTable<Written>, StoreError> {
     fail_point::reached("flush:before-files");
     let mut paths = Vec::new();
-    match write_tables(environment, rows, columns, &mut paths).await {
+    match write_tables(environment, rows, columns, texts, &mut paths).await {
         Ok(written) => {
             fail_point::reached("flush:after-files");
             Ok(written)
@@ -147,13 +151,14 @@ pub(crate) struct Merge {
     pub(crate) numbers: FileNumbers,
     pub(crate) level: u32,
     pub(crate) have_threads: bool,
+    pub(crate) rows: u32,
 }
 
 /// Writes one file of a table, for a commit that takes others out for it. `feed` gives the rows in the file's order, and
 /// `sample` are some of them, by which the columns are chosen. After a failure nothing is left.
 pub(crate) async fn write_merged<R: Stored>(
     environment: &Environment,
-    Merge { numbers, level, have_threads }: Merge,
+    Merge { numbers, level, have_threads, rows }: Merge,
     registry: ColumnRegistry,
     sample: Arc<Vec<Arc<R>>>,
     feed: impl AsyncFnOnce(Feed<R>) -> Result<(), StoreError>,
@@ -161,7 +166,7 @@ pub(crate) async fn write_merged<R: Stored>(
     let chosen = choose_columns(registry, sample).await?;
     let places = Places::new(R::TABLE, FileId(environment.ids.in_order()));
     let paths = places.all();
-    let (fed, takers) = Feed::new(have_threads);
+    let (fed, takers) = Feed::new(Extras { threads: have_threads, texts: Some(rows) });
     let write = write_file(environment, places, numbers, takers, chosen);
     // Both to their end: what is still being written could not be deleted.
     let (fed, written) = futures::join!(feed(fed), write);
@@ -183,15 +188,17 @@ async fn write_tables(
     environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
+    texts: TextIndexes,
     paths: &mut Vec<Path>,
 ) -> Result<PerTable<Written>, StoreError> {
-    Ok(per_table!(new in rows, registry in columns => write_table(environment, new, registry, paths).await?))
+    Ok(per_table!(new in rows, registry in columns => write_table(environment, new, registry, texts, paths).await?))
 }
 
 async fn write_table<R: Stored>(
     environment: &Environment,
     new: NewRows<R>,
     registry: ColumnRegistry,
+    texts: TextIndexes,
     paths: &mut Vec<Path>,
 ) -> Result<Written<R>, StoreError> {
     let NewRows { mut rows, numbers } = new;
@@ -203,7 +210,8 @@ async fn write_table<R: Stored>(
     let chosen = choose_columns(registry, rows.clone()).await?;
     let places = Places::new(R::TABLE, FileId(environment.ids.in_order()));
     paths.extend(places.all());
-    let (new, columns) = write_file(environment, places, numbers, Takers::of(&rows), chosen).await?;
+    let takers = Takers::of(&rows, texts == TextIndexes::WithFile);
+    let (new, columns) = write_file(environment, places, numbers, takers, chosen).await?;
     Ok(Written { rows, new: Some(new), columns })
 }
 
@@ -214,13 +222,18 @@ async fn write_file<R: Stored>(
     takers: Takers<R>,
     Chosen { layout, columns }: Chosen,
 ) -> Result<(NewFile, Vec<OwnedColumn>), StoreError> {
-    let Takers { index, rows, messages, threads } = takers;
+    let Takers { index, rows, messages, threads, texts } = takers;
     let index = make_index(index);
     let data = R::write(&environment.objects, &places, (rows, messages, threads), layout);
-    // Both to their end, as above.
-    let (index, data) = futures::join!(index, data);
+    let texts = texts::index(texts, R::append_search_text);
+    // All to their end, as above.
+    let (index, data, texts) = futures::join!(index, data, texts);
     let data = data.map_err(|error| StoreError::caused("a data file could not be written", error));
-    Ok((new_file::<R>(environment, places, numbers, index?, data?).await?, columns))
+    let new = new_file::<R>(environment, places, numbers, index?, data?).await?;
+    if let Some(texts) = texts {
+        texts::keep(environment, &new.file, texts).await;
+    }
+    Ok((new, columns))
 }
 
 /// Where the parts of a new file go.
@@ -230,6 +243,7 @@ pub(crate) struct Places {
     sidecar: Path,
     messages: Path,
     threads: Path,
+    texts: Path,
 }
 
 impl Places {
@@ -241,11 +255,12 @@ impl Places {
             sidecar: sidecar::path(id),
             messages: data(MESSAGES),
             threads: data(Table::SemanticThreads.name()),
+            texts: text_index::path(id),
         }
     }
 
-    fn all(&self) -> [Path; 4] {
-        [&self.data, &self.sidecar, &self.messages, &self.threads].map(Clone::clone)
+    fn all(&self) -> [Path; 5] {
+        [&self.data, &self.sidecar, &self.messages, &self.threads, &self.texts].map(Clone::clone)
     }
 }
 
@@ -259,6 +274,9 @@ pub(crate) struct WrittenData {
 pub(crate) trait Stored: Indexed {
     /// About what it takes in memory.
     fn bytes(&self) -> usize;
+
+    /// Appends the text that searches look through; only conversations have one.
+    fn append_search_text(&self, _out: &mut Vec<u8>) {}
 
     /// Whole rows of a file, in the order given.
     fn read_whole(
@@ -314,6 +332,10 @@ impl Stored for Feedback {
 impl Stored for Conversation {
     fn bytes(&self) -> usize {
         self.text_bytes()
+    }
+
+    fn append_search_text(&self, out: &mut Vec<u8>) {
+        append_search_text(self, out);
     }
 
     async fn read_whole(

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use super::erasing;
 use super::files::{self, FileNumbers, NewRows, Written};
 use super::state::{State, TableState};
+use super::texts::TextIndexes;
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
@@ -180,7 +181,8 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
             erasing::rows_in(&job.environment.objects, &table.files, &table.erased).await?
         });
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
-        Ok::<_, StoreError>(NewState { files: files::write(&job.environment, rows, columns).await?, erased })
+        let files = files::write(&job.environment, rows, columns, TextIndexes::Later).await?;
+        Ok::<_, StoreError>(NewState { files, erased })
     };
     // Whether a commit that failed names them may be unknown: from here on they stay.
     let NewState { files: written, erased } = job.written.get_or_try_init(write).await?;

@@ -18,4 +18,5 @@ pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod resolve;
 pub(crate) mod state;
+pub(crate) mod texts;
 pub(crate) mod work;

@@ -21,6 +21,7 @@ use zstd::zstd_safe::CParameter;
 use super::grams;
 use crate::model::search_text::SearchTerm;
 use crate::storage::error::{Cause, ErrorKind};
+use crate::storage::format::file_id::FileId;
 
 const MAGIC: [u8; 8] = *b"CLTXT\x00\r\n";
 const VERSION: u64 = 2;
@@ -59,6 +60,15 @@ impl Cause for TextIndexError {
             TextIndexError::Store { source, .. } => source.kind(),
         }
     }
+}
+
+/// The folder of all of them.
+pub(crate) const FOLDER: &str = "text_index";
+const ENDING: &str = "ngrams";
+
+/// Where the index of a data file is.
+pub(crate) fn path(id: FileId) -> Path {
+    Path::from(format!("{FOLDER}/{id}.{ENDING}"))
 }
 
 /// Takes the search texts of a file's rows in their order.

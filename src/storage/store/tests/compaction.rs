@@ -1,7 +1,12 @@
 //! Files are merged while everything else goes on, and nobody sees it but by the number of files.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::model::search_text::SearchTerm;
+use crate::storage::format::text_index::file::{self as text_index, TextIndex};
 use crate::storage::maintain::compaction::policy::{Candidate, Choice};
+use crate::storage::write::bulk::BulkLoader;
 
 /// Everything that is there, as soon as it is more than one file or has deleted rows.
 pub(super) fn all(files: &[Candidate]) -> Option<Choice> {
@@ -59,6 +64,39 @@ async fn rows_that_change_while_files_are_merged_stay_changed() {
     assert_eq!(live_rows(&disk, "conversations").await, model.len() as u64);
     process.end();
     assert_eq!(scan(&Process::start(&disk, 5).await.store).await, model);
+}
+
+/// Nobody makes indexes here but those who write the files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merged_file_and_an_imported_one_have_their_text_index_at_once() {
+    let disk = disk();
+    let mut loader = BulkLoader::open(Environment::of_test(disk.clone()), None).await.unwrap();
+    let batch = ["alpha", "beta"].map(|id| (identity(), read(Some(id), None, 1)));
+    loader.load(batch.to_vec()).await.unwrap();
+    loader.finish().await.unwrap();
+    let process = Process::start(&disk, 2).await;
+    let store = &process.store;
+    let imported = text_index::path(store.snapshot().tables.conversations.files.first().unwrap().file.id);
+    assert_eq!(TextIndex::open(disk.as_ref(), imported).await.unwrap().map(|index| index.rows()), Some(2));
+    for id in ["alpha", "gamma"] {
+        log(store, id, 2).await.unwrap();
+    }
+    until("two files", async || files(store).await == 2).await;
+    assert!(store.compactor(all, NO_DEADLINE).compact_once().await.unwrap());
+    let snapshot = store.snapshot();
+    let [entry] = snapshot.tables.conversations.files.as_slice() else { panic!("one file") };
+    let index = entry.file.text_index.get().expect("its index");
+    assert_eq!((index.rows(), entry.file.rows), (3, 3));
+    let (mut found, objects) = (BTreeSet::new(), snapshot.store.as_ref());
+    for (term, count) in [("Alpha", 1), ("beta", 1), ("gamma", 1), ("delta", 0)] {
+        let term = SearchTerm::new(term);
+        let rows: Vec<u32> = index.candidates(objects, &term).await.unwrap().iter().collect();
+        let have = index.verify(objects, &rows, &term).await.unwrap();
+        let rows: Vec<u32> = rows.into_iter().zip(have).filter(|(_, has)| *has).map(|(row, _)| row).collect();
+        assert_eq!(rows.len(), count, "{term:?}");
+        found.extend(rows);
+    }
+    assert_eq!(found.len(), 3);
 }
 
 /// A file of which everything is deleted goes, and nothing takes its place.
