@@ -18,6 +18,7 @@ mod damage;
 mod damaged_files;
 mod damaged_keys;
 mod erasure;
+mod foreign_questions;
 mod foreign_readers;
 mod kill;
 mod large_threads;
