@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use axum::response::Response;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -25,7 +25,7 @@ use crate::query::view;
 
 const MAX_DAYS: i32 = 3_660;
 const EPOCH: Date = Date::constant(1970, 1, 1);
-const MICROS_PER_DAY: i64 = 24 * 60 * 60 * 1_000_000;
+const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
 /// Its columns are `createdAt_day` and `count`.
 const QUERY: &[u8] = br#"{"select":[{"type":"time","timeUnit":"day","field":"createdAt"},
     {"type":"aggregation","aggregation":"count"}]}"#;
@@ -63,7 +63,7 @@ async fn count_days(mut rows: RowStream, zone: TimeZone) -> Result<BTreeMap<Date
     let mut counts: BTreeMap<Date, i64> = BTreeMap::new();
     while let Some(batch) = rows.next().await? {
         let [days, numbers] = batch.columns() else { return Err(wrong()) };
-        let days = days.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
+        let days = days.as_primitive_opt::<TimestampMillisecondType>().ok_or_else(wrong)?;
         let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
         for (start, count) in days.iter().flatten().zip(numbers.values()) {
             if let Some(day) = local_date(start, &zone) {
@@ -129,11 +129,11 @@ fn date(parameters: &Parameters, name: &str) -> Result<Date, Problem> {
 
 /// The day of an instant in microseconds. jiff's instants end a day before the year 9999 does; what holds at their end
 /// holds after it. `None` where the day is in no year of four digits.
-fn local_date(micros: i64, zone: &TimeZone) -> Option<Date> {
-    let seconds = micros.div_euclid(1_000_000).min(Timestamp::MAX.as_second());
+fn local_date(millis: i64, zone: &TimeZone) -> Option<Date> {
+    let seconds = millis.div_euclid(1_000).min(Timestamp::MAX.as_second());
     let instant = Timestamp::from_second(seconds).ok()?;
-    let local = micros.saturating_add(i64::from(zone.to_offset(instant).seconds()) * 1_000_000);
-    EPOCH.checked_add(Span::new().try_days(local.div_euclid(MICROS_PER_DAY)).ok()?).ok()
+    let local = millis.saturating_add(i64::from(zone.to_offset(instant).seconds()) * 1_000);
+    EPOCH.checked_add(Span::new().try_days(local.div_euclid(MILLIS_PER_DAY)).ok()?).ok()
 }
 
 /// `None` beyond jiff's range, so beyond any stored time.
@@ -184,8 +184,8 @@ mod tests {
             ("9999-12-31T03:00:00Z", "America/New_York", Some(Date::constant(9999, 12, 30))),
             ("9999-12-31T23:00:00Z", "Europe/Berlin", None),
         ] {
-            let micros = time::parse_document_time(instant).unwrap().0 * 1_000;
-            assert_eq!(local_date(micros, &zone(name)), expected, "{instant} {name}");
+            let millis = time::parse_document_time(instant).unwrap().0;
+            assert_eq!(local_date(millis, &zone(name)), expected, "{instant} {name}");
         }
     }
 }

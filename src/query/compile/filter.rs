@@ -147,7 +147,7 @@ fn text(value: &str) -> Expr {
 }
 
 pub(crate) fn time(millis: i64) -> Expr {
-    lit(ScalarValue::TimestampMicrosecond(Some(millis.saturating_mul(1000)), Some("UTC".into())))
+    lit(ScalarValue::TimestampMillisecond(Some(millis), Some("UTC".into())))
 }
 
 fn in_list(expr: Expr, mut values: Vec<Expr>) -> Expr {

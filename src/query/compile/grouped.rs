@@ -125,8 +125,7 @@ fn argument(function: AggregateFunction, reference: &FieldRef, columns: &mut Col
         (AggregateFunction::Sum | AggregateFunction::Avg, None) => {
             let value = columns.field(reference);
             match reference.field.kind {
-                // Times are stored in microseconds and are whole milliseconds.
-                FieldKind::Time => cast(cast(value, DataType::Int64) / lit(1000_i64), DataType::Float64),
+                FieldKind::Time => cast(cast(value, DataType::Int64), DataType::Float64),
                 _ => cast(value, DataType::Float64),
             }
         }

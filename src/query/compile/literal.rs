@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::model::json::decimal;
 
-/// Beyond every stored whole number (milliseconds of the years 1 to 9999, counts), and in microseconds still an `i64`.
+/// Beyond every stored whole number (milliseconds of the years 1 to 9999, counts).
 const LIMIT: i64 = 9_000_000_000_000_000;
 
 /// The whole numbers around a decimal, cut to ±9e15.

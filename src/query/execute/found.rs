@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, UInt32Array};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::TimestampMillisecondType;
 use arrow::record_batch::RecordBatch;
 
 use super::execution::Execution;
@@ -49,8 +49,8 @@ impl FoundRows {
     /// The value of a row's sort column, which is a time.
     pub(crate) fn time(&self, row: usize, column: usize) -> Option<EpochMillis> {
         let (array, row) = self.key(row, column)?;
-        let times = array.as_primitive_opt::<TimestampMicrosecondType>()?;
-        times.is_valid(row).then(|| EpochMillis(times.value(row).div_euclid(1_000)))
+        let times = array.as_primitive_opt::<TimestampMillisecondType>()?;
+        times.is_valid(row).then(|| EpochMillis(times.value(row)))
     }
 
     /// The same of a text.

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
-use arrow::datatypes::{DataType, TimeUnit as ArrowTimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimeUnit as ArrowTimeUnit, TimestampMillisecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::logical_expr::ScalarUDF;
 use jiff::civil::Weekday;
@@ -14,7 +14,7 @@ use super::scalar::{Arguments, Kernel, function, name, single};
 use super::zone::{Segment, ZoneBuckets, floor};
 use crate::query::dsl::TimeUnit;
 
-/// Timestamp(µs, "UTC") → the first instant of its local bucket, of the same type. A day that starts in a gap starts at
+/// Timestamp(ms, "UTC") → the first instant of its local bucket, of the same type. A day that starts in a gap starts at
 /// the transition; one whose midnight comes twice, at the earlier. A repeated hour is two buckets.
 pub(crate) fn time_bucket(unit: TimeUnit, zone: TimeZone, week_start: Weekday) -> Arc<ScalarUDF> {
     function(TimeBucket { unit, zone, week_start, segments: Mutex::default() })
@@ -56,14 +56,14 @@ impl Kernel for TimeBucket {
     }
 
     fn return_type(&self) -> DataType {
-        DataType::Timestamp(ArrowTimeUnit::Microsecond, Some("UTC".into()))
+        DataType::Timestamp(ArrowTimeUnit::Millisecond, Some("UTC".into()))
     }
 
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let times = single(columns)?
-            .as_primitive_opt::<TimestampMicrosecondType>()
-            .ok_or_else(|| internal_datafusion_err!("time_bucket needs microseconds"))?;
-        let buckets: PrimitiveArray<TimestampMicrosecondType> = if self.zone == TimeZone::UTC {
+            .as_primitive_opt::<TimestampMillisecondType>()
+            .ok_or_else(|| internal_datafusion_err!("time_bucket needs milliseconds"))?;
+        let buckets: PrimitiveArray<TimestampMillisecondType> = if self.zone == TimeZone::UTC {
             times.unary(|time| floor(time, self.unit, self.week_start))
         } else {
             self.local(times)
@@ -73,11 +73,12 @@ impl Kernel for TimeBucket {
 }
 
 impl TimeBucket {
-    fn local(&self, times: &PrimitiveArray<TimestampMicrosecondType>) -> PrimitiveArray<TimestampMicrosecondType> {
+    fn local(&self, times: &PrimitiveArray<TimestampMillisecondType>) -> PrimitiveArray<TimestampMillisecondType> {
         let known = self.segments.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let known_count = known.len();
         let mut zone = ZoneBuckets::new(&self.zone, self.unit, self.week_start, known);
         // A null's slot may hold anything, which is a valid instant too.
+
         let buckets: Vec<i64> = times.values().iter().map(|&time| zone.first_instant(time)).collect();
         let segments = zone.into_segments();
         if segments.len() > known_count {
@@ -92,7 +93,7 @@ impl TimeBucket {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::TimestampMicrosecondArray;
+    use arrow::array::TimestampMillisecondArray;
     use jiff::Timestamp;
 
     use super::*;
@@ -100,17 +101,17 @@ mod tests {
     #[test]
     fn buckets_columns() {
         let times = ["2024-08-26T12:00:00Z", "2024-02-29T23:59:59.999Z", "0001-01-01T00:00:00Z"];
-        let micros = times.map(|time| Some(time.parse::<Timestamp>().unwrap().as_microsecond()));
+        let millis = times.map(|time| Some(time.parse::<Timestamp>().unwrap().as_millisecond()));
         let column: ArrayRef =
-            Arc::new(TimestampMicrosecondArray::from_iter(micros.into_iter().chain([None])).with_timezone("UTC"));
+            Arc::new(TimestampMillisecondArray::from_iter(millis.into_iter().chain([None])).with_timezone("UTC"));
         let bucket = |unit, zone: &str, week_start| {
             let kernel =
                 TimeBucket { unit, zone: TimeZone::get(zone).unwrap(), week_start, segments: Mutex::default() };
             let buckets = kernel.evaluate(&[Arc::clone(&column)]).unwrap();
             assert_eq!(buckets.data_type(), &kernel.return_type());
             assert!(buckets.is_null(3));
-            let buckets = buckets.as_primitive::<TimestampMicrosecondType>();
-            (0..3).map(|row| Timestamp::from_microsecond(buckets.value(row)).unwrap().to_string()).collect::<Vec<_>>()
+            let buckets = buckets.as_primitive::<TimestampMillisecondType>();
+            (0..3).map(|row| Timestamp::from_millisecond(buckets.value(row)).unwrap().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(
             bucket(TimeUnit::Month, "UTC", Weekday::Monday),

@@ -9,9 +9,10 @@ use super::layout::ColumnKind;
 /// A row's number in its file or segment. It stands in the Arrow data only, not in the Delta schema.
 pub(crate) const ROW_COLUMN: &str = "_row";
 
-/// Every time column's type; its values are whole milliseconds.
+/// Every time column's type. Delta's is of microseconds, which readers make of it; stored so, the three digits that no
+/// time has would cost ten bits of each.
 pub(crate) fn timestamp_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
 
 /// Lists name their element as Delta and the Parquet specification do.

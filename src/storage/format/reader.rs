@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelectionPolicy;
 use serde_json::value::RawValue;
@@ -129,9 +129,9 @@ fn set_column<B>(column: &Read<'_, B>, read: &Points, places: &[usize], rows: &m
             })
         }
         Set::Time(set) => {
-            let times = array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong_type)?;
+            let times = array.as_primitive_opt::<TimestampMillisecondType>().ok_or_else(wrong_type)?;
             values.each(rows, |row, place| {
-                set(row, EpochMillis(times.value(place).div_euclid(1_000)));
+                set(row, EpochMillis(times.value(place)));
                 Ok(())
             })
         }
@@ -313,8 +313,8 @@ mod tests {
         assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1_000);
         // What the footer says of the whole file.
         let statistics = &pair.main.file.statistics;
-        let created = few.iter().map(|c| c.created_at.0 * 1_000);
-        let time = |micros| datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, Some("UTC".into()));
+        let created = few.iter().map(|c| c.created_at.0);
+        let time = |millis| datafusion::scalar::ScalarValue::TimestampMillisecond(millis, Some("UTC".into()));
         assert_eq!(statistics["created_at"].min, Some(time(created.clone().min())));
         assert_eq!(statistics["created_at"].max, Some(time(created.max())));
         assert_eq!(statistics["id"].null_count, Some(0));

@@ -103,8 +103,8 @@ fn text_scalar(text: String) -> ScalarValue {
 
 fn integer(value: i64, data_type: &DataType) -> ScalarValue {
     match data_type {
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            ScalarValue::TimestampMicrosecond(Some(value), zone.clone())
+        DataType::Timestamp(TimeUnit::Millisecond, zone) => {
+            ScalarValue::TimestampMillisecond(Some(value), zone.clone())
         }
         _ => ScalarValue::Int64(Some(value)),
     }
@@ -161,9 +161,7 @@ fn to_json(value: Option<&ScalarValue>) -> Option<Value> {
         ScalarValue::Int64(Some(value)) => Some((*value).into()),
         ScalarValue::Float64(Some(value)) => Number::from_f64(*value).map(Value::Number),
         ScalarValue::Utf8View(Some(value)) => Some(value.clone().into()),
-        ScalarValue::TimestampMicrosecond(Some(value), _) => {
-            Some(time::render(EpochMillis(value.div_euclid(1_000))).into())
-        }
+        ScalarValue::TimestampMillisecond(Some(value), _) => Some(time::render(EpochMillis(*value)).into()),
         _ => None,
     }
 }
@@ -180,7 +178,7 @@ fn from_json(value: &Value, data_type: &DataType, is_min: bool) -> Option<Scalar
         DataType::Utf8View => value.as_str().map(|text| text_scalar(text.to_owned())),
         other if *other == timestamp_type() => {
             let millis = time::parse_document_time(value.as_str()?).ok()?;
-            Some(ScalarValue::TimestampMicrosecond(Some(millis.0 * 1_000), Some("UTC".into())))
+            Some(ScalarValue::TimestampMillisecond(Some(millis.0), Some("UTC".into())))
         }
         _ => None,
     }
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_log_keeps_what_it_is_given() {
-        let time = |millis: i64| ScalarValue::TimestampMicrosecond(Some(millis * 1_000), Some("UTC".into()));
+        let time = |millis: i64| ScalarValue::TimestampMillisecond(Some(millis), Some("UTC".into()));
         let of = |min, max| ColumnStatistics { min: Some(min), max: Some(max), null_count: Some(3) };
         let given: BTreeMap<String, ColumnStatistics> = [
             ("id".to_owned(), of(text_scalar("a".into()), text_scalar("é".into()))),

@@ -445,12 +445,9 @@ impl WrittenFiles {
 fn times(ColumnStatistics { min, max, .. }: &ColumnStatistics) -> Option<Times> {
     match (min, max) {
         (
-            Some(ScalarValue::TimestampMicrosecond(Some(from), _)),
-            Some(ScalarValue::TimestampMicrosecond(Some(to), _)),
-        ) => {
-            let (from, to) = (from.div_euclid(1_000), to.div_euclid(1_000));
-            Some(Times { from: EpochMillis(from), to: EpochMillis(to) })
-        }
+            Some(ScalarValue::TimestampMillisecond(Some(from), _)),
+            Some(ScalarValue::TimestampMillisecond(Some(to), _)),
+        ) => Some(Times { from: EpochMillis(*from), to: EpochMillis(*to) }),
         _ => None,
     }
 }

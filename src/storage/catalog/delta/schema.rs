@@ -21,7 +21,7 @@ pub(crate) enum DeltaType {
     /// Float64
     Double,
     Boolean,
-    /// Microseconds, UTC
+    /// UTC; microseconds to Delta, milliseconds in our files
     Timestamp,
     Binary,
     StringList,

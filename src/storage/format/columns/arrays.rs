@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Int64Array, ListBuilder, StringViewArray, StringViewBuilder,
-    TimestampMicrosecondArray, new_null_array,
+    TimestampMillisecondArray, new_null_array,
 };
 
 use super::column::{Column, FlatRow, Get, TextList};
@@ -56,8 +56,7 @@ fn array<R: FlatRow>(
 }
 
 fn times(times: impl Iterator<Item = Option<EpochMillis>>) -> ArrayRef {
-    // Years 0001 to 9999 fit in microseconds.
-    let array: TimestampMicrosecondArray = times.map(|time| time.map(|time| time.0.saturating_mul(1_000))).collect();
+    let array: TimestampMillisecondArray = times.map(|time| time.map(|time| time.0)).collect();
     Arc::new(array.with_timezone("UTC"))
 }
 
