@@ -17,7 +17,7 @@ pub(crate) struct Previous {
     pub(crate) updated_at: EpochMillis,
     pub(crate) first_wal_position: WalPosition,
     /// See [`document_hash`].
-    pub(crate) document_hash: u128,
+    pub(crate) document_hash: u64,
     pub(crate) annotations: Annotations,
     pub(crate) messages: Vec<PreviousMessage>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct PreviousMessage {
     pub(crate) id: MessageId,
     pub(crate) external_id_hash: Option<u64>,
     /// Of role and content.
-    pub(crate) content_hash: u64,
+    pub(crate) content_hash: u32,
     /// As given, or kept from an earlier version.
     pub(crate) created_at: Option<EpochMillis>,
 }
@@ -65,9 +65,9 @@ impl Previous {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     /// See [`document_hash`].
-    pub(crate) document_hash: u128,
-    /// Of role and content of each message.
-    pub(crate) content_hashes: Vec<u64>,
+    pub(crate) document_hash: u64,
+    /// See [`content_hash`].
+    pub(crate) content_hashes: Vec<u32>,
 }
 
 /// First byte of a stored [`Fingerprint`]. Behind it the document's hash and those of the messages, little-endian.
@@ -80,7 +80,7 @@ impl Fingerprint {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(17 + self.content_hashes.len() * 8);
+        let mut bytes = Vec::with_capacity(9 + self.content_hashes.len() * 4);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.document_hash.to_le_bytes());
         self.content_hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
@@ -90,10 +90,10 @@ impl Fingerprint {
     /// `None` of what is none.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(&[VERSION])?;
-        let (document_hash, rest) = bytes.split_first_chunk::<16>()?;
-        let (hashes, []) = rest.as_chunks::<8>() else { return None };
-        let content_hashes = hashes.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
-        Some(Self { document_hash: u128::from_le_bytes(*document_hash), content_hashes })
+        let (document_hash, rest) = bytes.split_first_chunk::<8>()?;
+        let (hashes, []) = rest.as_chunks::<4>() else { return None };
+        let content_hashes = hashes.iter().map(|hash| u32::from_le_bytes(*hash)).collect();
+        Some(Self { document_hash: u64::from_le_bytes(*document_hash), content_hashes })
     }
 }
 
@@ -101,16 +101,18 @@ pub(crate) fn text_hash(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
 }
 
-pub(crate) fn content_hash(role: &str, content: Option<&RawJson>) -> u64 {
+/// Of role and content. It is compared with that of one other message, at the same place of a later version of the
+/// document, so that four bytes are enough: one in four billion changed messages keeps its id and time.
+pub(crate) fn content_hash(role: &str, content: Option<&RawJson>) -> u32 {
     let mut hash = ContentHash::new();
     hash.text(Some(role));
     hash.raw(content);
-    hash.0.digest()
+    hash.0.digest() as u32
 }
 
-/// Hash (XXH3, 128 bits) of everything a document sets, ids and kept times included; without `updatedAt`, which is the
+/// Hash (XXH3, 64 bits; it is compared with that of one other version) of everything a document sets, ids and kept times included; without `updatedAt`, which is the
 /// time of logging when not given, and without what Part B sets.
-pub(crate) fn document_hash(conversation: &Conversation) -> u128 {
+pub(crate) fn document_hash(conversation: &Conversation) -> u64 {
     let mut hash = ContentHash::new();
     hash.text(Some(conversation.organization_id.as_str()));
     hash.text(Some(conversation.project_id.as_str()));
@@ -143,7 +145,7 @@ pub(crate) fn document_hash(conversation: &Conversation) -> u128 {
             hash.raw(raw.as_ref());
         }
     }
-    hash.0.digest128()
+    hash.0.digest()
 }
 
 /// Feeds fields so that different ones never run together: each with a presence mark and its length.
@@ -188,7 +190,7 @@ mod tests {
             let stored = Fingerprint { document_hash: random.random(), content_hashes };
             let bytes = stored.encode();
             assert_eq!(Fingerprint::decode(&bytes), Some(stored));
-            for end in (0..bytes.len()).filter(|end| end % 8 != 1 || *end < 17) {
+            for end in (0..bytes.len()).filter(|end| end % 4 != 1 || *end < 9) {
                 assert_eq!(Fingerprint::decode(&bytes[..end]), None, "{end} bytes of {}", bytes.len());
             }
         }
