@@ -2,7 +2,7 @@
 
 use super::error::IndexError;
 use super::header::Header;
-use super::keys::Keys;
+use super::keys::{Keys, Shape};
 use super::offsets::Offsets;
 use crate::storage::format::sidecar::file::BuiltIndex;
 
@@ -50,10 +50,10 @@ impl IndexBuilder {
         self.external_ids.sort_unstable();
         self.references.sort_unstable();
         self.references.dedup();
+        let rows = self.ids.len() as u64;
         let header = Header {
-            rows: self.ids.len() as u64,
-            external_ids: self.external_ids.len() as u64,
-            references: self.references.len() as u64,
+            rows,
+            shapes: [&self.ids, &self.external_ids, &self.references].map(|entries| Shape::of(entries, rows)),
             messages: Offsets::of(&self.messages),
             threads: Offsets::of(&self.threads),
         };
@@ -61,7 +61,7 @@ impl IndexBuilder {
             ("rows", header.rows),
             ("messages", header.messages.total),
             ("threads", header.threads.total),
-            ("references", header.references),
+            ("references", self.references.len() as u64),
         ];
         for (what, count) in counts {
             if count > u64::from(u32::MAX) {
@@ -70,7 +70,7 @@ impl IndexBuilder {
         }
         let (mut opening, mut body) = (Vec::new(), Vec::with_capacity(header.places().end as usize));
         let keys = [&self.ids, &self.external_ids, &self.references];
-        for (entries, shape) in keys.into_iter().zip(header.shapes()) {
+        for (entries, shape) in keys.into_iter().zip(header.shapes) {
             Keys::write(entries, shape, &mut opening, &mut body);
         }
         header.messages.write(&self.messages, &mut body);

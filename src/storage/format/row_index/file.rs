@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 
 use super::error::IndexError;
 use super::header::{HEADER_BYTES, Header, Places};
-use super::keys::Keys;
+use super::keys::{Keys, Shape};
 use super::offsets::Offsets;
 use crate::storage::format::sidecar::part::Part;
 
@@ -27,7 +27,7 @@ impl FileIndex {
     /// Of no rows: for files whose rows are found by those of a sibling.
     pub(crate) fn empty() -> Self {
         let (messages, threads) = (Offsets::of(&[]), Offsets::of(&[]));
-        let header = Header { rows: 0, external_ids: 0, references: 0, messages, threads };
+        let header = Header { rows: 0, shapes: [Shape::declared(0, 0, 0); 3], messages, threads };
         let (ids, external_ids, references) = (Keys::none(), Keys::none(), Keys::none());
         Self { body: Part::none(), places: header.places(), header, ids, external_ids, references }
     }
@@ -43,7 +43,7 @@ impl FileIndex {
             return Err(corrupt(format!("checksum {checksum:016x}, {declared:016x} is declared")));
         }
         let places = header.places();
-        let [ids, external_ids, references] = header.shapes();
+        let [ids, external_ids, references] = header.shapes;
         let [ids_at, external_ids_at, references_at] = places.entries;
         let ids = Keys::read(&mut opening, ids, ids_at);
         let external_ids = Keys::read(&mut opening, external_ids, external_ids_at);

@@ -6,15 +6,16 @@ use super::keys::{Keys, Shape};
 use super::offsets::Offsets;
 
 const MAGIC: [u8; 8] = *b"CLIDX\x00\r\n";
-const VERSION: u64 = 6;
-/// magic | version | rows (= ids) | external ids | references | messages | threads | bits of their counts (2) | checksum
-pub(super) const HEADER_BYTES: usize = 80;
+const VERSION: u64 = 7;
+/// magic | version | rows (= ids) | external ids | references | messages | threads | bits of their counts (2) | bits of
+/// the steps of ids, external ids and references | checksum
+pub(super) const HEADER_BYTES: usize = 104;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Header {
     pub(super) rows: u64,
-    pub(super) external_ids: u64,
-    pub(super) references: u64,
+    /// Of ids, external ids and references.
+    pub(super) shapes: [Shape; 3],
     pub(super) messages: Offsets,
     pub(super) threads: Offsets,
 }
@@ -29,31 +30,36 @@ pub(super) struct Places {
 }
 
 impl Header {
-    fn keys(&self) -> [u64; 3] {
-        [self.rows, self.external_ids, self.references]
-    }
-
-    /// Of ids, external ids and references.
-    pub(super) fn shapes(&self) -> [Shape; 3] {
-        self.keys().map(|count| Shape::new(count, self.rows))
-    }
-
     pub(super) fn opening_bytes(&self) -> u64 {
-        self.keys().into_iter().map(Keys::opening_bytes).sum()
+        self.shapes.iter().map(|shape| Keys::opening_bytes(shape.count())).sum()
     }
 
     pub(super) fn places(&self) -> Places {
-        let [ids, external_ids, references] = self.shapes().map(|shape| shape.bytes());
+        let [ids, external_ids, references] = self.shapes.map(|shape| shape.bytes());
         let message_offsets = ids + external_ids + references;
         let thread_offsets = message_offsets + self.messages.bytes();
         let end = thread_offsets + self.threads.bytes();
         Places { entries: [0, ids, ids + external_ids], message_offsets, thread_offsets, end }
     }
 
-    fn numbers(&self) -> [u64; 8] {
-        let Header { rows, external_ids, references, messages, threads } = *self;
+    fn numbers(&self) -> [u64; 11] {
+        let Header { rows, shapes, messages, threads } = *self;
+        let [_, external_ids, references] = shapes.map(|shape| shape.count());
+        let [id_bits, external_id_bits, reference_bits] = shapes.map(|shape| u64::from(shape.step_bits()));
         let (message_bits, thread_bits) = (u64::from(messages.width), u64::from(threads.width));
-        [VERSION, rows, external_ids, references, messages.total, threads.total, message_bits, thread_bits]
+        [
+            VERSION,
+            rows,
+            external_ids,
+            references,
+            messages.total,
+            threads.total,
+            message_bits,
+            thread_bits,
+            id_bits,
+            external_id_bits,
+            reference_bits,
+        ]
     }
 
     pub(super) fn checksum(&self, opening: &[u8]) -> u64 {
@@ -88,10 +94,18 @@ impl Header {
             width => Err(format!("its header tells of counts of {width} bits")),
         };
         let rows = count(1)?;
+        let shape = |count: u64, index: usize| {
+            let step_bits = number(index)?;
+            let shape = Shape::declared(count, rows, u32::try_from(step_bits).unwrap_or(u32::MAX));
+            if u64::from(shape.step_bits()) == step_bits {
+                Ok(shape)
+            } else {
+                Err(format!("its header tells of steps of {step_bits} bits"))
+            }
+        };
         let header = Header {
             rows,
-            external_ids: count(2)?,
-            references: count(3)?,
+            shapes: [shape(rows, 8)?, shape(count(2)?, 9)?, shape(count(3)?, 10)?],
             messages: Offsets { rows, total: count(4)?, width: width(6)? },
             threads: Offsets { rows, total: count(5)?, width: width(7)? },
         };
@@ -99,7 +113,7 @@ impl Header {
         if end != size {
             return Err(format!("its body has {size} bytes, its header declares {end}"));
         }
-        Ok((header, number(8)?))
+        Ok((header, number(11)?))
     }
 }
 

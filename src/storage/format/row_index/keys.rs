@@ -6,7 +6,7 @@ use parquet::bloom_filter::Sbbf;
 
 use super::bits::{Packed, bits_for, pack, packed_bytes};
 
-/// Entries from one fence post to the next: a lookup reads about 700 bytes.
+/// Entries from one fence post to the next: a lookup reads about 600 bytes.
 const FENCE_STEP: usize = 128;
 
 /// Parquet's split block Bloom filter. With 10 bits per key about 1 % of absent keys seem present.
@@ -47,13 +47,15 @@ pub(super) struct Keys {
     start: u64,
 }
 
-/// How many bits an entry has: so many first bits of the key's hash that few others share them, and the row. They are
-/// in the order of both.
+/// What is kept of a key: so many first bits of its hash that few others share them, and the row. They are in the order
+/// of both. An entry has of the hash what it exceeds that of the fence post before it.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     count: u64,
     hash_bits: u32,
     row_bits: u32,
+    /// Of the greatest step from a post to an entry behind it.
+    step_bits: u32,
 }
 
 /// One of 1,024 look-ups of absent keys finds a row, beyond those that the Bloom filter ends. Who reads the row sees that
@@ -61,15 +63,34 @@ pub(super) struct Shape {
 const SPARE_BITS: u32 = 10;
 
 impl Shape {
-    /// Of `count` entries of a file of `rows` rows.
-    pub(super) fn new(count: u64, rows: u64) -> Self {
+    /// Of these entries, which are in the order of their hashes, of a file of `rows` rows.
+    pub(super) fn of(entries: &[(u128, u32)], rows: u64) -> Self {
+        let shape = Self::declared(entries.len() as u64, rows, 0);
+        let step = |block: &[(u128, u32)]| match block {
+            [(first, _), .., (last, _)] => shape.hash(*last) - shape.hash(*first),
+            _ => 0,
+        };
+        let greatest = entries.chunks(FENCE_STEP).map(step).max().unwrap_or(0);
+        Shape { step_bits: bits_for(greatest), ..shape }
+    }
+
+    /// Of `count` entries whose steps are known.
+    pub(super) fn declared(count: u64, rows: u64, step_bits: u32) -> Self {
         let row_bits = bits_for(rows.saturating_sub(1));
         let hash_bits = (bits_for(count) + SPARE_BITS).min(u64::BITS - row_bits);
-        Shape { count, hash_bits, row_bits }
+        Shape { count, hash_bits, row_bits, step_bits: step_bits.min(hash_bits) }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn step_bits(&self) -> u32 {
+        self.step_bits
     }
 
     fn width(&self) -> u32 {
-        self.hash_bits + self.row_bits
+        self.step_bits + self.row_bits
     }
 
     fn hash(&self, hash: u128) -> u64 {
@@ -80,7 +101,7 @@ impl Shape {
         packed_bytes(self.count, self.width())
     }
 
-    /// Of entries in the order of their hashes, which is nearly that of what is written.
+    /// Of entries in the order of their hashes, which is nearly that of what is written. Whole hashes yet.
     fn entries(&self, entries: &[(u128, u32)]) -> Vec<u64> {
         let packed = |(hash, row): &(u128, u32)| self.hash(*hash) << self.row_bits | u64::from(*row);
         let mut packed: Vec<u64> = entries.iter().map(packed).collect();
@@ -91,7 +112,7 @@ impl Shape {
 
 impl Keys {
     pub(super) fn none() -> Self {
-        Self { bloom: Bloom::for_keys(0), fence: Vec::new(), shape: Shape::new(0, 0), start: 0 }
+        Self { bloom: Bloom::for_keys(0), fence: Vec::new(), shape: Shape::declared(0, 0, 0), start: 0 }
     }
 
     /// Of `count` keys: the bytes of what is kept in memory.
@@ -106,9 +127,13 @@ impl Keys {
         let written = bloom.0.write_bitset(&mut *opening);
         debug_assert!(written.is_ok(), "a vector takes every byte");
         let packed = shape.entries(entries);
-        let posts = packed.iter().step_by(FENCE_STEP);
-        posts.for_each(|entry| opening.extend_from_slice(&(entry >> shape.row_bits).to_le_bytes()));
-        pack(packed.into_iter(), shape.width(), body);
+        let post = |block: &[u64]| block.first().map_or(0, |first| first >> shape.row_bits);
+        packed.chunks(FENCE_STEP).for_each(|block| opening.extend_from_slice(&post(block).to_le_bytes()));
+        let steps = packed.chunks(FENCE_STEP).flat_map(|block| {
+            let before = post(block) << shape.row_bits;
+            block.iter().map(move |entry| entry - before)
+        });
+        pack(steps, shape.width(), body);
     }
 
     /// Takes them from the front of an opening that is long enough.
@@ -125,29 +150,40 @@ impl Keys {
         if !self.bloom.may_contain(hash) {
             return None;
         }
-        let hash = self.shape.hash(hash);
+        let blocks = self.blocks(self.shape.hash(hash));
+        let place = |block: usize| self.start + (block as u64 * self.block_bytes()).min(self.shape.bytes());
+        (!blocks.is_empty()).then(|| place(blocks.start)..place(blocks.end))
+    }
+
+    /// 128 entries end at a whole byte.
+    fn block_bytes(&self) -> u64 {
+        packed_bytes(FENCE_STEP as u64, self.shape.width())
+    }
+
+    fn blocks(&self, hash: u64) -> Range<usize> {
         // Equal hashes may start in the middle of the block before the first post that is not below them.
-        let first = self.fence.partition_point(|post| *post < hash).saturating_sub(1) as u64;
-        let after = self.fence.partition_point(|post| *post <= hash) as u64;
-        // 128 entries end at a whole byte.
-        let step = packed_bytes(FENCE_STEP as u64, self.shape.width());
-        let place = |block: u64| self.start + (block * step).min(self.shape.bytes());
-        (after > first).then(|| place(first)..place(after))
+        let first = self.fence.partition_point(|post| *post < hash).saturating_sub(1);
+        first..self.fence.partition_point(|post| *post <= hash).max(first)
     }
 
     /// The rows of a hash in what [`Self::range`] names, ascending; a few may be those of others.
     pub(super) fn rows_of(&self, entries: &[u8], hash: u128) -> Vec<u32> {
-        let Shape { row_bits, .. } = self.shape;
-        let (packed, hash) = (Packed { bytes: entries, width: self.shape.width() }, self.shape.hash(hash));
-        let count = (entries.len() as u64 * 8).checked_div(u64::from(packed.width)).unwrap_or(0);
-        // Padding is shorter than an entry.
-        let (mut low, mut high) = (0, count as usize);
-        while low < high {
-            let middle = low.midpoint(high);
-            if packed.get(middle) >> row_bits < hash { low = middle + 1 } else { high = middle }
+        let Shape { count, row_bits, .. } = self.shape;
+        let (hash, block_bytes) = (self.shape.hash(hash), self.block_bytes() as usize);
+        let mut rows = Vec::new();
+        for (place, block) in self.blocks(hash).enumerate() {
+            let Some(step) = self.fence.get(block).and_then(|post| hash.checked_sub(*post)) else { continue };
+            let bytes = entries.get(place * block_bytes..).unwrap_or_default();
+            let packed = Packed { bytes, width: self.shape.width() };
+            let (mut low, mut high) = (0, FENCE_STEP.min((count as usize).saturating_sub(block * FENCE_STEP)));
+            let end = high;
+            while low < high {
+                let middle = low.midpoint(high);
+                if packed.get(middle) >> row_bits < step { low = middle + 1 } else { high = middle }
+            }
+            let found = (low..end).map(|at| packed.get(at)).take_while(|entry| entry >> row_bits == step);
+            rows.extend(found.map(|entry| (entry & ((1 << row_bits) - 1)) as u32));
         }
-        let found = (low..count as usize).map(|at| packed.get(at)).take_while(|entry| entry >> row_bits == hash);
-        let mut rows: Vec<u32> = found.map(|entry| (entry & ((1 << row_bits) - 1)) as u32).collect();
         rows.dedup();
         rows
     }
