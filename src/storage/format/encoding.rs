@@ -74,8 +74,7 @@ fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPr
     let name = field.column();
     let is_text = matches!(field.kind, FieldKind::Text | FieldKind::Json | FieldKind::Binary);
     if field.values != Values::Repeated {
-        let is_id =
-            field.kind == FieldKind::Binary || (field.values == Values::Unique && field.kind == FieldKind::Text);
+        let is_id = field.kind == FieldKind::Binary || (field.values != Values::Long && field.kind == FieldKind::Text);
         let page_bytes = if is_id { MAX_ID_PAGE_BYTES } else { MAX_TEXT_PAGE_BYTES };
         builder = builder
             .set_column_dictionary_enabled(value_path(field), false)
@@ -83,7 +82,9 @@ fn plain_column(mut builder: WriterPropertiesBuilder, field: &Field) -> WriterPr
     } else if is_text {
         builder = builder.set_column_dictionary_page_size_limit(path(&name), MAX_DICTIONARY_BYTES);
     }
-    if is_text {
+    if field.values == Values::Prefixed {
+        builder = builder.set_column_encoding(path(&name), Encoding::DELTA_BYTE_ARRAY);
+    } else if is_text {
         builder = plain_text(builder, &name);
     } else if field.kind == FieldKind::Time {
         builder = builder.set_column_dictionary_enabled(path(&name), false);

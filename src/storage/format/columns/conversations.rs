@@ -58,7 +58,7 @@ impl FlatRow for Conversation {
             .published()
             .set(Set::Json(|c, json| c.user_properties = Some(json))),
         Entry::text("externalId", |c| c.external_id.as_deref())
-            .values(Values::Unique)
+            .values(Values::Prefixed)
             .when_asked()
             .set(Set::Text(|c, id| c.external_id = Some(id.to_owned()))),
         Entry::text("externalUrl", |c| c.external_url.as_deref())
@@ -94,10 +94,11 @@ impl FlatRow for Conversation {
         Entry::boolean("isEnd", |c| Some(c.annotations.is_end)).required().when_asked(),
         Entry::integer("durationMs", |c| Some(c.last_message_time().0 - c.first_message_time().0))
             .required()
+            .values(Values::Unique)
             .extension(),
         Entry::integer("assistantMessageCount", |c| Some(c.assistant_message_count())).required().extension(),
         Entry::integer("otherMessageCount", |c| Some(c.other_message_count())).required().extension(),
-        Entry::integer("firstResponseMs", Conversation::first_response_ms).extension(),
+        Entry::integer("firstResponseMs", Conversation::first_response_ms).values(Values::Unique).extension(),
         Entry::made_text("user", |c| user_text(c.user_properties.as_ref()?)).extension(),
         Entry::text("memo", |c| c.annotations.memo.as_deref()).values(Values::Unique).without_statistics(),
         // What Part B orders and narrows its lists by.

@@ -40,6 +40,8 @@ pub(crate) enum Values {
     Repeated,
     /// Nearly every row has its own: a dictionary would only be in the way.
     Unique,
+    /// The same, and it mostly begins as that of the row before.
+    Prefixed,
     /// And one may be as long as a document: batches that hold it are bounded by bytes.
     Long,
 }

@@ -50,7 +50,7 @@ impl FlatRow for MessageRow {
     const COLUMNS: &'static [Column<Self>] = &[
         Entry::text(ID, |m| Some(m.message()?.id.as_str()))
             .required()
-            .values(Values::Unique)
+            .values(Values::Prefixed)
             .set(Set::Text(|m, id| m.message.id = MessageId::new(id))),
         Entry::text("conversationId", |m| Some(m.conversation.id.as_str()))
             .required()
@@ -84,7 +84,7 @@ impl FlatRow for MessageRow {
         Entry::time("updatedAt", |m| m.message()?.updated_at)
             .set(Set::Time(|m, time| m.message.updated_at = Some(time))),
         Entry::text("externalId", |m| m.message()?.external_id.as_deref())
-            .values(Values::Unique)
+            .values(Values::Prefixed)
             .set(Set::Text(|m, id| m.message.external_id = Some(id.to_owned()))),
         Entry::text("externalUrl", |m| m.message()?.external_url.as_deref())
             .set(Set::Text(|m, url| m.message.external_url = Some(url.to_owned()))),
