@@ -127,7 +127,7 @@ fn date(parameters: &Parameters, name: &str) -> Result<Date, Problem> {
     })
 }
 
-/// The day of an instant in microseconds. jiff's instants end a day before the year 9999 does; what holds at their end
+/// The day of an instant in milliseconds. jiff's instants end a day before the year 9999 does; what holds at their end
 /// holds after it. `None` where the day is in no year of four digits.
 fn local_date(millis: i64, zone: &TimeZone) -> Option<Date> {
     let seconds = millis.div_euclid(1_000).min(Timestamp::MAX.as_second());
