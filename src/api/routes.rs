@@ -2,7 +2,9 @@
 
 use axum::http::Method;
 
-use super::analytics::{conversations, events, exports, feedback, properties, queries, search_analytics, threads};
+use super::analytics::{
+    conversations, erasures, events, exports, feedback, properties, queries, search_analytics, threads,
+};
 use super::http::route::{Handler, Route};
 use super::public;
 use super::services::Services;
@@ -35,6 +37,7 @@ pub(crate) static ROUTES: &[Route<Services>] = &[
         Box::pin(conversations::get_external(services, call))
     }),
     route(Method::POST, "/events", Access::Everyone, |services, call| Box::pin(events::log(services, call))),
+    route(Method::DELETE, "/events/{id}", Access::Readers, |services, call| Box::pin(events::delete(services, call))),
     route(Method::POST, "/feedback", Access::Everyone, |services, call| Box::pin(feedback::log(services, call))),
     route(Method::GET, "/feedback", Access::Readers, |services, call| Box::pin(feedback::list(services, call))),
     route(Method::GET, "/feedback/{id}", Access::Readers, |services, call| Box::pin(feedback::get(services, call))),
@@ -78,6 +81,8 @@ pub(crate) static ROUTES: &[Route<Services>] = &[
     route(Method::PATCH, "/semantic-threads/{id}", Access::Readers, |services, call| {
         Box::pin(threads::annotate(services, call))
     }),
+    route(Method::POST, "/erase", Access::Readers, |services, call| Box::pin(erasures::erase(services, call))),
+    route(Method::GET, "/erase/{id}", Access::Readers, |services, call| Box::pin(erasures::get(services, call))),
     route(Method::GET, "/webapi/v2/conversations", Access::ConversationApi, |services, call| {
         Box::pin(listing::list(services, call))
     }),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::http::route::Route;
 use super::webapi::ConversationApi;
 use super::{docs, openapi};
+use crate::auth::secret::Secret;
 use crate::query::engine::QueryEngine;
 use crate::storage::store::Store;
 
@@ -14,6 +15,8 @@ pub(crate) struct Services {
     pub(crate) store: Arc<Store>,
     pub(crate) engine: Arc<QueryEngine>,
     pub(crate) conversation_api: Arc<ConversationApi>,
+    /// Of the store's own.
+    pub(crate) secret: Arc<Secret>,
     pub(crate) reference: Reference,
 }
 

@@ -22,6 +22,7 @@ use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::key_store::KeyStore;
+use crate::auth::secret::Secret;
 use crate::config::ServeArguments;
 use crate::environment::Environment;
 use crate::query::engine::{QueryEngine, QueryOptions};
@@ -65,8 +66,9 @@ pub(crate) async fn open(
     make_spill_folder(&options.spill_dir, arguments.spill_folder.is_some())?;
     let failed = |error| CliError::Io { what: "starting the query threads".to_owned(), error };
     let engine = Arc::new(QueryEngine::new(options).map_err(failed)?);
-    let conversation_api = Arc::new(ConversationApi::open(store.environment().clone()).await?);
-    Ok(Services { store, engine, conversation_api, reference: api::reference() })
+    let secret = Arc::new(Secret::open(store.environment()).await?);
+    let conversation_api = Arc::new(ConversationApi::new(store.environment().clone(), secret.clone()));
+    Ok(Services { store, engine, conversation_api, secret, reference: api::reference() })
 }
 
 /// Serves until told to stop, then drains and flushes.

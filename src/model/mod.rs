@@ -5,6 +5,7 @@ pub(crate) mod annotation_change;
 pub(crate) mod annotations;
 pub(crate) mod conversation;
 pub(crate) mod document;
+pub(crate) mod erasure_request;
 pub(crate) mod event;
 pub(crate) mod feedback;
 pub(crate) mod fields;

@@ -150,6 +150,29 @@ impl QueryEngine {
     ) -> Result<FoundRows, QueryError> {
         let mut execution = self.execution(snapshot, Table::Conversations, scope);
         execution.source.filter = candidates;
+        self.found(execution, filter, order, limit).await
+    }
+
+    /// The addresses of rows of any table that match, in no order; at most so many.
+    pub(crate) async fn addresses(
+        &self,
+        snapshot: Arc<Snapshot>,
+        table: Table,
+        scope: Scope,
+        filter: Filter,
+        limit: usize,
+    ) -> Result<Vec<RowAddress>, QueryError> {
+        let execution = self.execution(snapshot, table, scope);
+        Ok(self.found(execution, filter, vec![("id", false)], limit).await?.addresses)
+    }
+
+    async fn found(
+        &self,
+        execution: Execution,
+        filter: Filter,
+        order: Vec<(&'static str, bool)>,
+        limit: usize,
+    ) -> Result<FoundRows, QueryError> {
         let work = async move {
             let page = page::rows(&filter, &order, &execution.source).map_err(|error| execution.error(error))?;
             FoundRows::read(&execution, &page, Window::new(0, limit)).await

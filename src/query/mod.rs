@@ -1,12 +1,14 @@
 //! The JSON query language: request → checked form ([`check`], [`dsl`], [`view`]) → DataFusion logical plan
 //! ([`compile`], [`functions`], [`expr`]) over the snapshot ([`scan`]) → rows ([`execute`]), within the limits of
-//! [`admission`]. [`engine`] is what can be asked; [`search`]: lists of conversations on top of it.
+//! [`admission`]. [`engine`] is what can be asked; [`search`]: lists of conversations on top of it;
+//! [`erasing`]: deleting what matches.
 
 pub(crate) mod admission;
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod dsl;
 pub(crate) mod engine;
+pub(crate) mod erasing;
 pub(crate) mod error;
 pub(crate) mod execute;
 pub(crate) mod expr;

@@ -5,6 +5,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod categories;
+pub(crate) mod erasures;
 pub(crate) mod error;
 pub(crate) mod format;
 pub(crate) mod log;

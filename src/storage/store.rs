@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use self::status::{Counted, StoreStatus};
 pub(crate) use self::writer::StoreOptions;
 use self::writer::{Held, Opening, Writer};
+use super::erasures::Erasures;
 pub(crate) use super::error::StoreError;
 use super::format::file_id::FileId;
 use super::format::tables::for_each_table;
@@ -23,7 +24,7 @@ use super::maintain::text_indexer::Indexer;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
 use super::readiness::Readiness;
-use super::write::change::{Annotate, Change, Outcome, Prefetched, Target};
+use super::write::change::{Annotate, Change, Deleted, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Request};
 use super::write::prefetch;
 use super::write::work::Work;
@@ -34,7 +35,7 @@ use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationKey, FeedbackKey, OrganizationId, ProjectId};
+use crate::model::ids::{ConversationKey, EventKey, FeedbackKey, OrganizationId, ProjectId};
 use crate::model::resolve::Identity;
 
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
@@ -84,6 +85,7 @@ pub(crate) struct Store {
     retired: Arc<Retired>,
     work: Arc<Work>,
     counted: Counted,
+    erasures: Arc<Erasures>,
     /// Lower than the ids of all files that this process writes.
     first_own: FileId,
     /// Ends with the store.
@@ -152,6 +154,7 @@ impl Store {
             }
         }
         let (commands, tail_bytes) = (sender, options.tail_bytes);
+        let erasures = Arc::new(Erasures::new(environment.clone()));
         Ok(Arc::new(Store {
             environment,
             published,
@@ -162,6 +165,7 @@ impl Store {
             retired: Arc::default(),
             work,
             counted: Counted::default(),
+            erasures,
             first_own,
             background,
             held,
@@ -193,6 +197,7 @@ impl Store {
             published: self.published.clone(),
             readiness: self.readiness.clone(),
             commands: self.commands.downgrade(),
+            erasures: self.erasures.clone(),
             shares,
             stop: self.background.clone(),
         };
@@ -250,6 +255,11 @@ impl Store {
         Ok(status::status(&self.snapshot(), objects, self.readiness().reason(), Some(self.work.status())))
     }
 
+    /// What was asked to be erased, and whether it is.
+    pub(crate) fn erasures(&self) -> &Erasures {
+        &self.erasures
+    }
+
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -292,8 +302,8 @@ impl Store {
         self.change(propose, Outcome::into_logged).await
     }
 
-    /// Whether it was there. Its feedback and events go with it.
-    pub(crate) async fn delete_conversation(&self, key: &ConversationKey) -> Result<bool, StoreError> {
+    /// Its feedback and events go with it.
+    pub(crate) async fn delete_conversation(&self, key: &ConversationKey) -> Result<Deleted, StoreError> {
         let propose = |snapshot: Arc<Snapshot>| async move {
             let prefetched = prefetch::of_deletion(&snapshot, key).await?;
             Ok(Proposal::change(Change::Delete { key: key.clone() }, prefetched))
@@ -331,8 +341,16 @@ impl Store {
         self.change(propose, Outcome::into_feedback).await
     }
 
-    /// Whether it was there; feedback whose message is dropped counts as not there.
-    pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<bool, StoreError> {
+    pub(crate) async fn delete_event(&self, key: &EventKey) -> Result<Deleted, StoreError> {
+        let propose = |snapshot: Arc<Snapshot>| async move {
+            let prefetched = prefetch::of_event_deletion(&snapshot, key).await?;
+            Ok(Proposal::change(Change::DeleteEvent { key: key.clone() }, prefetched))
+        };
+        self.change(propose, Outcome::into_deleted).await
+    }
+
+    /// Feedback whose message is dropped counts as not there.
+    pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<Deleted, StoreError> {
         let propose = |snapshot: Arc<Snapshot>| async move {
             let prefetched = prefetch::of_feedback_deletion(&snapshot, key).await?;
             Ok(Proposal::change(Change::DeleteFeedback { key: key.clone() }, prefetched))

@@ -51,7 +51,7 @@ fn kinds_and_scopes() {
 }
 
 /// Method and path of what only readers may call, besides [`ROUTES`].
-const OF_READERS: &str = "GET /feedback, GET /feedback/f, DELETE /feedback/f, POST /query/events, POST /query/feedback, \
+const OF_READERS: &str = "GET /feedback, GET /feedback/f, DELETE /feedback/f, DELETE /events/e, POST /erase, GET /erase/x, POST /query/events, POST /query/feedback, \
     POST /query/semantic-threads, POST /query/events/export, POST /query/feedback/export, \
     POST /query/semantic-threads/export, GET /query/top-search-queries, GET /query/weekly-search-users, \
     GET /webapi/v2/conversations, POST /webapi/v2/conversations/bulk_update, GET /webapi/v2/conversations/daily_count, \

@@ -16,6 +16,7 @@ mod bad_input;
 mod bad_queries;
 mod conversations;
 mod cors;
+mod erasures;
 mod events;
 mod export;
 mod feedback;

@@ -197,11 +197,13 @@ fn the_documented_requests_are_answered_as_documented() {
         ("/webapi/v2/conversation_categories", "post") => 1,
         ("/feedback" | "/events", "post") => 2,
         ("/conversations/{id}" | "/webapi/v2/conversations/{id}", "delete") => 5,
+        ("/erase", "post") => 6,
+        ("/erase/{id}", "get") => 7,
         (_, "delete") => 4,
         _ => 3,
     };
     all.sort_by_key(|(path, method, _)| rank(path, method));
-    let mut category = String::new();
+    let (mut category, mut event, mut erasure) = (String::new(), String::new(), String::new());
     for (path, method, operation) in all {
         if path == "/webapi/v2/conversations/{id}" && method == "delete" {
             // The other way to delete the example was taken before.
@@ -210,6 +212,8 @@ fn the_documented_requests_are_answered_as_documented() {
         let filled = path
             .replace("/feedback/{id}", "/feedback/f-1")
             .replace("/semantic-threads/{id}", &format!("/semantic-threads/{}", thread(&site, &key)))
+            .replace("/events/{id}", &format!("/events/{event}"))
+            .replace("/erase/{id}", &format!("/erase/{erasure}"))
             .replace("{id}", "c-1")
             .replace("{externalId}", "t-1")
             .replace("{chatId}", "m-2")
@@ -240,6 +244,11 @@ fn the_documented_requests_are_answered_as_documented() {
         assert!(sent.split(';').next() == Some(kind), "{place}: {sent}, {kind} is documented");
         if kind == "application/json" {
             check(&document, &content["schema"], &answer.json(), &place);
+        }
+        match (path.as_str(), method.as_str()) {
+            ("/events", "post") => event = answer.json()["id"].as_str().unwrap_or("").to_string(),
+            ("/erase", "post") => erasure = answer.json()["id"].as_str().unwrap_or("").to_string(),
+            _ => {}
         }
         if path == "/webapi/v2/conversation_categories" && method == "post" {
             category = answer.json()["categoryId"].as_str().unwrap_or("").to_string();

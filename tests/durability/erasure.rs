@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{BINARY, Server, create_key};
+use crate::support::{BINARY, Server, create_key, run};
 
 /// In every text of what is erased.
 const SECRET: &str = "Zw\u{f6}lf-Secrets";
@@ -135,4 +137,91 @@ fn what_is_deleted_is_gone_from_every_object_in_time() {
     // It may come again.
     fixture.post(&server, "/conversations", &conversation(id, SECRET));
     assert_eq!(check(store, SECRET).0, Some(3));
+}
+
+/// A user's conversation in an old file of many others, its later versions, its events; the server is killed again and
+/// again on the way.
+#[test]
+fn an_erasure_ends_though_the_server_is_killed() {
+    let fixture = Fixture::new();
+    let store = fixture.store.path();
+    let mut random = SmallRng::seed_from_u64(5);
+    let server = fixture.start(&WITHIN);
+    fixture.post(&server, "/conversations", &conversation("c-secret", SECRET));
+    for round in 0..3 {
+        fixture.fill(&server, &format!("k{round}"));
+        fixture.post(&server, "/conversations", &conversation("c-secret", SECRET));
+    }
+    let of_search = json!({"id": "e-secret", "type": "search", "entityType": "search", "searchQuery": SECRET,
+        "userProperties": {"userId": format!("u-{SECRET}")}});
+    fixture.post(&server, "/events", &of_search);
+    let before = fixture.count(&server);
+    let asked = fixture.post(&server, "/erase", &json!({"userId": format!("u-{SECRET}")}));
+    assert_eq!((&asked["conversations"], &asked["events"], &asked["state"]), (&json!(1), &json!(1), &json!("hidden")));
+    let id = asked["id"].as_str().expect("an id").to_owned();
+    drop(server);
+    for kill in 0..rounds() {
+        let server = fixture.start(&WITHIN);
+        assert_eq!(fixture.count(&server), before - 1, "kill {kill}");
+        std::thread::sleep(Duration::from_millis(random.random_range(0..1_500)));
+        // Killed by its drop.
+    }
+    let server = fixture.start(&WITHIN);
+    wait_until_erased(&server, &fixture.key, &id);
+    for text in [SECRET, "c-secret", "e-secret"] {
+        let (status, said) = check(store, text);
+        assert_eq!(status, Some(0), "{text}: {said}");
+        assert_eq!(grep(store, text), Vec::<std::path::PathBuf>::new());
+    }
+    assert_eq!(fixture.count(&server), before - 1);
+    assert_eq!(server.expect_json(404, "GET", "/conversations/c-secret", &fixture.key, None)["status"], 404);
+}
+
+/// `CONVOLAKE_KILL_ROUNDS` overrides the number of rounds.
+fn rounds() -> u64 {
+    std::env::var("CONVOLAKE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+fn wait_until_erased(server: &Server, key: &str, id: &str) {
+    let begin = Instant::now();
+    while server.expect_json(200, "GET", &format!("/erase/{id}"), key, None)["state"] != "erased" {
+        assert!(begin.elapsed() < PATIENCE, "it is still hidden only\n{}", server.stderr());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// One row of a large file. `CONVOLAKE_ERASURE_ROWS` overrides the number of rows, of 1,500 bytes each: with 700,000 it
+/// is the file of 1 GB of JSON.
+#[test]
+fn one_row_of_a_large_file_is_erased() {
+    let rows = std::env::var("CONVOLAKE_ERASURE_ROWS").unwrap_or_else(|_| "12000".to_owned());
+    let fixture = Fixture::new();
+    let store = fixture.store.path();
+    let folder = TempDir::new().expect("a folder");
+    let input = folder.path().join("large.ndjson");
+    let mut lines = run(&["sample", "--rows", &rows]);
+    lines.push_str(&format!("{}\n", conversation("c-secret", SECRET)));
+    std::fs::write(&input, &lines).expect("written");
+    run(&[
+        "import",
+        "--store",
+        store.to_str().expect("UTF-8"),
+        "--organization",
+        "acme",
+        "--project",
+        "erase",
+        "--integration",
+        "bot",
+        input.to_str().expect("UTF-8"),
+    ]);
+    assert!(check(store, SECRET).1.contains("found in conversations/data/"));
+    let server = fixture.start(&WITHIN);
+    let before = fixture.count(&server);
+    let asked = fixture.post(&server, "/erase", &json!({"conversationIds": ["c-secret"]}));
+    wait_until_erased(&server, &fixture.key, asked["id"].as_str().expect("an id"));
+    for text in [SECRET, "c-secret"] {
+        let (status, said) = check(store, text);
+        assert_eq!(status, Some(0), "{text}: {said}");
+    }
+    assert_eq!(fixture.count(&server), before - 1);
 }

@@ -22,11 +22,12 @@ use imports::{Crate, Import};
 const LAYERS: [&str; 9] = ["model", "cache", "environment", "storage", "auth", "config", "query", "api", "cli"];
 
 /// The rooms of storage, from the ground up.
-const STORAGE: [&str; 12] = [
+const STORAGE: [&str; 13] = [
     "error",
     "readiness",
     "objects",
     "categories",
+    "erasures",
     "log",
     "format",
     "catalog",

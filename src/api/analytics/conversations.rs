@@ -65,7 +65,7 @@ pub(crate) async fn get_external(services: &Services, call: &mut Call) -> Result
 /// `DELETE /conversations/{id}`
 pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let conversation = the_one(find(services, call, Lookup::Id(call.id()?)).await?)?;
-    if !services.store.delete_conversation(&conversation.key()).await? {
+    if services.store.delete_conversation(&conversation.key()).await?.is_nothing() {
         return Err(unknown());
     }
     Ok(json(r#"{"success":true,"message":"Conversation deleted"}"#))

@@ -76,7 +76,7 @@ pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Respo
             return Err(several_projects("this feedback", projects));
         }
     };
-    if !services.store.delete_feedback(&feedback.key()).await? {
+    if services.store.delete_feedback(&feedback.key()).await?.is_nothing() {
         return Err(unknown());
     }
     Ok(json(r#"{"success":true,"message":"Feedback deleted"}"#))

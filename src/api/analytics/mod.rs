@@ -1,6 +1,7 @@
 //! The analytics API (contract Part A): the handlers, a file per resource.
 
 pub(crate) mod conversations;
+pub(crate) mod erasures;
 pub(crate) mod events;
 pub(crate) mod exports;
 pub(crate) mod feedback;

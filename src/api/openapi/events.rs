@@ -47,6 +47,21 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         errors: &[429, 503],
     },
     Operation {
+        method: "DELETE",
+        path: "/events/{id}",
+        id: "deleteEvent",
+        tag: "Events",
+        summary: "Delete an event",
+        description: "It is gone from every answer at once, and from everything that is stored in time (`POST /erase`).",
+        parameters: &[PROJECT],
+        request: None,
+        answer: Answer::Json(Content {
+            schema: "Deleted",
+            example: r#"{"success": true, "message": "Event deleted"}"#,
+        }),
+        errors: &[404, 409, 429, 503],
+    },
+    Operation {
         method: "POST",
         path: "/feedback",
         id: "logFeedback",

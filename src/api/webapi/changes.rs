@@ -58,7 +58,7 @@ pub(crate) async fn end(services: &Services, call: &mut Call) -> Result<Response
 pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Response, Problem> {
     let actor = actor::actor(call.headers())?;
     let conversation = the_one(visible(services, call, &actor).await?)?;
-    if !services.store.delete_conversation(&conversation.key()).await? {
+    if services.store.delete_conversation(&conversation.key()).await?.is_nothing() {
         return Err(unknown());
     }
     Ok(no_content())

@@ -6,11 +6,12 @@
 //! - [`single`]: one conversation and its chats, found by [`lookup`]; [`shape`]: how both look.
 //! - [`changes`], [`categories`], [`ratings`]: what this API sets; [`body`]: reading it; [`answer`]: what comes back.
 
+use std::sync::Arc;
+
 use crate::auth::secret::Secret;
 use crate::environment::Environment;
 use crate::query::search::list::Searches;
 use crate::storage::categories::Categories;
-use crate::storage::store::StoreError;
 
 mod actor;
 mod answer;
@@ -28,14 +29,13 @@ pub(crate) mod single;
 
 /// What only the conversation API needs.
 pub(crate) struct ConversationApi {
-    secret: Secret,
+    secret: Arc<Secret>,
     categories: Categories,
     searches: Searches,
 }
 
 impl ConversationApi {
-    pub(crate) async fn open(environment: Environment) -> Result<Self, StoreError> {
-        let secret = Secret::open(&environment).await?;
-        Ok(Self { secret, categories: Categories::new(environment), searches: Searches::default() })
+    pub(crate) fn new(environment: Environment, secret: Arc<Secret>) -> Self {
+        Self { secret, categories: Categories::new(environment), searches: Searches::default() }
     }
 }

@@ -103,7 +103,7 @@ impl OwnRating {
         let held =
             snapshot.tables.feedback.find(&snapshot.store, organization, Some(project), self.key.id.as_str()).await?;
         let is_rating = held.iter().any(|feedback| feedback.rated_by.is_some());
-        if is_rating && self.store.delete_feedback(&self.key).await? {
+        if is_rating && !self.store.delete_feedback(&self.key).await?.is_nothing() {
             self.changed().await?;
         }
         Ok(())

@@ -190,27 +190,18 @@ impl Collector {
         manifest: &Manifest,
         condemned: &Condemned,
         before: EpochMillis,
-    ) -> Result<(Vec<Old>, usize), StoreError> {
+    ) -> Result<(Vec<Object>, usize), StoreError> {
         let in_use = self.retired.in_use();
         let named = |id: &FileId| manifest.tables.values().any(|table| table.files.contains_key(id));
         let (mut old, mut all) = (Vec::new(), 0);
-        // An object's name begins with its file's id.
-        let sidecars = [SIDECARS, TEXT_INDEXES].map(Path::from);
-        for folder in data_folders().into_iter().chain(sidecars) {
-            let listed = self.environment.objects.list(Some(&folder));
-            let listed: Vec<ObjectMeta> = listed
-                .try_collect()
-                .await
-                .map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
-            for meta in listed {
-                let Some(file) = file_of(&meta.location) else { continue };
-                all += 1;
-                let is_condemned = condemned.before.contains(&file);
-                let in_doubt = file >= self.first_own && !is_condemned;
-                let stays = named(&file) || in_doubt || condemned.recently.contains(&file) || in_use.contains(&file);
-                if !stays && (is_condemned || modified(&meta) < before) {
-                    old.push(Old { file, meta });
-                }
+        for object in list_objects(&self.environment).await? {
+            let Object { file, meta } = &object;
+            all += 1;
+            let is_condemned = condemned.before.contains(file);
+            let in_doubt = *file >= self.first_own && !is_condemned;
+            let stays = named(file) || in_doubt || condemned.recently.contains(file) || in_use.contains(file);
+            if !stays && (is_condemned || modified(meta) < before) {
+                old.push(object);
             }
         }
         Ok((old, all))
@@ -223,9 +214,27 @@ struct Condemned {
     recently: BTreeSet<FileId>,
 }
 
-struct Old {
+/// An object of a file: its data, its siblings', what finds its rows and texts.
+struct Object {
     file: FileId,
     meta: ObjectMeta,
+}
+
+/// All that belong to a file, whether a commit names it or not.
+async fn list_objects(environment: &Environment) -> Result<Vec<Object>, StoreError> {
+    let mut objects = Vec::new();
+    for folder in data_folders().into_iter().chain([SIDECARS, TEXT_INDEXES].map(Path::from)) {
+        let listed = environment.objects.list(Some(&folder)).try_collect().await;
+        let listed: Vec<ObjectMeta> =
+            listed.map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
+        objects.extend(listed.into_iter().filter_map(|meta| Some(Object { file: file_of(&meta.location)?, meta })));
+    }
+    Ok(objects)
+}
+
+/// The files that there are objects of.
+pub(crate) async fn list_files(environment: &Environment) -> Result<BTreeSet<FileId>, StoreError> {
+    Ok(list_objects(environment).await?.into_iter().map(|object| object.file).collect())
 }
 
 fn unread(error: CatalogError) -> StoreError {
@@ -236,7 +245,7 @@ fn modified(object: &ObjectMeta) -> EpochMillis {
     EpochMillis(object.last_modified.timestamp_millis())
 }
 
-/// None of an object that is not named after a data file.
+/// An object's name begins with its file's id. None of one that is not named so.
 fn file_of(path: &Path) -> Option<FileId> {
     let name = path.filename()?;
     FileId::try_from(name.split('.').next()?.to_owned()).ok()

@@ -5,6 +5,7 @@
 //! replace. Each has a share of the deadline ([`Shares`]), and none has to remember anything: what is due can be seen
 //! from the tails, the commits and the objects themselves, so that a process that is killed goes on where it was.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::model::ids::{EpochMillis, WalPosition};
+use crate::storage::catalog::commit::FileId;
+use crate::storage::erasures::Erasures;
 use crate::storage::error::StoreError;
 use crate::storage::format::tables::for_each_table;
 use crate::storage::log::wal;
+use crate::storage::maintain::collector::list_files;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::readiness::Readiness;
 use crate::storage::write::committer::Command;
@@ -59,6 +63,7 @@ pub(crate) struct Eraser {
     pub(crate) readiness: watch::Receiver<Readiness>,
     /// To the committer.
     pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) erasures: Arc<Erasures>,
     pub(crate) shares: Shares,
     pub(crate) stop: CancellationToken,
 }
@@ -66,10 +71,14 @@ pub(crate) struct Eraser {
 /// A log object that the files have taken over, and since when it is there.
 type Lagging = Option<(WalPosition, Instant)>;
 
+/// By erasure: lower than the ids of all files that were begun once the commits had its deletions.
+type Barriers = BTreeMap<String, FileId>;
+
 impl Eraser {
     /// Runs to the stop.
     pub(crate) async fn run(self) {
         let mut lagging: Lagging = None;
+        let mut barriers = Barriers::new();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -80,6 +89,9 @@ impl Eraser {
             }
             if let Err(error) = self.look(&mut lagging).await {
                 tracing::warn!(%error, "what was erased is still in the log; tried again later");
+            }
+            if let Err(error) = self.end_erasures(&mut barriers).await {
+                tracing::warn!(%error, "whether what was erased is gone is not known; looked again later");
             }
         }
     }
@@ -108,6 +120,43 @@ impl Eraser {
             clean_log(objects, position).await;
         }
         Ok(())
+    }
+
+    /// Tells of erasures that nothing is left of.
+    async fn end_erasures(&self, barriers: &mut Barriers) -> Result<(), StoreError> {
+        for erasure in self.erasures.waiting().await? {
+            if !self.has_left_the_log(erasure.position).await? || !self.has_left_the_files(erasure.position) {
+                continue;
+            }
+            // What began to be written before may still have it; what begins from here on has not.
+            let barrier =
+                *barriers.entry(erasure.id.clone()).or_insert_with(|| FileId(self.environment.ids.in_order()));
+            // Listed first: an object that a commit names meanwhile is seen by one of the two looks.
+            let listed = list_files(&self.environment).await?;
+            let manifest = self.published.load().manifest.clone();
+            let is_left =
+                |id: &FileId| *id < barrier && !manifest.tables.values().any(|table| table.files.contains_key(id));
+            if !listed.iter().any(is_left) && self.has_left_the_files(erasure.position) {
+                barriers.remove(&erasure.id);
+                tracing::info!(erasure = erasure.id, "what was erased is gone from every object");
+                self.erasures.end(erasure).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_left_the_log(&self, position: WalPosition) -> Result<bool, StoreError> {
+        let listed = wal::list(self.environment.objects.as_ref()).await;
+        let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
+        Ok(listed.first().is_none_or(|first| *first > position))
+    }
+
+    /// Whether the commits hold the deletions up to a position, and no file has rows of them.
+    fn has_left_the_files(&self, position: WalPosition) -> bool {
+        let manifest = self.published.load().manifest.clone();
+        let mut files = manifest.tables.values().flat_map(|table| table.files.values());
+        manifest.wal_position >= position
+            && files.all(|file| file.erased.is_none_or(|erased| erased.oldest.position > position))
     }
 
     async fn send(&self, command: Command) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use object_store::ObjectStore;
 
 use super::snapshot::{RowAddress, Snapshot, TableSnapshot};
 use crate::model::conversation::Conversation;
+use crate::model::ids::Key;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::error::StoreError;
 use crate::storage::format::entries;
@@ -43,6 +44,32 @@ impl<R: TableRow<Entry = R>> TableSnapshot<R> {
             }
         }
         found.into_iter().map(|row| row.ok_or_else(missing)).collect()
+    }
+}
+
+impl<R: TableRow> TableSnapshot<R> {
+    /// The keys of the rows at these addresses, in any order.
+    pub(crate) async fn keys_at(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        addresses: &[RowAddress],
+    ) -> Result<Vec<Key<R::Id>>, StoreError> {
+        let mut keys = Vec::with_capacity(addresses.len());
+        for entry in self.segments.iter() {
+            for address in addresses.iter().filter(|address| address.source == entry.segment.number) {
+                keys.push(entry.segment.rows.get(address.row as usize).ok_or_else(missing)?.key());
+            }
+        }
+        for entry in self.files.iter() {
+            let (_, rows) = rows_in(entry.file.number, addresses);
+            let stored = entry.keys::<R>(store, &rows).await?.into_iter();
+            keys.extend(stored.map(|key| Key {
+                organization_id: key.organization_id,
+                project_id: key.project_id,
+                id: R::make_id(&key.id),
+            }));
+        }
+        if keys.len() == addresses.len() { Ok(keys) } else { Err(missing()) }
     }
 }
 

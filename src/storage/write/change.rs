@@ -9,7 +9,7 @@ use crate::model::conversation::Conversation;
 use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationKey, FeedbackKey};
+use crate::model::ids::{ConversationKey, EventKey, FeedbackKey};
 use crate::model::json::value::RawJson;
 use crate::model::resolve::Identity;
 use crate::storage::format::tables::PerTable;
@@ -22,6 +22,7 @@ pub(crate) enum Change {
     Delete { key: ConversationKey },
     LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
     LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
+    DeleteEvent { key: EventKey },
     DeleteFeedback { key: FeedbackKey },
     Annotate(Box<Annotate>),
 }
@@ -66,7 +67,7 @@ impl Change {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Change::Log { bytes, .. } | Change::LogEvent { bytes, .. } | Change::LogFeedback { bytes, .. } => *bytes,
-            Change::Delete { .. } | Change::DeleteFeedback { .. } => 0,
+            Change::Delete { .. } | Change::DeleteEvent { .. } | Change::DeleteFeedback { .. } => 0,
             Change::Annotate(annotate) => annotate.bytes,
         }
     }
@@ -76,11 +77,47 @@ fn length(raw: &Option<RawJson>) -> usize {
     raw.as_ref().map_or(0, |raw| raw.get().len())
 }
 
+/// How much was deleted; nothing where it was not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) conversations: u64,
+    pub(crate) events: u64,
+    pub(crate) feedback: u64,
+}
+
+impl Deleted {
+    /// What the steps of a decision delete.
+    pub(crate) fn by(steps: &[Step]) -> Deleted {
+        let mut deleted = Deleted::default();
+        for step in steps {
+            match &step.operation {
+                Operation::Delete(_) => deleted.conversations += 1,
+                Operation::DeleteEvent(_) => deleted.events += 1,
+                Operation::DeleteFeedback(_) => deleted.feedback += 1,
+                Operation::Upsert(_) | Operation::UpsertEvent(_) | Operation::UpsertFeedback(_) => {}
+            }
+        }
+        deleted
+    }
+
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Deleted::default()
+    }
+}
+
+impl std::ops::AddAssign for Deleted {
+    fn add_assign(&mut self, other: Deleted) {
+        self.conversations += other.conversations;
+        self.events += other.events;
+        self.feedback += other.feedback;
+    }
+}
+
 pub(crate) enum Outcome {
     Logged(Arc<Conversation>),
     Event(Arc<Event>),
     Feedback(Arc<Feedback>),
-    Deleted(bool),
+    Deleted(Deleted),
     /// The targets that were there, as they are now.
     Annotated(Vec<Arc<Conversation>>),
     /// A flush came between look-up and commit: look up again.
@@ -109,9 +146,9 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn into_deleted(self) -> Option<bool> {
+    pub(crate) fn into_deleted(self) -> Option<Deleted> {
         match self {
-            Outcome::Deleted(found) => Some(found),
+            Outcome::Deleted(deleted) => Some(deleted),
             _ => None,
         }
     }

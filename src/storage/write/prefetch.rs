@@ -9,7 +9,7 @@ use super::resolve::existing_for;
 use crate::model::document::Document;
 use crate::model::event::{EntityType, Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
-use crate::model::ids::{ConversationId, ConversationKey, FeedbackKey, OrganizationId, ProjectId};
+use crate::model::ids::{ConversationId, ConversationKey, EventKey, FeedbackKey, OrganizationId, ProjectId};
 use crate::model::resolve::{Identity, known_message_ids};
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{Reference, TableRow};
@@ -90,6 +90,12 @@ pub(crate) async fn of_feedback(
         prefetched.by_id.feedback = snapshot.tables.feedback.find_key_in_files(&snapshot.store, &key).await?;
     }
     prefetched.links = links_of_message(snapshot, identity, &document.message_id).await?;
+    Ok(prefetched)
+}
+
+pub(crate) async fn of_event_deletion(snapshot: &Snapshot, key: &EventKey) -> Result<Prefetched, StoreError> {
+    let mut prefetched = nothing(snapshot);
+    prefetched.by_id.events = snapshot.tables.events.find_key_in_files(&snapshot.store, key).await?;
     Ok(prefetched)
 }
 

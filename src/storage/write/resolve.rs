@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::change::{Annotate, Change, Outcome, Prefetched, Step};
+use super::change::{Annotate, Change, Deleted, Outcome, Prefetched, Step};
 use super::links::{self, holders_of, key_of};
 use super::logged::Logged;
 use super::state::Staged;
@@ -42,9 +42,13 @@ pub(crate) fn decide(
             Ok(Decision { steps: vec![step], outcome })
         }
         Change::DeleteFeedback { key } => {
-            let step = resolve_feedback_deletion(staged, key, prefetched, environment.now());
-            let outcome = Outcome::Deleted(step.is_some());
-            Ok(Decision { steps: step.into_iter().collect(), outcome })
+            let found = stored(staged.tables.feedback.tail(), key, prefetched.by_id.feedback.as_ref());
+            // Feedback whose message is dropped is not found (contract A4).
+            Ok(resolve_deletion(found.filter(|found| !found.entry.detached), environment.now()))
+        }
+        Change::DeleteEvent { key } => {
+            let found = stored(staged.tables.events.tail(), key, prefetched.by_id.events.as_ref());
+            Ok(resolve_deletion(found, environment.now()))
         }
         // No message changes, so no link does.
         Change::Annotate(annotate) => Ok(resolve_annotate(staged, annotate, environment.now())),
@@ -58,7 +62,11 @@ pub(crate) fn decide(
             };
             let mut steps = vec![Step { operation, replaces: resolved.replaces }];
             steps.extend(following);
-            Ok(Decision { steps, outcome: resolved.outcome })
+            let outcome = match change {
+                Change::Delete { .. } => Outcome::Deleted(Deleted::by(&steps)),
+                _ => resolved.outcome,
+            };
+            Ok(Decision { steps, outcome })
         }
     }
 }
@@ -110,15 +118,17 @@ pub(crate) fn resolve_change(
 ) -> Result<Resolved, StoreError> {
     let tail = staged.tables.conversations.tail();
     match change {
-        Change::LogEvent { .. } | Change::LogFeedback { .. } | Change::DeleteFeedback { .. } | Change::Annotate(_) => {
-            Err(StoreError::Bug("a change of no conversation was taken for one".into()))
-        }
+        Change::LogEvent { .. }
+        | Change::LogFeedback { .. }
+        | Change::DeleteEvent { .. }
+        | Change::DeleteFeedback { .. }
+        | Change::Annotate(_) => Err(StoreError::Bug("a change of no conversation was taken for one".into())),
         Change::Delete { key } => {
             let existing = stored(tail, key, prefetched.by_id.conversations.as_ref());
             let existed = existing.is_some();
             Ok(Resolved {
                 operation: existed.then(|| Conversation::delete(key.clone(), environment.now())),
-                outcome: Outcome::Deleted(existed),
+                outcome: Outcome::Deleted(Deleted::default()),
                 replaces: existing.and_then(|existing| existing.at),
                 existed,
                 unchanged: false,
@@ -263,14 +273,9 @@ fn resolve_feedback(
     Ok((Step { operation: Operation::UpsertFeedback(feedback.clone()), replaces }, Outcome::Feedback(feedback)))
 }
 
-/// Feedback whose message is dropped is not found (contract A4).
-fn resolve_feedback_deletion(
-    staged: &Staged,
-    key: &Key<<Feedback as TableRow>::Id>,
-    prefetched: &Prefetched,
-    now: EpochMillis,
-) -> Option<Step> {
-    let stored = stored(staged.tables.feedback.tail(), key, prefetched.by_id.feedback.as_ref())?;
-    let step = || Step { operation: Feedback::delete(stored.entry.key(), now), replaces: stored.at };
-    (!stored.entry.detached).then(step)
+/// Of a row that nothing hangs on.
+fn resolve_deletion<R: Logged<Entry = R>>(found: Option<Stored<R>>, now: EpochMillis) -> Decision {
+    let step = |found: Stored<R>| Step { operation: R::delete(found.entry.key(), now), replaces: found.at };
+    let steps: Vec<Step> = found.map(step).into_iter().collect();
+    Decision { outcome: Outcome::Deleted(Deleted::by(&steps)), steps }
 }
