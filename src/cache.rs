@@ -1,7 +1,7 @@
 //! What is expensive to read and cheap to read again stays in memory as long as it is used and there is room.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +11,16 @@ pub(crate) struct Cache {
     state: Mutex<State>,
 }
 
+/// Whose value it is, and which of theirs.
+type Key = (u64, u64);
+
 /// `order` has each entry's last use, `bytes` is the sum of theirs.
 #[derive(Default)]
 struct State {
-    entries: HashMap<u64, Entry>,
-    order: BTreeMap<u64, u64>,
+    entries: BTreeMap<Key, Entry>,
+    order: BTreeMap<u64, Key>,
     bytes: usize,
-    next_slot: u64,
+    next_owner: u64,
     next_use: u64,
 }
 
@@ -34,9 +37,14 @@ impl Cache {
 
     /// A place for one value, which is empty now and may be so again whenever it is looked at.
     pub(crate) fn slot<T: Send + Sync + 'static>(self: &Arc<Self>) -> Slot<T> {
+        Slot(self.shelf())
+    }
+
+    /// A place for many values, each under a number of its own.
+    pub(crate) fn shelf<T: Send + Sync + 'static>(self: &Arc<Self>) -> Shelf<T> {
         let mut state = self.state();
-        state.next_slot += 1;
-        Slot { cache: Arc::clone(self), key: state.next_slot, value: PhantomData }
+        state.next_owner += 1;
+        Shelf { cache: Arc::clone(self), owner: state.next_owner, value: PhantomData }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -46,7 +54,7 @@ impl Cache {
 }
 
 impl State {
-    fn get(&mut self, key: u64) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn get(&mut self, key: Key) -> Option<Arc<dyn Any + Send + Sync>> {
         self.next_use += 1;
         let entry = self.entries.get_mut(&key)?;
         self.order.remove(&entry.used);
@@ -55,14 +63,14 @@ impl State {
         Some(Arc::clone(&entry.value))
     }
 
-    fn remove(&mut self, key: u64) {
+    fn remove(&mut self, key: Key) {
         if let Some(entry) = self.entries.remove(&key) {
             self.order.remove(&entry.used);
             self.bytes -= entry.bytes;
         }
     }
 
-    fn insert(&mut self, key: u64, value: Arc<dyn Any + Send + Sync>, bytes: usize, capacity: usize) {
+    fn insert(&mut self, key: Key, value: Arc<dyn Any + Send + Sync>, bytes: usize, capacity: usize) {
         self.remove(key);
         self.next_use += 1;
         self.entries.insert(key, Entry { value, bytes, used: self.next_use });
@@ -77,27 +85,44 @@ impl State {
     }
 }
 
-pub(crate) struct Slot<T> {
-    cache: Arc<Cache>,
-    key: u64,
-    value: PhantomData<fn() -> T>,
-}
+pub(crate) struct Slot<T: Send + Sync + 'static>(Shelf<T>);
 
 impl<T: Send + Sync + 'static> Slot<T> {
     pub(crate) fn get(&self) -> Option<Arc<T>> {
-        let value = self.cache.state().get(self.key)?;
-        Arc::downcast(value).ok()
+        self.0.get(0)
     }
 
     /// `bytes`: about what the value holds in memory.
     pub(crate) fn set(&self, value: Arc<T>, bytes: usize) {
-        self.cache.state().insert(self.key, value, bytes, self.cache.capacity);
+        self.0.set(0, value, bytes);
     }
 }
 
-impl<T> Drop for Slot<T> {
+/// See [`Cache::shelf`].
+pub(crate) struct Shelf<T: Send + Sync + 'static> {
+    cache: Arc<Cache>,
+    owner: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Send + Sync + 'static> Shelf<T> {
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<T>> {
+        let value = self.cache.state().get((self.owner, number))?;
+        Arc::downcast(value).ok()
+    }
+
+    /// `bytes`: about what the value holds in memory.
+    pub(crate) fn set(&self, number: u64, value: Arc<T>, bytes: usize) {
+        self.cache.state().insert((self.owner, number), value, bytes, self.cache.capacity);
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Shelf<T> {
     fn drop(&mut self) {
-        self.cache.state().remove(self.key);
+        let mut state = self.cache.state();
+        let own = state.entries.range((self.owner, 0)..=(self.owner, u64::MAX));
+        let own: Vec<Key> = own.map(|(key, _)| *key).collect();
+        own.into_iter().for_each(|key| state.remove(key));
     }
 }
 
@@ -143,6 +168,20 @@ mod tests {
         let slot = cache.slot();
         slot.set(Arc::new("x"), 10);
         drop(slot);
+        assert!(cache.state().is_empty());
+    }
+
+    #[test]
+    fn a_shelf_holds_many_values_and_goes_with_all_of_them() {
+        let cache = Cache::new(100);
+        let (shelf, other) = (cache.shelf(), cache.shelf());
+        (0..10).for_each(|number| shelf.set(number * 1_000, Arc::new(number), 10));
+        assert_eq!((shelf.get(3_000).as_deref(), shelf.get(3_001).as_deref()), (Some(&3), None));
+        other.set(3_000, Arc::new(7), 5);
+        assert_eq!((other.get(3_000).as_deref(), shelf.get(0).as_deref()), (Some(&7), None));
+        drop(shelf);
+        assert_eq!(cache.state().bytes, 5);
+        drop(other);
         assert!(cache.state().is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! - [`question`]: what can be asked; [`row_stream`]: the rows of the answer and its [`columns`]. [`groups`] and
 //!   [`page`] are the two ways to them, each through a [`window`]; [`parts`], [`texts`]: what exports and property lists
 //!   gather first.
+//! - [`words`]: which rows need not be looked at.
 //! - [`found`]: where rows lie that somebody else reads.
 //! - [`execution`], [`session`], [`row_count`]: how a plan runs, within its limits.
 
@@ -18,3 +19,4 @@ pub(crate) mod row_stream;
 pub(crate) mod session;
 mod texts;
 pub(crate) mod window;
+mod words;

@@ -11,6 +11,7 @@ use super::page::Page;
 use super::question::Question;
 use super::texts;
 use super::window::Window;
+use super::words;
 use crate::query::compile::columns::json_field;
 use crate::query::compile::report::SearchReport;
 use crate::query::compile::{grouped, report};
@@ -38,6 +39,7 @@ enum Rows {
 impl RowStream {
     /// The columns are known; no row is read before the first is asked for.
     pub(crate) async fn open(execution: Execution, question: Question) -> Result<RowStream, QueryError> {
+        let execution = words::narrowed(execution, &question).await;
         let columns = match &question {
             Question::Query(query) => columns_of(query),
             Question::Export(query) => export_columns(&execution, query).await?,

@@ -34,7 +34,7 @@ use super::column::ScanColumn;
 use super::files::{self, ScannedFile};
 use super::lookup::plan::LookupExec;
 use super::lookup::rows::Lookup;
-use super::lookup::{PLACE_COLUMNS, is_looked_up};
+use super::lookup::{MESSAGE_COLUMNS, PLACE_COLUMNS, is_looked_up};
 use super::resolve::{self, Places, typed};
 use super::segments::{flat_batch, scan_segments};
 use super::{feedback, source};
@@ -362,13 +362,14 @@ impl SnapshotProvider {
         if looked_up.is_empty() {
             return self.scan_stored(state, wanted);
         }
-        for column in PLACE_COLUMNS {
+        let prepare = |expr: Expr, schema: &DFSchema| state.create_physical_expr(expr, schema);
+        let lookup = Arc::new(Lookup::new(&self.snapshot, looked_up, &prepare)?);
+        let of_messages = MESSAGE_COLUMNS.into_iter().filter(|_| lookup.reads_messages());
+        for column in PLACE_COLUMNS.into_iter().chain(of_messages) {
             if !stored.contains(&column) {
                 stored.push(column);
             }
         }
-        let prepare = |expr: Expr, schema: &DFSchema| state.create_physical_expr(expr, schema);
-        let lookup = Arc::new(Lookup::new(&self.snapshot, looked_up, &prepare)?);
         let plan = self.scan_stored(state, &stored)?;
         Ok(Arc::new(LookupExec::new(plan, lookup, schema(wanted, self.table)?)))
     }

@@ -123,7 +123,7 @@ impl RowReader {
     async fn read_source(&self, source: u32, rows: &[u32], budget: &AtomicUsize) -> Result<Option<RecordBatch>> {
         let Some(stored) = self.read_stored(source, rows, budget).await? else { return Ok(None) };
         let Some(lookup) = &self.lookup else { return self.normalized(&stored, &[]).map(Some) };
-        let found = lookup.read(source, &ThreadPlace::all_of(&stored)?, budget).await?;
+        let found = lookup.read(source, &ThreadPlace::all_of(&stored, true)?, budget).await?;
         let found = found.map(|found| lookup.columns.iter().map(ScanColumn::name).zip(found).collect::<Vec<_>>());
         found.map(|found| self.normalized(&stored, &found)).transpose()
     }

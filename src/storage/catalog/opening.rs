@@ -133,7 +133,7 @@ async fn open_sidecar(
     id: FileId,
     remake: Arc<dyn Remake>,
 ) -> Result<Sidecar, ReadError> {
-    let sidecar = Sidecar::open(environment.objects.as_ref(), id, remake).await?;
+    let sidecar = Sidecar::open(environment.objects.as_ref(), id, remake, &environment.cache).await?;
     let Description { table: found, files, .. } = &sidecar.description;
     let same = |(name, entry): (&&str, &Arc<FileEntry>)| {
         files.get(*name).is_some_and(|file| file.checksum == entry.checksum && file.size == entry.size)

@@ -52,7 +52,9 @@ impl<R: Indexed> Remaker<R> {
     pub(crate) async fn again(self: Arc<Self>) -> Result<Sidecar, StoreError> {
         let made = self.make().await?;
         if self.write(&made).await {
-            return made.stored(self).map_err(|error| StoreError::caused("a sidecar just written", error));
+            let cache = Arc::clone(&self.environment.cache);
+            let stored = made.stored(self, &cache);
+            return stored.map_err(|error| StoreError::caused("a sidecar just written", error));
         }
         Ok(made.in_memory())
     }

@@ -160,6 +160,7 @@ pub(crate) async fn read_previous(
 mod tests {
     use std::collections::BTreeMap;
 
+    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use object_store::path::Path;
     use rand::rngs::StdRng;
@@ -237,6 +238,11 @@ mod tests {
         let whole = read_whole::<Conversation>(&store, &main, &all).await.unwrap();
         assert!(whole.iter().zip(&stored).all(|(read, stored)| read.annotations == stored.annotations));
         assert!(read_previous(&store, &main, &[3_000]).await.is_err());
+        // Small pages are kept.
+        let read = read_keys::<Conversation>(&store, &main, &[7, 2_500]).await.unwrap();
+        store.delete(&Path::from("c")).await.unwrap();
+        let again = read_keys::<Conversation>(&store, &main, &[7, 2_500]).await.unwrap();
+        assert!(read.iter().zip(&again).all(|(read, again)| read.id == again.id));
     }
 
     async fn come_back<R: TableRow + FlatRow<Back = R>>(rows: Vec<R>) {

@@ -4,7 +4,7 @@
 //!   [`layout`], [`registry`]: which properties have columns of their own; [`physical_name`]:
 //!   what columns are called; [`flatten`]: rows into arrays.
 //! - [`writer`]: Parquet out, brought to the store by [`upload`](mod@upload). [`parquet_file`]: footers; [`points`]: some
-//!   rows of some columns; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
+//!   rows of some columns, in single [`pages`]; [`reader`]: rows back in; [`data_file`]: what is known of a file without reading it.
 //! - [`checked`]: no stored byte is used unverified; [`sidecar`]: what is known of a group of files beside them.
 //! - [`entries`]: what changes have to know of stored rows.
 //! - [`row_index`]: what finds a row by key, made by [`indexed`]; [`text_index`]: by text.
@@ -24,6 +24,7 @@ pub(crate) mod footer;
 pub(crate) mod hex;
 pub(crate) mod indexed;
 pub(crate) mod layout;
+pub(crate) mod pages;
 pub(crate) mod parquet_file;
 pub(crate) mod parts;
 pub(crate) mod physical_name;

@@ -12,12 +12,13 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::column::page::Page;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use super::checked::{CheckedObject, ReadError, read_checksums};
 use super::sidecar::part::Part;
-use crate::cache::{Cache, Slot};
+use crate::cache::{Cache, Shelf, Slot};
 
 /// Read from a file's end at first, to get the footer and its index in one request.
 const FOOTER_BYTES: usize = 256 << 10;
@@ -28,6 +29,8 @@ pub(crate) struct ParquetFile {
     pub(crate) size: u64,
     blocks: Blocks,
     opened: Slot<Opened>,
+    /// Small ones that were read, by where they lie.
+    pub(super) pages: Shelf<Page>,
 }
 
 /// Where the checksums of a file's blocks are.
@@ -47,7 +50,7 @@ struct Opened {
 
 impl ParquetFile {
     pub(crate) fn new(path: Path, size: u64, blocks: Blocks, cache: &Arc<Cache>) -> Self {
-        Self { path, size, blocks, opened: cache.slot() }
+        Self { path, size, blocks, opened: cache.slot(), pages: cache.shelf() }
     }
 
     /// One that has just been written: its footer need not be read.
@@ -82,6 +85,10 @@ pub(crate) struct FileReader {
 impl FileReader {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, file: Arc<ParquetFile>) -> Self {
         Self { store, file, object: None }
+    }
+
+    pub(super) fn file(&self) -> &Arc<ParquetFile> {
+        &self.file
     }
 
     async fn object(&mut self) -> Result<Arc<CheckedObject>, ReadError> {
@@ -131,7 +138,7 @@ impl FileReader {
         Ok(opened.arrow.get_or_init(|| arrow).clone())
     }
 
-    async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    pub(super) async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let object = self.object().await.map_err(external)?;
         object.read(self.store.as_ref(), ranges).await.map_err(external)
     }

@@ -15,6 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::error::FileError;
+use super::pages::{self, GroupRows};
 use super::parquet_file::{FileReader, ParquetFile};
 
 /// How a point read goes about it.
@@ -59,28 +60,49 @@ impl Points {
 
         let mut reader = FileReader::new(Arc::clone(store), Arc::clone(file));
         let metadata = reader.arrow_metadata().await?;
-        let (row_groups, selection) = select(metadata.metadata(), &ranges);
-        let absent = |name: &str| row_groups.iter().all(|group| holds_nothing(metadata.metadata(), *group, name));
+        let groups = groups_of(metadata.metadata(), &ranges);
+        let absent = |name: &str| groups.iter().all(|one| holds_nothing(metadata.metadata(), one.group, name));
         let names = how.columns.iter().map(String::as_str);
         let (absent, present): (Vec<&str>, Vec<&str>) = names.partition(|name| absent(name));
         let fields = metadata.parquet_schema().root_schema().get_fields();
         let roots = fields.iter().enumerate().filter(|(_, field)| present.contains(&field.name()));
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.map(|(index, _)| index));
         let schema = Arc::clone(metadata.schema());
-        let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
-            .with_projection(mask)
-            .with_row_groups(row_groups)
-            .with_row_selection(selection)
-            .with_row_selection_policy(how.policy)
-            .with_batch_size(how.batch_rows.min(rows).max(1))
-            .build()?;
-        let read = Arc::clone(stream.schema());
+        let batch_rows = how.batch_rows.min(rows).max(1);
+        let fits = |batch: &RecordBatch| how.budget.is_none_or(|budget| within(budget, batch.get_array_memory_size()));
         let mut batches = Vec::new();
-        while let Some(batch) = stream.try_next().await? {
-            if how.budget.is_some_and(|budget| !within(budget, batch.get_array_memory_size())) {
-                return Ok(None);
+        let read;
+        match pages::load(&mut reader, &metadata, &groups, &mask).await? {
+            Some(loaded) => {
+                let projected = schema.project(&root_indices(&schema, &present));
+                read = Arc::new(projected.map_err(ParquetError::from)?);
+                for group in loaded {
+                    for batch in group.decode(mask.clone(), batch_rows)? {
+                        let batch = batch?;
+                        if !fits(&batch) {
+                            return Ok(None);
+                        }
+                        batches.push(batch);
+                    }
+                }
             }
-            batches.push(batch);
+            None => {
+                let (row_groups, selection) = selection_of(metadata.metadata(), groups);
+                let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+                    .with_projection(mask)
+                    .with_row_groups(row_groups)
+                    .with_row_selection(selection)
+                    .with_row_selection_policy(how.policy)
+                    .with_batch_size(batch_rows)
+                    .build()?;
+                read = Arc::clone(stream.schema());
+                while let Some(batch) = stream.try_next().await? {
+                    if !fits(&batch) {
+                        return Ok(None);
+                    }
+                    batches.push(batch);
+                }
+            }
         }
         let batch = concat_batches(&read, &batches).map_err(ParquetError::from)?;
         let batch = with_absent(&batch, &schema, &absent)?;
@@ -146,26 +168,37 @@ fn with_absent(batch: &RecordBatch, schema: &Schema, absent: &[&str]) -> Result<
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
-/// The row groups that hold `ranges`, and the selection within them.
-fn select(metadata: &ParquetMetaData, ranges: &[Range<u32>]) -> (Vec<usize>, RowSelection) {
-    let mut row_groups = Vec::new();
-    let mut selected = Vec::new();
-    let mut chosen_rows = 0usize;
+/// The file's columns of these names, by their places.
+fn root_indices(schema: &Schema, names: &[&str]) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(|(_, field)| names.contains(&field.name().as_str())).map(|(index, _)| index).collect()
+}
+
+/// The row groups that hold `ranges`, and which of their rows.
+fn groups_of(metadata: &ParquetMetaData, ranges: &[Range<u32>]) -> Vec<GroupRows> {
+    let mut groups = Vec::new();
     let mut first = 0usize;
-    for (number, row_group) in metadata.row_groups().iter().enumerate() {
+    for (group, row_group) in metadata.row_groups().iter().enumerate() {
         let end = first + row_group.num_rows() as usize;
         let from = ranges.partition_point(|range| range.end as usize <= first);
         let inside = ranges.iter().skip(from).take_while(|range| (range.start as usize) < end);
-        let before = selected.len();
-        for range in inside {
-            let (start, stop) = ((range.start as usize).max(first), (range.end as usize).min(end));
-            selected.push(start - first + chosen_rows..stop - first + chosen_rows);
-        }
-        if selected.len() > before {
-            row_groups.push(number);
-            chosen_rows += end - first;
+        let own = inside.map(|range| (range.start as usize).max(first) - first..(range.end as usize).min(end) - first);
+        let ranges: Vec<Range<usize>> = own.collect();
+        if !ranges.is_empty() {
+            groups.push(GroupRows { group, ranges });
         }
         first = end;
     }
-    (row_groups, RowSelection::from_consecutive_ranges(selected.into_iter(), chosen_rows))
+    groups
+}
+
+/// The row groups, and the selection within them.
+fn selection_of(metadata: &ParquetMetaData, groups: Vec<GroupRows>) -> (Vec<usize>, RowSelection) {
+    let (mut row_groups, mut selected, mut before) = (Vec::new(), Vec::new(), 0);
+    for GroupRows { group, ranges } in groups {
+        row_groups.push(group);
+        selected.extend(ranges.into_iter().map(|range| range.start + before..range.end + before));
+        before += metadata.row_groups().get(group).map_or(0, |group| group.num_rows() as usize);
+    }
+    (row_groups, RowSelection::from_consecutive_ranges(selected.into_iter(), before))
 }

@@ -33,6 +33,30 @@ impl Snapshot {
         filter
     }
 
+    /// All threads but those whose conversations certainly lack one of the terms.
+    pub(crate) async fn thread_candidates(&self, terms: &[SearchTerm]) -> RowFilter {
+        let files = stream::iter(self.tables.conversations.files.to_vec()).map(async |entry| {
+            let mut all: Option<RoaringBitmap> = None;
+            for term in terms {
+                if let (_, Some(rows)) = self.candidates_in(entry.clone(), term).await {
+                    all = Some(all.map_or_else(|| rows.clone(), |all| all & &rows));
+                }
+            }
+            (entry, all)
+        });
+        let found: Vec<(FileSnapshot, Option<RoaringBitmap>)> = files.buffered(FILES_AT_ONCE).collect().await;
+        let mut filter = RowFilter::default();
+        for (FileSnapshot { file, .. }, rows) in found {
+            // A scan of most rows is faster whole.
+            if let (Some(threads), Some(rows)) = (&file.threads, rows)
+                && rows.len() * 2 < u64::from(file.rows)
+            {
+                filter.ask_only(threads.file.number, threads.rows_of(&rows));
+            }
+        }
+        filter
+    }
+
     /// A file's number and its candidates; `None`: no index tells.
     async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> (u32, Option<RoaringBitmap>) {
         let number = entry.file.number;

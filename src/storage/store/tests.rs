@@ -79,7 +79,15 @@ impl Process {
         if let Some((seed, share)) = faults {
             objects.fail_often(seed, share);
         }
-        let opened = Store::open_on(Environment::of_test(objects.clone()), &options(flush_rows)).await;
+        Self::try_start_on(Environment::of_test(objects.clone()), objects, flush_rows).await
+    }
+
+    async fn try_start_on(
+        environment: Environment,
+        objects: Arc<FlakyStore>,
+        flush_rows: usize,
+    ) -> Result<Self, StoreError> {
+        let opened = Store::open_on(environment, &options(flush_rows)).await;
         if opened.is_err() {
             objects.kill();
         }
@@ -252,7 +260,10 @@ async fn a_flush_that_fails_leaves_no_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_now_is_not_called_damaged() {
     let disk = disk();
-    let process = Process::start(&disk, 2).await;
+    let objects = Arc::new(FlakyStore::new(disk.clone(), &[]));
+    // What was read once would be found in memory.
+    let environment = Environment::of_test(objects.clone()).with_cache_bytes(0);
+    let process = Process::try_start_on(environment, objects, 2).await.unwrap();
     log(&process.store, "a", 1).await.unwrap();
     log(&process.store, "b", 2).await.unwrap();
     let store = &process.store;

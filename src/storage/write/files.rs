@@ -390,7 +390,7 @@ async fn new_file<R: Indexed>(
     written.map_err(|error| StoreError::caused("the sidecar of a data file could not be written", error))?;
     let failed = |error| StoreError::caused("a sidecar just written", error);
     let by_table: Entries = entries.iter().map(|(table, entry)| (*table, Arc::new(entry.clone()))).collect();
-    let sidecar = sidecar.stored(Remaker::<R>::new(environment, id, &by_table)).map_err(failed)?;
+    let sidecar = sidecar.stored(Remaker::<R>::new(environment, id, &by_table), &environment.cache).map_err(failed)?;
     let group = DescribedGroup { sidecar: &sidecar, entries: &by_table, environment };
     let file = group.open::<R>(numbers.file, numbers.threads).await?;
     // Their footers are here: the first reads need not fetch them.

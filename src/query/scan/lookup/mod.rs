@@ -14,9 +14,11 @@ use crate::query::view;
 use crate::storage::format::columns::threads::{FIRST_MESSAGE_POSITION, MESSAGES_COUNT};
 use crate::storage::format::table::Table;
 
-/// What is read of threads to look something up.
-pub(crate) const PLACE_COLUMNS: [ScanColumn; 4] =
-    [ScanColumn::Source, ScanColumn::Row, ScanColumn::Plain(FIRST_MESSAGE_POSITION), ScanColumn::Plain(MESSAGES_COUNT)];
+/// What is read of threads to look something up,
+pub(crate) const PLACE_COLUMNS: [ScanColumn; 2] = [ScanColumn::Source, ScanColumn::Row];
+/// and beside it where messages are.
+pub(crate) const MESSAGE_COLUMNS: [ScanColumn; 2] =
+    [ScanColumn::Plain(FIRST_MESSAGE_POSITION), ScanColumn::Plain(MESSAGES_COUNT)];
 
 /// Whether the table's rows lack the column, and others have it.
 pub(crate) fn is_looked_up(table: Table, column: &ScanColumn) -> bool {

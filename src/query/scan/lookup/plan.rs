@@ -174,7 +174,7 @@ impl Looking {
                 return joined(&self.schema, &found, &self.lookup, columns).map(Some);
             }
             let Some(batch) = self.input.next().await.transpose()? else { return Ok(None) };
-            let places = ThreadPlace::all_of(&batch)?;
+            let places = ThreadPlace::all_of(&batch, self.lookup.reads_messages())?;
             self.pending = Some(Pending { batch, places, done: 0 });
         }
     }

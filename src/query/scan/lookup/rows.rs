@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt32Type};
 use datafusion::common::internal_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
 use object_store::ObjectStore;
@@ -39,14 +39,20 @@ pub(crate) struct ThreadPlace {
 impl ThreadPlace {
     pub(crate) const COLUMNS: [&'static str; 3] = [ROW_COLUMN, FIRST_MESSAGE_POSITION, MESSAGES_COUNT];
 
-    /// Of rows that have the columns for it.
-    pub(crate) fn all_of(batch: &RecordBatch) -> Result<Vec<ThreadPlace>> {
+    /// Of rows that have the columns for it; where no messages are looked up, that of the row is enough.
+    pub(crate) fn all_of(batch: &RecordBatch, with_messages: bool) -> Result<Vec<ThreadPlace>> {
         let column = |name: &'static str| {
             let column = batch.column_by_name(name);
             column.ok_or_else(|| internal_datafusion_err!("threads to look up come without {name}"))
         };
         let wrong_type = || internal_datafusion_err!("a place of a thread is of another type");
+        let out_of_bounds = || internal_datafusion_err!("a place of a thread is out of bounds");
         let rows = column(ROW_COLUMN)?.as_primitive_opt::<Int32Type>().ok_or_else(wrong_type)?;
+        if !with_messages {
+            let place = |row: &i32| Some(ThreadPlace { row: u32::try_from(*row).ok()?, first_message: 0, messages: 0 });
+            let places: Option<_> = rows.values().iter().map(place).collect();
+            return places.ok_or_else(out_of_bounds);
+        }
         let first = column(FIRST_MESSAGE_POSITION)?.as_primitive_opt::<Int64Type>().ok_or_else(wrong_type)?;
         let counts = column(MESSAGES_COUNT)?.as_primitive_opt::<Int64Type>().ok_or_else(wrong_type)?;
         let places = rows.values().iter().zip(first.values()).zip(counts.values()).map(|((row, first), count)| {
@@ -54,7 +60,7 @@ impl ThreadPlace {
             let ((row, first_message), messages) = place?;
             Some(ThreadPlace { row, first_message, messages })
         });
-        places.collect::<Option<_>>().ok_or_else(|| internal_datafusion_err!("a place of a thread is out of bounds"))
+        places.collect::<Option<_>>().ok_or_else(out_of_bounds)
     }
 
     /// Its messages, where those of its conversation are these.
@@ -137,6 +143,11 @@ impl Lookup {
         Ok(Lookup { store: Arc::clone(&snapshot.store), columns, messages, sources })
     }
 
+    /// What has to be known of a thread: see [`ThreadPlace::all_of`].
+    pub(crate) fn reads_messages(&self) -> bool {
+        !self.messages.is_none()
+    }
+
     /// The columns of these threads of a source, in the order given. `None` once the budget of bytes is used up.
     pub(crate) async fn read(
         &self,
@@ -147,12 +158,7 @@ impl Lookup {
         let Some(conversations) = self.sources.get(&source) else {
             return datafusion::common::internal_err!("the snapshot has no threads of source {source}");
         };
-        let owners = conversations.owners(threads)?;
-        let mut rows = owners.clone();
-        rows.sort_unstable();
-        rows.dedup();
-        let place = |owner: &u32| rows.binary_search(owner).ok().and_then(|place| u32::try_from(place).ok());
-        let places: UInt32Array = owners.iter().map(place).collect();
+        let (rows, places) = conversations.owners(threads)?;
 
         let json = match conversations.json(&self.store, &rows, budget).await? {
             Some(json) => json.iter().map(|values| take(values, &places, None)).collect::<Result<Vec<_>, _>>()?,
@@ -241,15 +247,36 @@ fn of_segment(entry: &SegmentSnapshot, templates: Option<&mut Templates<'_>>) ->
 }
 
 impl Conversations {
-    /// The row of each thread's conversation.
-    fn owners(&self, threads: &[ThreadPlace]) -> Result<Vec<u32>> {
+    /// The rows of the threads' conversations, which ascend, and the place of each thread's among them.
+    fn owners(&self, threads: &[ThreadPlace]) -> Result<(Vec<u32>, UInt32Array)> {
         let offsets = match &self.rows {
             Rows::File(file) => file.threads.as_ref().map_or(&[][..], |threads| threads.offsets.as_slice()),
             Rows::Segment { offsets, .. } => offsets,
         };
-        let owner = |thread: &ThreadPlace| conversation_of(offsets, thread.row);
-        let owners = threads.iter().map(owner).collect::<Option<_>>();
-        owners.ok_or_else(|| internal_datafusion_err!("a thread has no conversation"))
+        let (mut rows, mut places): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::with_capacity(threads.len()));
+        // Those of one conversation come one after the other, and mostly the next conversation's then.
+        let mut ascend = true;
+        for thread in threads {
+            let same = rows.last().copied().filter(|last| has(offsets, *last, thread.row));
+            let next = || rows.last().map(|last| last + 1).filter(|next| has(offsets, *next, thread.row));
+            let owner = same.or_else(next).or_else(|| conversation_of(offsets, thread.row));
+            let owner = owner.ok_or_else(|| internal_datafusion_err!("a thread has no conversation"))?;
+            if same.is_none() {
+                ascend &= rows.last().is_none_or(|last| *last < owner);
+                rows.push(owner);
+            }
+            places.push(rows.len() as u32 - 1);
+        }
+        if ascend {
+            return Ok((rows, places.into()));
+        }
+        let mut sorted = rows.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let place = |owner: &u32| sorted.binary_search(owner).ok().and_then(|place| u32::try_from(place).ok());
+        let moved: UInt32Array = rows.iter().map(place).collect();
+        let places = take(&moved, &UInt32Array::from(places), None)?.as_primitive::<UInt32Type>().clone();
+        Ok((sorted, places))
     }
 
     /// The JSON columns of these conversations, which ascend; none where none is asked for.
@@ -266,6 +293,12 @@ impl Conversations {
             Rows::Segment { flat: None, .. } => datafusion::common::internal_err!("a segment was not made columns"),
         }
     }
+}
+
+/// Whether a thread is one of a conversation's.
+fn has(offsets: &[u32], conversation: u32, thread: u32) -> bool {
+    let of = offsets.get(conversation as usize).zip(offsets.get(conversation as usize + 1));
+    of.is_some_and(|(start, end)| (*start..*end).contains(&thread))
 }
 
 fn is_json(column: &ScanColumn) -> bool {

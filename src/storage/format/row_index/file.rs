@@ -99,37 +99,31 @@ impl FileIndex {
         }
     }
 
-    /// Rows of a conversation in the sibling messages file. One read.
-    pub(crate) async fn message_range(&self, store: &dyn ObjectStore, row: u32) -> Result<Range<u32>, IndexError> {
-        self.check_row(row)?;
-        let block = self.header.messages.block(row);
-        let start = self.places.message_offsets;
-        let block = self.body.read(store, start + block.start..start + block.end).await?;
-        let range = self.header.messages.range(&block, row);
-        range.ok_or_else(|| self.corrupt(format!("the messages of row {row} lie beyond the last")))
-    }
-
-    /// The same of some conversations.
+    /// Rows of conversations in the sibling messages file. One read.
     pub(crate) async fn message_ranges(
         &self,
         store: &dyn ObjectStore,
         rows: &[u32],
     ) -> Result<Vec<Range<u32>>, IndexError> {
-        let mut ranges = Vec::with_capacity(rows.len());
+        let beyond = |row: u32| self.corrupt(format!("the messages of row {row} lie beyond the last"));
+        rows.iter().try_for_each(|row| self.check_row(*row))?;
         if rows.len() > SINGLE_LOOKUPS {
             let offsets = self.message_offsets(store).await?;
-            for row in rows {
-                self.check_row(*row)?;
-                let range = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1));
-                let (start, end) = range.ok_or_else(|| self.corrupt(format!("it lacks row {row}")))?;
-                ranges.push(*start..*end);
-            }
-        } else {
-            for row in rows {
-                ranges.push(self.message_range(store, *row).await?);
-            }
+            let range = |row: &u32| {
+                let (start, end) = offsets.get(*row as usize).zip(offsets.get(*row as usize + 1))?;
+                Some(*start..*end)
+            };
+            return rows.iter().map(|row| range(row).ok_or_else(|| beyond(*row))).collect();
         }
-        Ok(ranges)
+        let start = self.places.message_offsets;
+        let blocks = rows.iter().map(|row| self.header.messages.block(*row));
+        let blocks: Vec<Range<u64>> = blocks.map(|block| start + block.start..start + block.end).collect();
+        let blocks = self.body.read_all(store, &blocks).await?;
+        let ranges = rows.iter().zip(blocks).map(|(row, block)| {
+            let range = self.header.messages.range(&block, *row);
+            range.ok_or_else(|| beyond(*row))
+        });
+        ranges.collect()
     }
 
     /// First message row of every conversation, then the count of message rows. One read of about a byte per row.

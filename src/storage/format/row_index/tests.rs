@@ -51,7 +51,7 @@ async fn every_row_is_found() {
         for row in (0..rows).step_by(1 + rows as usize / 300).chain(rows.checked_sub(1)) {
             let found = index.find_id(&store, hash(row)).await.unwrap();
             assert!(found.contains(&row) && found.len() < 3 && found.is_sorted(), "{row}: {found:?}");
-            let messages = index.message_range(&store, row).await.unwrap();
+            let messages = index.message_ranges(&store, &[row]).await.unwrap().remove(0);
             assert_eq!(messages, offsets[row as usize]..offsets[row as usize + 1]);
             assert_eq!(messages.len(), row as usize % 5);
             if let Some(key) = external(row) {
@@ -63,7 +63,7 @@ async fn every_row_is_found() {
                 );
             }
         }
-        assert!(matches!(index.message_range(&store, rows).await, Err(IndexError::Row { .. })));
+        assert!(matches!(index.message_ranges(&store, &[rows]).await, Err(IndexError::Row { .. })));
     }
 }
 
@@ -85,7 +85,7 @@ async fn references_find_all_their_rows_once() {
     for row in (0..2_000).step_by(13) {
         let found = index.find_reference(&store, hash(11_000 + row)).await.unwrap();
         assert!(found.contains(&row) && found.len() < 3, "{row}: {found:?}");
-        assert_eq!(index.message_range(&store, row).await.unwrap(), row * 2..row * 2 + 2);
+        assert_eq!(index.message_ranges(&store, &[row]).await.unwrap().remove(0), row * 2..row * 2 + 2);
     }
     assert!(index.find_reference(&store, hash(1)).await.unwrap().is_empty());
 }
@@ -113,7 +113,7 @@ async fn a_damaged_body_never_panics() {
         for row in (0..700).step_by(37) {
             let found = index.find_id(&store, hash(row)).await;
             assert!(found.is_err() || found.is_ok_and(|rows| rows.iter().all(|row| *row < 700)));
-            let _ = index.message_range(&store, row).await;
+            let _ = index.message_ranges(&store, &[row]).await;
         }
         let _ = index.message_ranges(&store, &[1; 50]).await;
         let _ = index.thread_offsets(&store).await;

@@ -10,6 +10,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload
 use super::description::{Description, FileDescription};
 use super::header::{HEADER_BYTES, Header, checksum};
 use super::part::{BODY_BLOCK_BYTES, Part, Remake};
+use crate::cache::Cache;
 use crate::storage::format::checked::{BlockHasher, CheckedObject, ReadError, checksum_bytes, read_checksums};
 use crate::storage::format::file_id::FileId;
 
@@ -101,10 +102,10 @@ impl NewSidecar {
     }
 
     /// Once it is written.
-    pub(crate) fn stored(self, remake: Arc<dyn Remake>) -> Result<Sidecar, ReadError> {
+    pub(crate) fn stored(self, remake: Arc<dyn Remake>, cache: &Arc<Cache>) -> Result<Sidecar, ReadError> {
         let (start, length) = (self.head.len() as u64, (self.index.len() + self.blocks.len()) as u64);
         let body = CheckedObject::part((self.path, start), length, BODY_BLOCK_BYTES, self.body_checksums)?;
-        let body = Part::stored(body, length, remake);
+        let body = Part::stored(body, length, remake, cache);
         Ok(Sidecar { description: self.description, opening: self.opening, body })
     }
 
@@ -125,6 +126,7 @@ impl Sidecar {
         store: &dyn ObjectStore,
         id: FileId,
         remake: Arc<dyn Remake>,
+        cache: &Arc<Cache>,
     ) -> Result<Sidecar, ReadError> {
         let path = path(id);
         let damaged = |reason: String| ReadError::Damaged { object: path.clone(), reason };
@@ -167,7 +169,7 @@ impl Sidecar {
         }
         let checksums = read_checksums(&checksums);
         let body = CheckedObject::part((path.clone(), head_bytes), header.body, BODY_BLOCK_BYTES, checksums)?;
-        Ok(Sidecar { description, opening, body: Part::stored(body, header.body, remake) })
+        Ok(Sidecar { description, opening, body: Part::stored(body, header.body, remake, cache) })
     }
 
     /// Of the row index.

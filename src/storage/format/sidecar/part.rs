@@ -1,5 +1,6 @@
 //! A part of a sidecar's body: what is read of it is verified, and made again where it is damaged.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,11 +10,14 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::sync::OnceCell;
 
+use crate::cache::{Cache, Shelf};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
 use crate::storage::format::checked::{CheckedObject, ReadError};
 
 /// A lookup reads one or two.
 pub(crate) const BODY_BLOCK_BYTES: u64 = 4 << 10;
+/// Blocks of larger reads are not kept: who reads so much keeps what it makes of it.
+const MAX_KEPT_BLOCKS: usize = 256;
 
 /// Ranges count from its start.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ enum Body {
 struct Stored {
     object: CheckedObject,
     length: u64,
+    /// Verified, by their numbers.
+    blocks: Shelf<Bytes>,
     remake: Arc<dyn Remake>,
     /// Once it was damaged.
     remade: OnceCell<Bytes>,
@@ -45,8 +51,8 @@ pub(crate) trait Remake: Send + Sync {
 
 impl Part {
     /// All of a body.
-    pub(crate) fn stored(object: CheckedObject, length: u64, remake: Arc<dyn Remake>) -> Part {
-        let body = Body::Stored(Stored { object, length, remake, remade: OnceCell::new() });
+    pub(crate) fn stored(object: CheckedObject, length: u64, remake: Arc<dyn Remake>, cache: &Arc<Cache>) -> Part {
+        let body = Body::Stored(Stored { object, length, blocks: cache.shelf(), remake, remade: OnceCell::new() });
         Part { body: Arc::new(body), range: 0..length }
     }
 
@@ -78,26 +84,41 @@ impl Part {
     }
 
     pub(crate) async fn read(&self, store: &dyn ObjectStore, range: Range<u64>) -> Result<Bytes, ReadError> {
-        let beyond = || {
-            let reason = format!("bytes {range:?} are asked of a part of {}", self.length());
-            ReadError::Damaged { object: self.path().clone(), reason }
-        };
-        let absolute = self.absolute(range.clone()).ok_or_else(beyond)?;
+        let read = self.read_all(store, std::slice::from_ref(&range)).await?.pop();
+        read.ok_or_else(|| self.beyond(&range))
+    }
+
+    /// The bytes of each range, in one read.
+    pub(crate) async fn read_all(
+        &self,
+        store: &dyn ObjectStore,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let absolute = |range: &Range<u64>| self.absolute(range.clone()).ok_or_else(|| self.beyond(range));
+        let absolute: Vec<Range<u64>> = ranges.iter().map(absolute).collect::<Result<_, _>>()?;
         let cut = |bytes: &Bytes| {
-            let inside = absolute.end <= bytes.len() as u64;
-            inside.then(|| bytes.slice(absolute.start as usize..absolute.end as usize)).ok_or_else(beyond)
+            let cut = absolute.iter().map(|range| {
+                let inside = range.end <= bytes.len() as u64;
+                let cut = || bytes.slice(range.start as usize..range.end as usize);
+                inside.then(cut).ok_or_else(|| self.beyond(range))
+            });
+            cut.collect()
         };
         match self.body.as_ref() {
             Body::Memory(_, bytes) => cut(bytes),
             Body::Stored(stored) => match stored.remade.get() {
                 Some(bytes) => cut(bytes),
-                None => match stored.object.read(store, std::slice::from_ref(&absolute)).await {
-                    Ok(mut read) => read.pop().ok_or_else(beyond),
+                None => match stored.read(store, &absolute).await {
                     Err(error) if error.kind() == ErrorKind::Damaged => cut(stored.made_again(error).await?),
-                    Err(error) => Err(error),
+                    read => read,
                 },
             },
         }
+    }
+
+    fn beyond(&self, range: &Range<u64>) -> ReadError {
+        let reason = format!("bytes {range:?} are asked of a part of {}", self.length());
+        ReadError::Damaged { object: self.path().clone(), reason }
     }
 
     fn absolute(&self, range: Range<u64>) -> Option<Range<u64>> {
@@ -107,6 +128,51 @@ impl Part {
 }
 
 impl Stored {
+    /// Out of blocks that were read before, as far as they are still there.
+    async fn read(&self, store: &dyn ObjectStore, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ReadError> {
+        let asked = ranges.iter().filter(|range| !range.is_empty()).flat_map(blocks_of);
+        let mut blocks: BTreeMap<u64, Option<Arc<Bytes>>> = BTreeMap::new();
+        for number in asked {
+            if blocks.len() > MAX_KEPT_BLOCKS {
+                return self.object.read(store, ranges).await;
+            }
+            blocks.entry(number).or_insert_with(|| self.blocks.get(number));
+        }
+        let missing: Vec<u64> = blocks.iter().filter(|(_, block)| block.is_none()).map(|(number, _)| *number).collect();
+        if !missing.is_empty() {
+            let places = missing.iter().map(|number| {
+                let start = number * BODY_BLOCK_BYTES;
+                start..(start + BODY_BLOCK_BYTES).min(self.length)
+            });
+            let places: Vec<Range<u64>> = places.collect();
+            for (number, block) in missing.into_iter().zip(self.object.read(store, &places).await?) {
+                // A copy: what was read holds the blocks beside it too.
+                let block = Arc::new(Bytes::copy_from_slice(&block));
+                self.blocks.set(number, Arc::clone(&block), block.len());
+                blocks.insert(number, Some(block));
+            }
+        }
+        let joined = |range: &Range<u64>| {
+            let mut parts = blocks_of(range).filter(|_| !range.is_empty()).map(|number| {
+                let (block, start) = (blocks.get(&number)?.as_deref()?, number * BODY_BLOCK_BYTES);
+                let from = range.start.saturating_sub(start).min(block.len() as u64);
+                let to = range.end.saturating_sub(start).min(block.len() as u64);
+                Some(block.slice(from as usize..to as usize))
+            });
+            let first = parts.next().unwrap_or_else(|| Some(Bytes::new()))?;
+            if first.len() as u64 == range.end - range.start {
+                return Some(first);
+            }
+            let rest: Vec<Bytes> = parts.collect::<Option<_>>()?;
+            Some(std::iter::once(first).chain(rest).collect::<Vec<Bytes>>().concat().into())
+        };
+        let read: Option<Vec<Bytes>> = ranges.iter().map(joined).collect();
+        read.ok_or_else(|| ReadError::Damaged {
+            object: self.object.path().clone(),
+            reason: "a block was not read".to_owned(),
+        })
+    }
+
     async fn made_again(&self, damage: ReadError) -> Result<&Bytes, ReadError> {
         self.remade.get_or_try_init(|| self.make_again(damage)).await
     }
@@ -119,4 +185,9 @@ impl Stored {
         self.object.verify(&(0..self.length), &body)?;
         Ok(body)
     }
+}
+
+/// The blocks that a range lies in.
+fn blocks_of(range: &Range<u64>) -> Range<u64> {
+    range.start / BODY_BLOCK_BYTES..range.end.div_ceil(BODY_BLOCK_BYTES)
 }

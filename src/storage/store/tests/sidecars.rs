@@ -16,7 +16,8 @@ async fn a_sidecar_is_made_again_and_kept_in_memory_where_it_cannot_be_written()
     let start = async |fault| {
         let objects = FlakyStore::new(disk.clone(), &[]);
         objects.fail(fault);
-        Store::open_on(Environment::of_test(Arc::new(objects)), &options(100)).await.unwrap()
+        let environment = Environment::of_test(Arc::new(objects)).with_cache_bytes(0);
+        Store::open_on(environment, &options(100)).await.unwrap()
     };
     let find =
         async |store: &Store| store.find(&identity().organization_id, None, Lookup::Id("a")).await.unwrap().len();
