@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::key::{Key, KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, ProjectId};
+use crate::model::origin::{Sender, SenderKind};
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
 
@@ -117,7 +118,18 @@ impl Caller {
             (None, _) => return Err(Denied::NoProject),
         };
         let integration_id = integration.map(IntegrationId::new).or_else(|| self.key.integration_id.clone());
-        Ok(Identity { organization_id: self.key.organization_id.clone(), project_id, integration_id })
+        let (organization_id, sender) = (self.key.organization_id.clone(), self.sender());
+        Ok(Identity { organization_id, project_id, integration_id, sender })
+    }
+
+    /// In whose name this caller writes.
+    pub(crate) fn sender(&self) -> Sender {
+        let kind = match self.key.kind {
+            KeyKind::Web => SenderKind::Web,
+            KeyKind::Api => SenderKind::Api,
+            KeyKind::Org => SenderKind::Org,
+        };
+        Sender { kind, key: Some(self.key.id.clone()) }
     }
 
     /// `None` only for `org` keys. A key without a project that is of another kind is never loaded ([`super::key_store`]).

@@ -16,6 +16,7 @@ use crate::model::document;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::json::jsonb;
 use crate::model::json::value::Json;
+use crate::model::origin::Sender;
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
 use crate::query::engine::QueryEngine;
@@ -129,6 +130,7 @@ async fn load_if_empty(loader: &mut BulkLoader) -> Result<(), CliError> {
                 organization_id: OrganizationId::new(ORGANIZATION),
                 project_id: ProjectId::new(sample::project(number)),
                 integration_id: document.integration_id.as_deref().map(IntegrationId::new),
+                sender: Sender::import(),
             };
             Some((identity, document))
         });

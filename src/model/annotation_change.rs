@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::model::document;
     use crate::model::ids::{MessageId, OrganizationId, ProjectId};
+    use crate::model::origin::Sender;
     use crate::model::resolve::{Identity, resolve};
 
     fn conversation(roles: &[&str]) -> Conversation {
@@ -104,6 +105,7 @@ mod tests {
             organization_id: OrganizationId::new("o"),
             project_id: ProjectId::new("p"),
             integration_id: None,
+            sender: Sender::import(),
         };
         resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned())
     }

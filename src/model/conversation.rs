@@ -8,6 +8,7 @@ use super::ids::{
 };
 use super::json::value::{Json, RawJson};
 use super::json::{parser, raw};
+use super::origin::Origin;
 use super::thread_annotations::ThreadAnnotations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,6 +81,8 @@ pub(crate) struct Conversation {
     /// The one that the first version came with.
     #[serde(default)]
     pub(crate) first_wal_position: WalPosition,
+    #[serde(default = "Origin::unknown")]
+    pub(crate) origin: Origin,
     /// What Part B sets; survives a re-log.
     #[serde(default, skip_serializing_if = "Annotations::is_default")]
     pub(crate) annotations: Annotations,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, EventId, EventKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::RawJson;
+use super::origin::Origin;
 use super::output::{write_field, write_raw, write_time};
 use super::resolve::Identity;
 
@@ -78,6 +79,8 @@ pub(crate) struct Event {
     pub(crate) properties: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user_properties: Option<RawJson>,
+    #[serde(default = "Origin::unknown")]
+    pub(crate) origin: Origin,
 }
 
 /// Parses and validates a body.
@@ -180,6 +183,11 @@ impl Event {
             created_at: document.created_at.or(previous.map(|previous| previous.created_at)).unwrap_or(now),
             properties: document.properties.clone(),
             user_properties: document.user_properties.clone(),
+            origin: Origin::resolve(
+                &identity.sender,
+                document.id.as_deref(),
+                previous.map(|previous| previous.origin.id),
+            ),
         }
     }
 

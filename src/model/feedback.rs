@@ -6,6 +6,7 @@ use super::actor::Actor;
 use super::fields::{self, DocumentError, Path};
 use super::ids::{EpochMillis, FeedbackId, FeedbackKey, IntegrationId, OrganizationId, ProjectId};
 use super::json::value::{Json, RawJson};
+use super::origin::Origin;
 use super::output::{write_field, write_raw, write_time};
 use super::resolve::Identity;
 
@@ -87,6 +88,8 @@ pub(crate) struct Feedback {
     /// In whose name the conversation API set it; Part A's answers do not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rated_by: Option<Actor>,
+    #[serde(default = "Origin::unknown")]
+    pub(crate) origin: Origin,
 }
 
 /// Parses and validates a body.
@@ -224,6 +227,11 @@ impl Feedback {
             properties: document.properties.clone(),
             user_properties: document.user_properties.clone(),
             sources: document.sources.clone(),
+            origin: Origin::resolve(
+                &identity.sender,
+                document.id.as_deref(),
+                previous.map(|previous| previous.origin.id),
+            ),
             rated_by: match &document.rating {
                 Some(rating) => Some(rating.by.clone()),
                 None => previous

@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod language;
+pub(crate) mod origin;
 pub(crate) mod output;
 pub(crate) mod previous;
 pub(crate) mod rating;

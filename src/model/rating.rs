@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::model::feedback::parse;
     use crate::model::ids::{OrganizationId, ProjectId};
+    use crate::model::origin::Sender;
     use crate::model::resolve::Identity;
 
     fn feedback(id: &str, positive: bool, created_at: i64, rated_by: Option<Actor>) -> Feedback {
@@ -98,6 +99,7 @@ mod tests {
             organization_id: OrganizationId::new("o"),
             project_id: ProjectId::new("p"),
             integration_id: None,
+            sender: Sender::import(),
         };
         Feedback {
             rated_by,

@@ -114,6 +114,7 @@ mod tests {
     use super::*;
     use crate::model::document;
     use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
+    use crate::model::origin::Sender;
     use crate::model::resolve::{Identity, resolve};
 
     #[test]
@@ -151,6 +152,7 @@ mod tests {
             organization_id: OrganizationId::new("o"),
             project_id: ProjectId::new("p"),
             integration_id: None,
+            sender: Sender::import(),
         };
         let document = document::parse(document.as_bytes()).unwrap();
         let conversation = resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned());

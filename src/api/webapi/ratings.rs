@@ -21,6 +21,7 @@ use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
 use crate::model::ids::{EpochMillis, FeedbackId, FeedbackKey};
 use crate::model::json::value::{Json, RawJson, to_raw};
+use crate::model::origin::Sender;
 use crate::model::rating::Rater;
 use crate::model::resolve::Identity;
 use crate::model::time;
@@ -38,6 +39,7 @@ pub(crate) async fn rate(services: &Services, call: &mut Call) -> Result<Respons
         store: Arc::clone(&services.store),
         conversation: Arc::clone(&conversation),
         message_id: id.to_owned(),
+        sender: call.caller()?.sender(),
         actor,
     };
     // A task of its own, so that a client that goes away leaves no change half done.
@@ -58,6 +60,7 @@ struct OwnRating {
     store: Arc<Store>,
     conversation: Arc<Conversation>,
     message_id: String,
+    sender: Sender,
     actor: Actor,
 }
 
@@ -87,6 +90,7 @@ impl OwnRating {
             organization_id: self.key.organization_id.clone(),
             project_id: self.key.project_id.clone(),
             integration_id: self.conversation.integration_id.clone(),
+            sender: self.sender.clone(),
         };
         match self.store.log_feedback(identity, document).await {
             Ok(_) => self.changed().await,

@@ -1,11 +1,16 @@
 use super::super::document;
 use super::super::ids::{OrganizationId, ProjectId};
+use super::super::origin::Sender;
 use super::super::resolve::{Identity, resolve};
 use super::*;
 
 fn stored(text: &str) -> Conversation {
-    let identity =
-        Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None };
+    let identity = Identity {
+        organization_id: OrganizationId::new("o"),
+        project_id: ProjectId::new("p"),
+        integration_id: None,
+        sender: Sender::import(),
+    };
     resolve(&document::parse(text.as_bytes()).unwrap(), &identity, None, EpochMillis(0), || "new".to_owned())
 }
 

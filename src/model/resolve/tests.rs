@@ -12,6 +12,7 @@ fn identity() -> Identity {
         organization_id: OrganizationId::new("o"),
         project_id: ProjectId::new("p"),
         integration_id: Some(IntegrationId::new("key")),
+        sender: Sender::import(),
     }
 }
 

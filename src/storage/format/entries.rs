@@ -5,7 +5,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use super::columns::column::{FlatRow, Set};
-use super::columns::conversations::{ANNOTATIONS, PREVIOUS, wal_position};
+use super::columns::conversations::{ANNOTATIONS, ID_ORIGIN, PREVIOUS, wal_position};
 use super::columns::messages::MessageRow;
 use super::data_file::DataFile;
 use super::error::FileError;
@@ -16,6 +16,7 @@ use crate::model::conversation::Conversation;
 use crate::model::ids::{
     ConversationId, ConversationKey, EpochMillis, MessageId, OrganizationId, ProjectId, WalPosition,
 };
+use crate::model::origin::IdOrigin;
 use crate::model::previous::{Fingerprint, Previous, PreviousMessage, text_hash};
 
 /// A column by its name, and what its values do to a row.
@@ -63,11 +64,12 @@ struct PreviousRow {
     created_at: EpochMillis,
     updated_at: EpochMillis,
     first_wal_position: WalPosition,
+    id_origin: IdOrigin,
     fingerprint: Fingerprint,
     annotations: Annotations,
 }
 
-const PREVIOUS_ROW: [Named<PreviousRow>; 9] = [
+const PREVIOUS_ROW: [Named<PreviousRow>; 10] = [
     ("organizationId", Set::Text(|row, id| row.key.organization_id = OrganizationId::new(id))),
     ("projectId", Set::Text(|row, id| row.key.project_id = ProjectId::new(id))),
     ("id", Set::Text(|row, id| row.key.id = id.to_owned())),
@@ -75,6 +77,7 @@ const PREVIOUS_ROW: [Named<PreviousRow>; 9] = [
     ("createdAt", Set::Time(|row, time| row.created_at = time)),
     ("updatedAt", Set::Time(|row, time| row.updated_at = time)),
     ("firstWalPosition", Set::Integer(|row, position| row.first_wal_position = wal_position(position))),
+    (ID_ORIGIN, Set::Checked(|row, text| IdOrigin::of_str(text).map(|read| row.id_origin = read).is_some())),
     (PREVIOUS, Set::Bytes(|row, bytes| Fingerprint::decode(bytes).map(|read| row.fingerprint = read).is_some())),
     (ANNOTATIONS, Set::Checked(|row, json| Annotations::from_json(json).map(|read| row.annotations = read).is_some())),
 ];
@@ -86,6 +89,7 @@ impl PreviousRow {
             created_at: EpochMillis(0),
             updated_at: EpochMillis(0),
             first_wal_position: WalPosition::default(),
+            id_origin: IdOrigin::Client,
             fingerprint: Fingerprint::default(),
             annotations: Annotations::default(),
         }
@@ -126,7 +130,7 @@ pub(crate) async fn read_previous(
     let mut of_messages = of_messages.into_iter();
     let mut found = Vec::with_capacity(own.len());
     for (row, range) in own.into_iter().zip(ranges) {
-        let PreviousRow { key, created_at, updated_at, first_wal_position, fingerprint, annotations } = row;
+        let PreviousRow { key, created_at, updated_at, first_wal_position, id_origin, fingerprint, annotations } = row;
         if fingerprint.content_hashes.len() != range.len() {
             let (told, stored) = (fingerprint.content_hashes.len(), range.len());
             return Err(damaged(format!("{} has {stored} messages, its row tells of {told}", key.id)));
@@ -149,6 +153,7 @@ pub(crate) async fn read_previous(
             created_at,
             updated_at,
             first_wal_position,
+            id_origin,
             document_hash: fingerprint.document_hash,
             annotations,
         });
@@ -173,6 +178,7 @@ mod tests {
     use crate::model::event::{EntityType, Event};
     use crate::model::feedback::{Feedback, FeedbackType};
     use crate::model::ids::{EventId, FeedbackId, IntegrationId};
+    use crate::model::origin::{Origin, Sender, SenderKind};
     use crate::storage::format::columns::column::FlatRow;
     use crate::storage::format::file_id::FileId;
     use crate::storage::format::flatten::test_support::{random_conversation, raw};
@@ -236,7 +242,12 @@ mod tests {
         }
         let all: Vec<u32> = (0..3_000).collect();
         let whole = read_whole::<Conversation>(&store, &main, &all).await.unwrap();
-        assert!(whole.iter().zip(&stored).all(|(read, stored)| read.annotations == stored.annotations));
+        assert!(
+            whole
+                .iter()
+                .zip(&stored)
+                .all(|(read, stored)| { (&read.annotations, &read.origin) == (&stored.annotations, &stored.origin) })
+        );
         assert!(read_previous(&store, &main, &[3_000]).await.is_err());
         // Small pages are kept.
         let read = read_keys::<Conversation>(&store, &main, &[7, 2_500]).await.unwrap();
@@ -257,6 +268,12 @@ mod tests {
         for (read, stored) in read.iter().rev().zip(&rows) {
             assert_eq!(serde_json::to_string(read).unwrap(), serde_json::to_string(stored.as_ref()).unwrap());
         }
+    }
+
+    fn origin(number: usize) -> Origin {
+        let kinds = [SenderKind::Web, SenderKind::Api, SenderKind::Org, SenderKind::Import];
+        let sender = Sender { kind: kinds[number % 4], key: (number % 3 > 0).then(|| format!("k{}", number % 3)) };
+        Origin { sender, id: [IdOrigin::Client, IdOrigin::Server][number / 4 % 2] }
     }
 
     fn properties(number: usize) -> Option<crate::model::json::value::RawJson> {
@@ -283,6 +300,7 @@ mod tests {
                 created_at: EpochMillis(number as i64 * 1_000 - 5),
                 properties: properties(number),
                 user_properties: properties(number / 3),
+                origin: origin(number),
             });
         }
         come_back(events).await;
@@ -309,6 +327,7 @@ mod tests {
                 properties: properties(number),
                 user_properties: properties(number / 3),
                 sources: (number % 4 == 2).then(|| raw(r#"[{"type":null,"url":"u"}]"#)),
+                origin: origin(number),
                 rated_by: [None, Some(Actor::default()), Some(agent)].into_iter().nth(number % 3).flatten(),
             });
         }

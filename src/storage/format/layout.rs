@@ -109,8 +109,10 @@ impl FormatVersion {
     pub(crate) const MOVED: Self = Self(2);
     /// And whether they are running.
     pub(crate) const RUNNING: Self = Self(3);
+    /// Rows tell who sent them and who chose their id.
+    pub(crate) const ORIGIN: Self = Self(4);
     /// What is written.
-    pub(crate) const CURRENT: Self = Self::RUNNING;
+    pub(crate) const CURRENT: Self = Self::ORIGIN;
 }
 
 impl Default for FormatVersion {

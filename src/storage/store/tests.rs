@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::model::document;
 use crate::model::ids::ConversationId;
+use crate::model::origin::Sender;
 use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
@@ -19,11 +20,17 @@ const NO_DEADLINE: Shares = Shares { within: Duration::from_secs(1_000 * 365 * 2
 
 mod collection;
 mod compaction;
+mod origin;
 mod readiness;
 mod sidecars;
 
 fn identity() -> Identity {
-    Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None }
+    Identity {
+        organization_id: OrganizationId::new("o"),
+        project_id: ProjectId::new("p"),
+        integration_id: None,
+        sender: Sender::import(),
+    }
 }
 
 fn key(id: &str) -> ConversationKey {

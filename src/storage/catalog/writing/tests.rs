@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::*;
 use crate::model::document;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
+use crate::model::origin::Sender;
 use crate::model::resolve::{Identity, resolve};
 use crate::storage::catalog::change::{MovedRows, RemovedFile, TableChange};
 use crate::storage::catalog::commit::{Epoch, FileId};
@@ -33,8 +34,12 @@ fn change(position: u64, of_conversations: TableChange) -> CatalogChange {
 }
 
 async fn written(environment: &Environment, catalog: &Catalog, ids: &[&str]) -> TableChange {
-    let identity =
-        Identity { organization_id: OrganizationId::new("o"), project_id: ProjectId::new("p"), integration_id: None };
+    let identity = Identity {
+        organization_id: OrganizationId::new("o"),
+        project_id: ProjectId::new("p"),
+        integration_id: None,
+        sender: Sender::import(),
+    };
     let row = |id: &&str| {
         let text = serde_json::json!({"id": id, "type": "openai", "properties": {"of": id},
             "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]});

@@ -156,6 +156,11 @@ impl<R: FlatRow> Column<R> {
         Self::made_text(name, get).values(Values::Long).without_statistics().hidden()
     }
 
+    /// One of few texts, for files only: who sent a row, and who chose its id.
+    pub(crate) const fn origin(name: &'static str, get: fn(&R) -> Option<&str>) -> Self {
+        Self::text(name, get).since(FormatVersion::ORIGIN).without_statistics().hidden()
+    }
+
     /// Bytes for files only; every row has some.
     pub(crate) const fn hidden_bytes(name: &'static str, get: fn(&R) -> Vec<u8>) -> Self {
         Self::new(name, FieldKind::Binary, Get::Bytes(get)).values(Values::Unique).required().hidden()

@@ -8,6 +8,7 @@ use crate::model::actor::user_text;
 use crate::model::annotations::{Annotations, UNSET_STATE};
 use crate::model::conversation::{Conversation, ConversationType, Visibility};
 use crate::model::ids::{ConversationId, EpochMillis, IntegrationId, OrganizationId, ProjectId, WalPosition};
+use crate::model::origin::{IdOrigin, Origin, SenderKind};
 use crate::model::previous::Fingerprint;
 use crate::storage::format::layout::{FormatVersion, JsonField};
 
@@ -17,6 +18,7 @@ pub(crate) static SHOWN: [&Field; shown_count::<Conversation>()] = shown::<Conve
 /// What a re-log compares a document with: a [`Fingerprint`].
 pub(crate) const PREVIOUS: &str = "_previous";
 pub(crate) const ANNOTATIONS: &str = "_annotations";
+pub(crate) const ID_ORIGIN: &str = "_id_origin";
 
 type Entry = Column<Conversation>;
 
@@ -120,6 +122,16 @@ impl FlatRow for Conversation {
         // All of them, those that are columns too: a re-log, which keeps them, reads one column, and mostly of nulls.
         Entry::hidden_text(ANNOTATIONS, |c| c.annotations.to_json().map(Cow::Owned))
             .set(Set::Checked(|c, json| Annotations::from_json(json).map(|read| c.annotations = read).is_some())),
+        Entry::origin("_sender", |c| Some(c.origin.sender.kind.as_str())).required().set(Set::Checked(|c, text| {
+            let found = SenderKind::of_str(text);
+            found.map(|kind| c.origin.sender.kind = kind).is_some()
+        })),
+        Entry::origin("_sender_key", |c| c.origin.sender.key.as_deref())
+            .set(Set::Text(|c, key| c.origin.sender.key = Some(key.to_owned()))),
+        Entry::origin(ID_ORIGIN, |c| Some(c.origin.id.as_str())).required().set(Set::Checked(|c, text| {
+            let found = IdOrigin::of_str(text);
+            found.map(|id| c.origin.id = id).is_some()
+        })),
     ];
 
     fn blank() -> Conversation {
@@ -141,6 +153,7 @@ impl FlatRow for Conversation {
             messages: Vec::new(),
             wal_position: WalPosition::default(),
             first_wal_position: WalPosition::default(),
+            origin: Origin::unknown(),
             annotations: Annotations::default(),
         }
     }

@@ -5,6 +5,7 @@ use super::field::{Field, Values};
 use crate::model::actor::user_text;
 use crate::model::event::{EntityType, Event};
 use crate::model::ids::{EpochMillis, EventId, IntegrationId, OrganizationId, ProjectId};
+use crate::model::origin::{IdOrigin, Origin, SenderKind};
 use crate::storage::format::layout::JsonField;
 
 pub(crate) static FIELDS: [&Field; Event::COLUMNS.len()] = fields::<Event, _>();
@@ -74,6 +75,16 @@ impl FlatRow for Event {
                 e.detached = true;
             },
         )),
+        Entry::origin("_sender", |e| Some(e.origin.sender.kind.as_str())).required().set(Set::Checked(|e, text| {
+            let found = SenderKind::of_str(text);
+            found.map(|kind| e.origin.sender.kind = kind).is_some()
+        })),
+        Entry::origin("_sender_key", |e| e.origin.sender.key.as_deref())
+            .set(Set::Text(|e, key| e.origin.sender.key = Some(key.to_owned()))),
+        Entry::origin("_id_origin", |e| Some(e.origin.id.as_str())).required().set(Set::Checked(|e, text| {
+            let found = IdOrigin::of_str(text);
+            found.map(|id| e.origin.id = id).is_some()
+        })),
     ];
 
     fn blank() -> Event {
@@ -90,6 +101,7 @@ impl FlatRow for Event {
             created_at: EpochMillis(0),
             properties: None,
             user_properties: None,
+            origin: Origin::unknown(),
         }
     }
 }

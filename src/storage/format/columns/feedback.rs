@@ -7,6 +7,7 @@ use super::field::{Field, Values};
 use crate::model::actor::{Actor, user_text};
 use crate::model::feedback::{Feedback, FeedbackType};
 use crate::model::ids::{EpochMillis, FeedbackId, IntegrationId, OrganizationId, ProjectId};
+use crate::model::origin::{IdOrigin, Origin, SenderKind};
 use crate::storage::format::layout::JsonField;
 
 pub(crate) static FIELDS: [&Field; Feedback::COLUMNS.len()] = fields::<Feedback, _>();
@@ -84,6 +85,16 @@ impl FlatRow for Feedback {
         })),
         Entry::hidden_text("_rated_by", |f| f.rated_by.as_ref().and_then(Actor::to_json).map(Cow::Owned))
             .set(Set::Checked(|f, json| Actor::from_json(json).map(|by| f.rated_by = Some(by)).is_some())),
+        Entry::origin("_sender", |f| Some(f.origin.sender.kind.as_str())).required().set(Set::Checked(|f, text| {
+            let found = SenderKind::of_str(text);
+            found.map(|kind| f.origin.sender.kind = kind).is_some()
+        })),
+        Entry::origin("_sender_key", |f| f.origin.sender.key.as_deref())
+            .set(Set::Text(|f, key| f.origin.sender.key = Some(key.to_owned()))),
+        Entry::origin("_id_origin", |f| Some(f.origin.id.as_str())).required().set(Set::Checked(|f, text| {
+            let found = IdOrigin::of_str(text);
+            found.map(|id| f.origin.id = id).is_some()
+        })),
     ];
 
     fn blank() -> Feedback {
@@ -104,6 +115,7 @@ impl FlatRow for Feedback {
             user_properties: None,
             sources: None,
             rated_by: None,
+            origin: Origin::unknown(),
         }
     }
 }

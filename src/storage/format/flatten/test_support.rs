@@ -8,6 +8,7 @@ use crate::model::ids::{
     ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, WalPosition,
 };
 use crate::model::json::value::RawJson;
+use crate::model::origin::{IdOrigin, Origin, Sender, SenderKind};
 use crate::storage::format::layout::{ColumnKind, JsonField, PropertyColumn};
 use crate::storage::format::physical_name::property_column;
 
@@ -57,6 +58,7 @@ pub(crate) fn conversation(number: usize, properties: Option<&str>, user_propert
         messages: vec![message(0, Some("\"hello\""))],
         wal_position: WalPosition(number as u64),
         first_wal_position: WalPosition(1),
+        origin: Origin::unknown(),
         annotations: Annotations::default(),
     }
 }
@@ -88,6 +90,9 @@ pub(crate) fn random_conversation(number: usize, rng: &mut impl rand::Rng) -> Co
     conversation.created_at = time(rng);
     conversation.updated_at = time(rng);
     conversation.visibility = [None, Some(Visibility::Private), Some(Visibility::Public)][rng.random_range(0..3)];
+    let kind = [SenderKind::Web, SenderKind::Api, SenderKind::Org, SenderKind::Import][rng.random_range(0..4)];
+    let id = [IdOrigin::Client, IdOrigin::Server][rng.random_range(0..2)];
+    conversation.origin = Origin { sender: Sender { kind, key: text(rng, "key") }, id };
     conversation.tags = [None, Some(vec![]), Some(vec!["a".into(), "é".into()])][rng.random_range(0..3)].clone();
     conversation.annotations = Annotations {
         title: text(rng, "title"),
