@@ -30,6 +30,10 @@ pub(crate) enum AppendError {
     Unknown { number: CommitNumber, waited: Duration, source: Error },
     #[error("the outcome of commit {number} is unknown; no other change can be committed before it is known")]
     Unsettled { number: CommitNumber },
+    /// It was prepared before the last commit of a writer that this one has fenced, say with the name of a column that
+    /// this commit gives to another.
+    #[error("the change does not fit commit {number}, which {writer} made before it was fenced: {reason}")]
+    Outdated { number: CommitNumber, writer: String, reason: String },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -38,6 +42,8 @@ impl Cause for AppendError {
     fn kind(&self) -> ErrorKind {
         match self {
             AppendError::Fenced { .. } => ErrorKind::Fenced,
+            // What this process knows of the store is not what it is; the next one reads it anew.
+            AppendError::Outdated { .. } => ErrorKind::Restart,
             AppendError::Unknown { source, .. } if source.kind() == ErrorKind::Restart => ErrorKind::Restart,
             AppendError::Unknown { .. } | AppendError::Unsettled { .. } => ErrorKind::Retry,
             AppendError::Catalog(error) => error.kind(),
@@ -66,6 +72,7 @@ pub(crate) struct CommitWriter {
     /// A commit that may be in the store.
     pending: Option<Pending>,
     fenced: Option<Fence>,
+    passed: Option<Passed>,
 }
 
 struct Pending {
@@ -73,6 +80,14 @@ struct Pending {
     commit: Commit,
     object: Bytes,
     checksum: Checksum,
+}
+
+/// Commits of older writers that came in before this one's first, until it has made another.
+struct Passed {
+    before: Arc<Manifest>,
+    /// Of the last.
+    number: CommitNumber,
+    writer: String,
 }
 
 #[derive(Clone)]
@@ -96,7 +111,8 @@ impl CommitWriter {
         writer: Writer,
         time: EpochMillis,
     ) -> Result<CommitWriter, AppendError> {
-        let mut begun = CommitWriter { line, writer, next_nonce: 0, pending: None, fenced: None };
+        let mut begun = CommitWriter { line, writer, next_nonce: 0, pending: None, fenced: None, passed: None };
+        let before = Arc::clone(&begun.line.manifest);
         loop {
             let Manifest { number, epoch, .. } = *begun.line.manifest;
             if begun.writer.epoch <= epoch && number > CommitNumber(0) {
@@ -105,7 +121,11 @@ impl CommitWriter {
             let pending = begun.prepare(&Edit::default(), time)?;
             match begun.settle(pending).await? {
                 None => return Ok(begun),
-                Some((older, checksum)) => begun.line.apply(&older, checksum)?,
+                Some((older, checksum)) => {
+                    begun.line.apply(&older, checksum)?;
+                    let (number, before) = (older.number, Arc::clone(&before));
+                    begun.passed = Some(Passed { before, number, writer: older.writer });
+                }
             }
         }
     }
@@ -128,7 +148,9 @@ impl CommitWriter {
                 return Err(AppendError::Unsettled { number });
             }
             None => {
-                self.line.manifest.check(edit).map_err(CatalogError::Bug)?;
+                if let Err(reason) = self.line.manifest.check(edit) {
+                    return Err(self.unfit(edit, reason).await?);
+                }
                 self.prepare(edit, time)?
             }
         };
@@ -138,7 +160,25 @@ impl CommitWriter {
             let reason = "a commit of an older writer follows this one's";
             return Err(CatalogError::damaged(&older.number.path(), reason).into());
         }
+        self.passed = None;
         Ok(Arc::clone(&self.line.manifest))
+    }
+
+    /// Why an edit does not fit: somebody else has committed what its maker did not know, or this program is wrong.
+    async fn unfit(&mut self, edit: &Edit, reason: String) -> Result<AppendError, AppendError> {
+        let number = self.line.manifest.number.next();
+        if let Some((Commit { writer, epoch, .. }, _)) = read_commit(self.line.objects.as_ref(), number).await?
+            && epoch >= self.writer.epoch
+        {
+            self.fenced = Some(Fence { number, writer: writer.clone(), epoch });
+            return Ok(AppendError::Fenced { number, writer, epoch });
+        }
+        Ok(match self.passed.as_ref().filter(|passed| passed.before.check(edit).is_ok()) {
+            Some(Passed { number, writer, .. }) => {
+                AppendError::Outdated { number: *number, writer: writer.clone(), reason }
+            }
+            None => CatalogError::Bug(reason).into(),
+        })
     }
 
     /// Puts a commit and takes it in; or gives the commit of an older writer that has its number.

@@ -4,9 +4,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::storage::catalog::commit::tests::{edit, id as file_id};
+use crate::storage::catalog::commit::tests::{column, edit, id as file_id};
 use crate::storage::catalog::commit::{self, TableEdit};
 use crate::storage::catalog::manifest::tests::commit;
+use crate::storage::error::{Cause, ErrorKind};
 
 fn removes(id: u64) -> Edit {
     edit("events", TableEdit { remove: vec![file_id(id)], ..TableEdit::default() })
@@ -111,9 +112,42 @@ async fn an_older_writers_commit_is_passed() {
     assert_eq!(opened(&store).await.manifest(), new.manifest());
     // What was removed meanwhile cannot be removed again.
     let wrong = new.append(&removes(2), NOW).await.unwrap_err();
-    assert!(matches!(wrong, AppendError::Catalog(CatalogError::Bug(_))), "{wrong}");
+    assert!(matches!(wrong, AppendError::Outdated { number: CommitNumber(5), .. }), "{wrong}");
     new.append(&removes(50), NOW).await.unwrap();
     assert_eq!(opened(&store).await.manifest(), new.manifest());
+}
+
+fn adds_column(name: &str, path: &[&str]) -> Edit {
+    edit("events", TableEdit { columns: vec![column(name, path)], ..TableEdit::default() })
+}
+
+/// Two writers give one name to two columns, because neither could know of the other's.
+#[tokio::test]
+async fn a_name_that_a_fenced_writer_took_with_its_last_commit_ends_the_writing() {
+    let store = memory();
+    let mut old = line_of(&store, 3).await;
+    let line = opened(&store).await;
+    old.append(&adds_column("plan", &["plan"]), NOW).await.unwrap();
+    let mut new = CommitWriter::begin(line, writer(2), NOW).await.unwrap();
+    let error = new.append(&adds_column("plan", &["Plan"]), NOW).await.unwrap_err();
+    assert!(
+        matches!(&error, AppendError::Outdated { number: CommitNumber(4), writer, .. } if writer == "w1"),
+        "{error}"
+    );
+    assert_eq!(error.kind(), ErrorKind::Restart);
+    // A clash with what this writer knows is its own fault.
+    let error = new.append(&removes(99), NOW).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Bug);
+    new.append(&adds_column("plan_2", &["Plan"]), NOW).await.unwrap();
+    let error = new.append(&adds_column("PLAN", &["x"]), NOW).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Bug);
+
+    // Nor is a writer wrong that has been overtaken and does not know it.
+    let _newest = CommitWriter::begin(opened(&store).await, writer(3), NOW).await.unwrap();
+    for _ in 0..2 {
+        let error = new.append(&adds_column("PLAN", &["x"]), NOW).await.unwrap_err();
+        assert!(matches!(error, AppendError::Fenced { epoch: Epoch(3), .. }), "{error}");
+    }
 }
 
 /// One that began a moment before another, and one that has not begun yet.
