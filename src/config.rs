@@ -162,6 +162,10 @@ pub(crate) struct ImportArguments {
     #[arg(long, env = "CONVOLAKE_INTEGRATION", value_name = "ID", value_parser = integration)]
     pub(crate) integration: Option<IntegrationId>,
 
+    /// About how many conversations are written as one file, and acknowledged by one commit
+    #[arg(long, env = "CONVOLAKE_IMPORT_BATCH_ROWS", default_value_t = 65_536, value_name = "ROWS", hide = true)]
+    pub(crate) batch_rows: usize,
+
     /// NDJSON files, one document a line in the shape of POST /conversations; - is standard input
     #[arg(required = true, value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,

@@ -134,7 +134,7 @@ async fn load_if_empty(loader: &mut BulkLoader) -> Result<(), CliError> {
             };
             Some((identity, document))
         });
-        loader.load(documents.collect()).await?;
+        loader.load(documents.collect(), None).await?;
     }
     println!("Loaded {DOCUMENTS} sample conversations in {:.1} s.", started.elapsed().as_secs_f64());
     Ok(())

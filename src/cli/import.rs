@@ -17,14 +17,13 @@ use crate::model::origin::Sender;
 use crate::model::resolve::Identity;
 use crate::storage::objects::open::open_environment;
 use crate::storage::write::bulk::{BulkLoader, Counts, Loaded};
+use crate::storage::write::progress::{ImportPart, Place};
 
 /// A longer line is rejected, and skipped without being kept in memory.
 const MAX_LINE_BYTES: usize = 16 << 20;
 /// Lines are parsed in chunks of this size,
 const CHUNK_LINES: usize = 4_096;
 const CHUNK_BYTES: usize = 16 << 20;
-/// and loaded, that is, written as one file, in batches of this one.
-const BATCH_ROWS: usize = 65_536;
 const PARSED_AHEAD: usize = 6;
 const BATCH_BYTES: usize = 160 << 20;
 /// Rejected lines that are told one by one; the rest is only counted.
@@ -33,6 +32,7 @@ const REJECTED_SHOWN: u64 = 1_000;
 pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
     descriptors::raise_limit();
     let (environment, local_root) = open_environment(&arguments.store.store)?;
+    let id = environment.ids.in_order().to_string();
     let mut loader = BulkLoader::open(environment, local_root).await?;
     let runtime = tokio::runtime::Handle::current();
     let imported = tokio::task::spawn_blocking(move || {
@@ -41,7 +41,8 @@ pub(crate) async fn run(arguments: ImportArguments) -> Result<(), CliError> {
             project_id: arguments.project,
             integration_id: arguments.integration,
         };
-        let imported = import_files(&runtime, &mut loader, &arguments.files, &defaults);
+        let run = ImportRun { id, files: arguments.files, defaults, batch_rows: arguments.batch_rows };
+        let imported = import_files(&runtime, &mut loader, &run);
         // What was loaded stays, whatever ended the import.
         let finished = runtime.block_on(loader.finish());
         let report = imported?;
@@ -88,25 +89,34 @@ impl std::fmt::Display for ImportReport {
 
 /// A line and where it stands.
 struct Line {
-    file: usize,
-    number: u64,
+    place: Place,
     text: Result<Vec<u8>, String>,
 }
 
 struct Parsed {
-    file: usize,
-    number: u64,
+    place: Place,
     bytes: usize,
     document: Result<(Identity, Document), String>,
 }
 
-/// Reads `files` (`-` is standard input) and loads them; rejected lines are reported on stderr and left out.
+/// What is imported.
+pub(crate) struct ImportRun {
+    /// By which commits tell how far it is.
+    pub(crate) id: String,
+    /// `-` is standard input.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) defaults: ImportDefaults,
+    /// Documents that are written as one file.
+    pub(crate) batch_rows: usize,
+}
+
+/// Reads the files and loads them; rejected lines are reported on stderr and left out.
 pub(crate) fn import_files(
     runtime: &tokio::runtime::Handle,
     loader: &mut BulkLoader,
-    files: &[PathBuf],
-    defaults: &ImportDefaults,
+    run: &ImportRun,
 ) -> Result<ImportReport, ImportError> {
+    let (files, defaults) = (&run.files, &run.defaults);
     let started = Instant::now();
     let progress = Progress::new();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -124,10 +134,11 @@ pub(crate) fn import_files(
                 }
             }
         });
-        let loaded = load_all(runtime, loader, &parsed_receiver, files, &progress, &mut report);
+        let loaded = load_all(runtime, loader, &parsed_receiver, run, &progress, &mut report);
         drop(parsed_receiver);
         let read = reader.join().map_err(|_| ImportError::Thread)?;
-        loaded.and(read)
+        loaded?;
+        Ok(runtime.block_on(loader.end_import(&run.id, read?))?)
     });
     progress.finish();
     report.elapsed = started.elapsed();
@@ -138,36 +149,40 @@ fn load_all(
     runtime: &tokio::runtime::Handle,
     loader: &mut BulkLoader,
     parsed: &mpsc::Receiver<Vec<Parsed>>,
-    files: &[PathBuf],
+    run: &ImportRun,
     progress: &Progress,
     report: &mut ImportReport,
 ) -> Result<(), ImportError> {
+    let files = &run.files;
     let mut batch: Vec<(Identity, Document)> = Vec::new();
-    let mut places: Vec<(usize, u64)> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
+    let mut end = Place::default();
     let mut bytes = 0;
     loop {
         let chunk = parsed.recv().ok();
         let ended = chunk.is_none();
         for line in chunk.into_iter().flatten() {
             report.read += 1;
+            end = line.place;
             match line.document {
                 Ok(document) => {
                     batch.push(document);
-                    places.push((line.file, line.number));
+                    places.push(line.place);
                     bytes += line.bytes;
                 }
-                Err(reason) => reject(files, (line.file, line.number), &reason, progress, report),
+                Err(reason) => reject(files, line.place, &reason, progress, report),
             }
         }
-        if batch.len() >= BATCH_ROWS || bytes >= BATCH_BYTES || (ended && !batch.is_empty()) {
-            let Loaded { counts, rejected } = runtime.block_on(loader.load(std::mem::take(&mut batch)))?;
+        if batch.len() >= run.batch_rows || bytes >= BATCH_BYTES || (ended && !batch.is_empty()) {
+            let part = ImportPart { import: run.id.to_owned(), places: std::mem::take(&mut places), end };
+            let loading = loader.load(std::mem::take(&mut batch), Some(&part));
+            let Loaded { counts, rejected } = runtime.block_on(loading)?;
             report.counts += counts;
             for (index, reason) in rejected {
-                if let Some(place) = places.get(index) {
+                if let Some(place) = part.places.get(index) {
                     reject(files, *place, &reason, progress, report);
                 }
             }
-            places.clear();
             bytes = 0;
         }
         progress.show(report);
@@ -177,9 +192,10 @@ fn load_all(
     }
 }
 
-fn reject(files: &[PathBuf], (file, line): (usize, u64), reason: &str, progress: &Progress, report: &mut ImportReport) {
+fn reject(files: &[PathBuf], place: Place, reason: &str, progress: &Progress, report: &mut ImportReport) {
+    let Place { input, input_lines: line, .. } = place;
     report.rejected += 1;
-    let name = files.get(file).map_or_else(String::new, |path| path.display().to_string());
+    let name = files.get(input as usize).map_or_else(String::new, |path| path.display().to_string());
     if report.rejected <= REJECTED_SHOWN {
         progress.line(&format!("rejected {name}:{line}: {reason}"));
     } else if report.rejected == REJECTED_SHOWN + 1 {
@@ -208,7 +224,7 @@ fn parse_chunk(chunk: Vec<Line>, defaults: &ImportDefaults, threads: usize) -> O
 }
 
 fn parse_line(line: Line, defaults: &ImportDefaults) -> Parsed {
-    let Line { file, number, text } = line;
+    let Line { place, text } = line;
     let bytes = text.as_ref().map_or(0, Vec::len);
     let document = text.and_then(|text| {
         let document = document::parse(&text).map_err(|error| error.to_string())?;
@@ -221,31 +237,33 @@ fn parse_line(line: Line, defaults: &ImportDefaults) -> Parsed {
         let (organization_id, sender) = (defaults.organization_id.clone(), Sender::import());
         Ok((Identity { organization_id, project_id, integration_id, sender }, document))
     });
-    Parsed { file, number, bytes, document }
+    Parsed { place, bytes, document }
 }
 
-fn read_all(files: &[PathBuf], chunks: &mpsc::SyncSender<Vec<Line>>) -> Result<(), ImportError> {
-    for (file, path) in files.iter().enumerate() {
+/// Gives how far that is.
+fn read_all(files: &[PathBuf], chunks: &mpsc::SyncSender<Vec<Line>>) -> Result<Place, ImportError> {
+    let mut place = Place::default();
+    for (input, path) in (0..).zip(files) {
+        place = Place { input, input_lines: 0, ..place };
         let failed = |source| ImportError::Read { path: path.display().to_string(), source };
         let mut input = open(path).map_err(failed)?;
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        let mut number = 0;
         loop {
             let text = read_line(&mut input).map_err(failed)?;
             let ended = text.is_none();
             if let Some(text) = text {
-                number += 1;
+                place = Place { lines: place.lines + 1, input_lines: place.input_lines + 1, ..place };
                 let blank = text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty());
                 if !blank {
                     bytes += text.as_ref().map_or(0, Vec::len);
-                    chunk.push(Line { file, number, text });
+                    chunk.push(Line { place, text });
                 }
             }
             if chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES || (ended && !chunk.is_empty()) {
                 bytes = 0;
                 if chunks.send(std::mem::take(&mut chunk)).is_err() {
-                    return Ok(());
+                    return Ok(place);
                 }
             }
             if ended {
@@ -253,7 +271,7 @@ fn read_all(files: &[PathBuf], chunks: &mpsc::SyncSender<Vec<Line>>) -> Result<(
             }
         }
     }
-    Ok(())
+    Ok(place)
 }
 
 /// By the name's ending: `.zst`, `.gz`, else plain; `-` is standard input.

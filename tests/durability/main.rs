@@ -20,6 +20,7 @@ mod damaged_keys;
 mod erasure;
 mod foreign_questions;
 mod foreign_readers;
+mod imports;
 mod kill;
 mod large_threads;
 mod ready;

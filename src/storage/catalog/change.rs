@@ -1,10 +1,11 @@
 //! What a commit changes: which files each table gets and loses, and which rows of its files are gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::commit::{Erased, FileEntry, FileId};
+use super::commit::{Erased, FileEntry, FileId, ImportProgress};
 use super::files::FileSnapshot;
 use crate::model::ids::WalPosition;
 use crate::storage::format::data_file::DataFile;
@@ -16,6 +17,8 @@ use crate::storage::format::tables::{PerTable, Same};
 pub(crate) struct CatalogChange {
     /// With it the tables hold every operation of the log up to here.
     pub(crate) position: WalPosition,
+    /// As in a commit.
+    pub(crate) imports: BTreeMap<String, Option<ImportProgress>>,
     pub(crate) tables: PerTable<Same<TableChange>>,
 }
 

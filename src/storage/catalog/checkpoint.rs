@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::{CommitNumber, Epoch, Erased, FileEntry, ImportProgress, RowSet};
 use super::error::CatalogError;
-use super::manifest::{Manifest, StoredFile, Table};
+use super::manifest::{Manifest, StoredFile, StoredImport, Table};
 use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::format::hex::Checksum;
 use crate::storage::format::registry::OwnedColumn;
 use crate::storage::objects::frame::{self, Kind};
 
 const FOLDER: &str = "checkpoints";
-pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 2, reads: 1..=2 };
+pub(crate) const KIND: Kind = Kind { name: "checkpoint", format: 3, reads: 1..=3 };
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -30,6 +30,9 @@ struct Content {
     wal_position: WalPosition,
     time: Option<EpochMillis>,
     imports: BTreeMap<String, ImportProgress>,
+    /// Of the commits that told of them.
+    #[serde(default)]
+    import_times: BTreeMap<String, EpochMillis>,
     tables: BTreeMap<String, TableContent>,
 }
 
@@ -95,7 +98,8 @@ pub(crate) fn encode(manifest: &Manifest) -> Result<Vec<u8>, CatalogError> {
         epoch: manifest.epoch,
         wal_position: manifest.wal_position,
         time: manifest.time,
-        imports: manifest.imports.iter().map(|(id, progress)| (id.clone(), *progress)).collect(),
+        imports: manifest.imports.iter().map(|(id, import)| (id.clone(), import.progress)).collect(),
+        import_times: manifest.imports.iter().map(|(id, import)| (id.clone(), import.time)).collect(),
         tables: manifest.tables.iter().map(|(name, content)| (name.clone(), table(content))).collect(),
     };
     let encoded = frame::encode(&KIND, &content);
@@ -125,13 +129,18 @@ impl Content {
             Ok(table) => Ok((name, table)),
             Err(reason) => Err(format!("table {name:?}: {reason}")),
         };
+        let times = self.import_times;
+        let import = |(id, progress): (String, ImportProgress)| {
+            let time = times.get(&id).copied().unwrap_or_default();
+            (id, StoredImport { progress, time })
+        };
         Ok(Manifest {
             number: self.number,
             checksum: self.commit,
             epoch: self.epoch,
             wal_position: self.wal_position,
             time: self.time,
-            imports: self.imports.into_iter().collect(),
+            imports: self.imports.into_iter().map(import).collect(),
             tables: self.tables.into_iter().map(table).collect::<Result<_, String>>()?,
         })
     }

@@ -27,7 +27,7 @@ use crate::storage::format::registry::OwnedColumn;
 use crate::storage::objects::frame::{self, Kind};
 
 pub(crate) const FOLDER: &str = "commits";
-pub(crate) const KIND: Kind = Kind { name: "commit", format: 2, reads: 1..=2 };
+pub(crate) const KIND: Kind = Kind { name: "commit", format: 3, reads: 1..=3 };
 
 /// Of a commit. 0 is "nothing yet", the first commit is 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,8 +104,16 @@ pub(crate) struct Edit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ImportProgress {
-    /// Lines of the import that are in the files, counted from its start.
+    /// Lines of the import that are done, counted from its start over all of its inputs: what they bring is in the files
+    /// of this commit and those before, or was refused. Behind them nothing is.
     pub(crate) lines: u64,
+    /// The input that the last of them stands in, counted from 0 in the order in which they were given,
+    #[serde(default)]
+    pub(crate) input: u32,
+    /// and how many of its own lines are done. All of the inputs before it is.
+    #[serde(default)]
+    pub(crate) input_lines: u64,
+    /// Whether nothing is left to be done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) finished: bool,
 }

@@ -25,7 +25,8 @@ pub(super) struct Move {
 /// What the change is to a store at this manifest. The same change gives the same edit as long as nothing else is
 /// committed, so that a commit of unknown outcome is tried again as it was.
 pub(super) fn edit_of(change: &CatalogChange, manifest: &Manifest, moved: &Moved) -> Result<Edit, StoreError> {
-    let mut edit = Edit { wal_position: Some(change.position), ..Edit::default() };
+    let imports = change.imports.clone();
+    let mut edit = Edit { wal_position: Some(change.position), imports, ..Edit::default() };
     for_each_table!(kind in PerTable::<Kind>::default(), change in change.tables.as_ref() => {
         add_table(&mut edit, &kind, change, manifest, moved)?;
     });

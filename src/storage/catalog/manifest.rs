@@ -25,7 +25,8 @@ pub(crate) struct Manifest {
     /// The files hold every operation up to and with this one.
     pub(crate) wal_position: WalPosition,
     pub(crate) time: Option<EpochMillis>,
-    pub(crate) imports: OrdMap<String, ImportProgress>,
+    /// By id.
+    pub(crate) imports: OrdMap<String, StoredImport>,
     /// By name. A table that never had a file or column is not in it.
     pub(crate) tables: OrdMap<String, Table>,
 }
@@ -52,7 +53,22 @@ pub(crate) struct StoredFile {
     pub(crate) erased: Option<Erased>,
 }
 
+/// How far an import was, as of the newest commit that tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredImport {
+    pub(crate) progress: ImportProgress,
+    pub(crate) time: EpochMillis,
+}
+
 impl Manifest {
+    /// Imports that are to be forgotten, so that no more than `kept` stay: those that nobody has heard of for longest.
+    pub(crate) fn old_imports(&self, kept: usize) -> Vec<&String> {
+        let mut by_time: Vec<(EpochMillis, &String)> = self.imports.iter().map(|(id, one)| (one.time, id)).collect();
+        by_time.sort_unstable();
+        let old = by_time.len().saturating_sub(kept);
+        by_time.into_iter().take(old).map(|(_, id)| id).collect()
+    }
+
     /// With the next commit, whose object has this checksum. An error says what in the line is damaged.
     pub(crate) fn apply(&self, commit: &Commit, checksum: Checksum) -> Result<Manifest, String> {
         if commit.number != self.number.next() {
@@ -96,7 +112,8 @@ impl Manifest {
                 self.imports.remove(id);
                 continue;
             };
-            if let Some(before) = self.imports.insert(id.clone(), *progress)
+            let import = StoredImport { progress: *progress, time };
+            if let Some(StoredImport { progress: before, .. }) = self.imports.insert(id.clone(), import)
                 && progress.lines < before.lines
             {
                 return Err(format!("import {id:?} goes back from line {} to {}", before.lines, progress.lines));

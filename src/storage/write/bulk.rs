@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::change::{Change, Prefetched};
 use super::derived::DerivedTables;
 use super::files::{self, FileNumbers, NewRows};
+use super::progress::{self, ImportPart, Imports, Place};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
@@ -73,7 +74,7 @@ impl BulkLoader {
         let Opened { environment, lock, marker, state, catalog, writer, counters, .. } = opened;
         let mut loader = BulkLoader { environment, catalog, state, counters, writer, marker, _lock: lock };
         if loader.state.active().operations > 0 {
-            loader.commit_tail().await?;
+            loader.commit_tail(Imports::new()).await?;
         }
         Ok(loader)
     }
@@ -83,13 +84,18 @@ impl BulkLoader {
     }
 
     /// Loads a batch as one file (as several, where documents of one conversation in it have feedback to be linked). It
-    /// is durable and visible to the next process when this returns.
-    pub(crate) async fn load(&mut self, batch: Vec<(Identity, Document)>) -> Result<Loaded, StoreError> {
+    /// is durable and visible to the next process when this returns. The commits tell how far the import is whose `part`
+    /// the batch is.
+    pub(crate) async fn load(
+        &mut self,
+        batch: Vec<(Identity, Document)>,
+        part: Option<&ImportPart>,
+    ) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         let batch = batch.into_iter().map(|(identity, document)| (identity, Arc::new(document)));
         let mut left: Vec<(usize, (Identity, Arc<Document>))> = batch.enumerate().collect();
         while !left.is_empty() {
-            left = self.load_part(left, &mut loaded).await?;
+            left = self.load_part(left, part, &mut loaded).await?;
         }
         Ok(loaded)
     }
@@ -98,6 +104,7 @@ impl BulkLoader {
     async fn load_part(
         &mut self,
         batch: Vec<(usize, (Identity, Arc<Document>))>,
+        part: Option<&ImportPart>,
         loaded: &mut Loaded,
     ) -> Result<Vec<(usize, (Identity, Arc<Document>))>, StoreError> {
         let snapshot = self.state.snapshot(&self.environment.objects);
@@ -145,10 +152,17 @@ impl BulkLoader {
         }
         staged.finish(&mut self.state, 0, &mut self.counters);
         self.state.mark_deleted(&file_deletions);
-        if self.state.active().operations > 0 {
-            self.commit_tail().await?;
+        let left = rest.first().map(|(index, _)| *index);
+        let imports = part.map(|part| part.done(left, &self.state.manifest)).unwrap_or_default();
+        if self.state.active().operations > 0 || !imports.is_empty() {
+            self.commit_tail(imports).await?;
         }
         Ok(rest)
+    }
+
+    /// Commits that nothing of an import is left.
+    pub(crate) async fn end_import(&mut self, import: &str, end: Place) -> Result<(), StoreError> {
+        self.commit_tail(progress::finished(import, end, &self.state.manifest)).await
     }
 
     /// Ends the loading. The log gets an object without operations: what was loaded is in no other, so only this one
@@ -167,7 +181,7 @@ impl BulkLoader {
         Ok(())
     }
 
-    async fn commit_tail(&mut self) -> Result<(), StoreError> {
+    async fn commit_tail(&mut self, imports: Imports) -> Result<(), StoreError> {
         let (state, counters) = (&mut self.state, &mut self.counters);
         let old_rows: PerTable<Same<Vec<ErasedRows>>> = per_table!(table in state.tables.as_ref() => {
             erasing::rows_in(&self.environment.objects, &table.files, table.tail.active().erased()).await?
@@ -176,6 +190,7 @@ impl BulkLoader {
         let written = files::write(&self.environment, rows, self.catalog.columns(), TextIndexes::WithFile).await?;
         let change = CatalogChange {
             position: state.position,
+            imports,
             tables: per_table!(
                 table in state.tables.as_ref(), new in written.as_ref(), erased in old_rows
                     => new.change(table.files.clone(), erased)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 
 use super::files::{self, FileNumbers, Merge, SortKey, Stored, Written, sort_key};
+use super::progress::Imports;
 use super::state::{State, TableState};
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
@@ -269,7 +270,7 @@ fn change_of(tables: &PerTable<Option<Compacted>>, manifest: &Manifest) -> Resul
             None => TableChange::default(),
         }
     });
-    Ok(CatalogChange { position: manifest.wal_position, tables })
+    Ok(CatalogChange { position: manifest.wal_position, imports: Imports::new(), tables })
 }
 
 impl Committed {

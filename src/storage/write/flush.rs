@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::erasing;
 use super::files::{self, FileNumbers, NewRows, Written};
+use super::progress::Imports;
 use super::state::{State, TableState};
 use super::texts::TextIndexes;
 use crate::environment::Environment;
@@ -188,6 +189,7 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
     let NewState { files: written, erased } = job.written.get_or_try_init(write).await?;
     let change = CatalogChange {
         position: job.position,
+        imports: Imports::new(),
         tables: per_table!(
             table in job.tables.as_ref(), new in written.as_ref(), erased in erased.as_ref()
                 => new.change(table.files.clone(), erased.clone())

@@ -14,6 +14,7 @@ pub(crate) mod flush;
 pub(crate) mod links;
 pub(crate) mod logged;
 pub(crate) mod prefetch;
+pub(crate) mod progress;
 pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod resolve;

@@ -20,7 +20,10 @@ fn manifest() -> Manifest {
         Edit { wal_position: Some(WalPosition(5)), ..adds("events", [1, 2]) },
         edit("events", events),
         Edit {
-            imports: BTreeMap::from([("i".to_owned(), Some(ImportProgress { lines: 9, finished: true }))]),
+            imports: BTreeMap::from([(
+                "i".to_owned(),
+                Some(ImportProgress { lines: 9, input: 1, input_lines: 3, finished: true }),
+            )]),
             ..adds("messages", [1])
         },
     ]);

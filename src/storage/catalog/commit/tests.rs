@@ -62,7 +62,7 @@ fn everything() -> Commit {
         erased: erases(2, 90..=98),
         columns: vec![column("properties_plan", &["plan"])],
     };
-    let done = Some(ImportProgress { lines: 12, finished: true });
+    let done = Some(ImportProgress { lines: 12, input: 1, input_lines: 5, finished: true });
     Commit {
         number: CommitNumber(7),
         previous: Checksum(6),
@@ -91,7 +91,7 @@ fn the_text_of_a_commit() {
     let expected = json!({
         "number": 7, "previous": "00000000000000000000000000000006", "epoch": u64::MAX, "writer": "w", "nonce": 4,
         "walPosition": 99, "time": NOW.0,
-        "imports": {"a": {"lines": 12, "finished": true}, "b": null},
+        "imports": {"a": {"lines": 12, "input": 1, "inputLines": 5, "finished": true}, "b": null},
         "tables": {"events": {
             "add": [{
                 "id": "00000000-0000-0000-0000-0000000000ab",
@@ -133,10 +133,10 @@ fn every_flip_and_cut_of_a_commit_names_it() {
 
 #[test]
 fn a_newer_commit_is_not_damaged() {
-    let (object, _) = frame::encode(&Kind { format: 3, ..KIND }, &json!({"unheard": "of"})).unwrap();
+    let (object, _) = frame::encode(&Kind { format: 4, ..KIND }, &json!({"unheard": "of"})).unwrap();
     let error = decode(CommitNumber(7), &object).unwrap_err();
-    assert!(matches!(error, CatalogError::Format { found: 3, .. }));
-    assert!(error.to_string().contains("has format 3, this version reads formats 1 to 2"), "{error}");
+    assert!(matches!(error, CatalogError::Format { found: 4, .. }));
+    assert!(error.to_string().contains("has format 4, this version reads formats 1 to 3"), "{error}");
 }
 
 #[test]

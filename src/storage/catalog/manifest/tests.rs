@@ -17,6 +17,10 @@ pub(crate) fn commit(manifest: &Manifest, edit: Edit) -> Commit {
     }
 }
 
+fn progress(lines: u64) -> ImportProgress {
+    ImportProgress { lines, input: 0, input_lines: lines, finished: false }
+}
+
 pub(crate) fn applied(edits: impl IntoIterator<Item = Edit>) -> Manifest {
     edits.into_iter().fold(Manifest::default(), |manifest, edit| {
         manifest.check(&edit).unwrap();
@@ -79,10 +83,7 @@ fn wrong_commits_are_refused() {
             deletions: deletes(2, 2, [1, 3]),
             ..TableEdit::default()
         }),
-        Edit {
-            imports: BTreeMap::from([("i".to_owned(), Some(ImportProgress { lines: 9, finished: false }))]),
-            ..Edit::default()
-        },
+        Edit { imports: BTreeMap::from([("i".to_owned(), Some(progress(9)))]), ..Edit::default() },
     ]);
     let moved = FileEntry { path: "messages/data/3.parquet".to_owned(), ..file("events", 3, 10) };
     let unnamed = FileEntry { path: "events/data/3.parquet".to_owned(), ..file("events", 3, 10) };
@@ -91,10 +92,7 @@ fn wrong_commits_are_refused() {
     let add = |entry: FileEntry| events(TableEdit { add: vec![entry], ..TableEdit::default() });
     let deletions = |deletions| events(TableEdit { deletions, ..TableEdit::default() });
     let columns = |column| events(TableEdit { columns: vec![column], ..TableEdit::default() });
-    let lines = |lines| Edit {
-        imports: BTreeMap::from([("i".to_owned(), Some(ImportProgress { lines, finished: false }))]),
-        ..Edit::default()
-    };
+    let lines = |lines| Edit { imports: BTreeMap::from([("i".to_owned(), Some(progress(lines)))]), ..Edit::default() };
     let cases = [
         (adds("events", [1]), "twice"),
         (adds("events", [3, 3]), "twice"),
@@ -130,6 +128,19 @@ fn wrong_commits_are_refused() {
     let forgotten = manifest.apply(&commit(&manifest, forgotten), Checksum::default()).unwrap();
     assert!(forgotten.imports.is_empty());
     forgotten.check(&lines(1)).unwrap();
+}
+
+#[test]
+fn the_imports_not_heard_of_for_longest_are_forgotten() {
+    let mut manifest = Manifest::default();
+    for (time, id) in [(1, "b"), (2, "a"), (3, "c"), (4, "b")] {
+        let imports = BTreeMap::from([(id.to_owned(), Some(progress(time)))]);
+        let next = Commit { time: EpochMillis(time as i64), ..commit(&manifest, Edit { imports, ..Edit::default() }) };
+        manifest = manifest.apply(&next, Checksum::default()).unwrap();
+    }
+    assert_eq!(manifest.imports["b"], StoredImport { progress: progress(4), time: EpochMillis(4) });
+    assert_eq!(manifest.old_imports(3), Vec::<&String>::new());
+    assert_eq!(manifest.old_imports(1), ["a", "c"]);
 }
 
 #[test]

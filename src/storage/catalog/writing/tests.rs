@@ -30,7 +30,7 @@ async fn open(environment: &Environment, epoch: u64) -> Catalog {
 /// A change of the conversations alone.
 fn change(position: u64, of_conversations: TableChange) -> CatalogChange {
     let tables = PerTable { conversations: of_conversations, ..PerTable::default() };
-    CatalogChange { position: WalPosition(position), tables }
+    CatalogChange { position: WalPosition(position), tables, ..CatalogChange::default() }
 }
 
 async fn written(environment: &Environment, catalog: &Catalog, ids: &[&str]) -> TableChange {

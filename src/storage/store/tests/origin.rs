@@ -139,7 +139,7 @@ async fn origins_survive_restarts_flushes_re_logs_imports_and_compaction() {
     let mut loader = BulkLoader::open(Environment::of_test(disk.clone()), None).await.unwrap();
     let documents = [(Some(others.as_str()), 3), (Some(made.as_str()), 6), (None, 7)];
     let documents = documents.map(|(id, version)| (from(Import), read(id, None, version)));
-    let loaded = loader.load(documents.into()).await.unwrap();
+    let loaded = loader.load(documents.into(), None).await.unwrap();
     assert_eq!((loaded.counts.unchanged, loaded.counts.replaced, loaded.counts.new), (1, 1, 1));
     loader.finish().await.unwrap();
     expected.insert(("conversations", made), origin(Import, Server));
