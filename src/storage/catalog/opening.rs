@@ -110,6 +110,9 @@ async fn open_group<R: Indexed>(
         }
         opened => opened?,
     };
+    // The files beside it are of the same version.
+    let version = file.layout.version.check();
+    version.map_err(|reason| StoreError::Damaged(format!("the data file {} has {reason}", file.path())))?;
     Ok(FileSnapshot { file: Arc::new(file), deleted: Arc::clone(&stored.deleted) })
 }
 

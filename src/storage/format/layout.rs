@@ -5,6 +5,7 @@
 //! object of the same nesting. The raw text of both fields is kept beside them.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,15 @@ impl FormatVersion {
     pub(crate) const ORIGIN: Self = Self(4);
     /// What is written.
     pub(crate) const CURRENT: Self = Self::ORIGIN;
+    /// What is read.
+    pub(crate) const READS: RangeInclusive<Self> = Self::FIRST..=Self::CURRENT;
+
+    /// An error says of what version a file is, and which ones are read.
+    pub(crate) fn check(self) -> Result<(), String> {
+        let (first, last) = (Self::READS.start().0, Self::READS.end().0);
+        let reads = format!("this version reads formats {first} to {last}; start a version that reads it");
+        if Self::READS.contains(&self) { Ok(()) } else { Err(format!("format {}, {reads}", self.0)) }
+    }
 }
 
 impl Default for FormatVersion {

@@ -5,6 +5,7 @@
 //! ```
 //! Integers are little-endian. The body is zstd: a header as a JSON line, then an operation as a JSON line each.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,9 @@ use crate::storage::error::{Cause, ErrorKind};
 const FOLDER: &str = "wal";
 const MAGIC: [u8; 8] = *b"CLWAL\x00\r\n";
 const HEAD_BYTES: usize = 32;
+/// What is written.
 const FORMAT: u32 = 1;
+const READS: RangeInclusive<u32> = 1..=FORMAT;
 const ZSTD_LEVEL: i32 = 1;
 /// Bounds what a reader allocates; a group is far smaller.
 const MAX_PLAIN_BYTES: u64 = 4 << 30;
@@ -38,7 +41,7 @@ pub(crate) enum WalError {
     Magic { found: Vec<u8> },
     #[error("the log object is damaged: checksum {actual:016x}, {expected:016x} is declared")]
     Checksum { expected: u64, actual: u64 },
-    #[error("the log object has format {found}; this version reads format {FORMAT}")]
+    #[error("the log object has format {found}, this version reads formats {} to {}", READS.start(), READS.end())]
     Format { found: u32 },
     #[error("the log object is malformed: {0}")]
     Malformed(String),
@@ -215,7 +218,7 @@ fn parse_lines(plain: Bytes) -> Result<WalGroup, WalError> {
     let first = lines.next().unwrap_or_else(|| Err(WalError::Malformed("the header is missing".to_owned())))?;
     let line: HeaderLine =
         serde_json::from_slice(&first).map_err(|error| WalError::Malformed(format!("header: {error}")))?;
-    if line.format != FORMAT {
+    if !READS.contains(&line.format) {
         return Err(WalError::Format { found: line.format });
     }
     let operations = lines.collect::<Result<Vec<Bytes>, WalError>>()?;
