@@ -13,6 +13,7 @@ use uuid::{Builder, Uuid};
 use crate::cache::Cache;
 use crate::model::ids::EpochMillis;
 use crate::model::time::LAST;
+use crate::requests::Requests;
 
 /// Shared by clones.
 #[derive(Clone)]
@@ -21,6 +22,10 @@ pub(crate) struct Environment {
     pub(crate) ids: Arc<Ids>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// What the objects have cost so far.
+    pub(crate) requests: Arc<Requests>,
+    /// The URL of a store that is not on this machine: each request to it takes its time and is billed.
+    pub(crate) remote: Option<Arc<str>>,
     /// What of the objects stays in memory.
     pub(crate) cache: Arc<Cache>,
 }
@@ -59,7 +64,13 @@ impl Environment {
         objects: Arc<dyn ObjectStore>,
     ) -> Environment {
         let ids = Arc::new(Ids::new(Arc::clone(&clock), Arc::clone(&randomness)));
-        Environment { clock, ids, randomness, objects, cache: Cache::new(CACHE_BYTES) }
+        let cache = Cache::new(CACHE_BYTES);
+        Environment { clock, ids, randomness, objects, requests: Arc::default(), remote: None, cache }
+    }
+
+    /// As the objects have been opened.
+    pub(crate) fn with_requests(self, requests: Arc<Requests>, remote: Option<Arc<str>>) -> Environment {
+        Environment { requests, remote, ..self }
     }
 
     pub(crate) fn with_cache_bytes(self, bytes: usize) -> Environment {

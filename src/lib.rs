@@ -11,6 +11,7 @@
 //!   immutable snapshot that every read works on.
 //! - [`environment`]: the clock, ids, randomness and objects that all of this is given.
 //! - [`cache`]: what of the objects stays in memory, bounded by bytes.
+//! - [`requests`]: how many the object store has got, by kind.
 //! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
 //!   PostgreSQL's `jsonb` semantics.
 //!
@@ -27,4 +28,5 @@ pub(crate) mod config;
 pub(crate) mod environment;
 pub(crate) mod model;
 pub(crate) mod query;
+pub(crate) mod requests;
 pub(crate) mod storage;

@@ -102,6 +102,7 @@ pub(crate) async fn listen(
     listener::serve(listener, router, limits, stop).await;
     tracing::info!("stopping");
     store.shutdown().await?;
+    tracing::info!(requests = %store.environment().requests, "stopped");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{CatalogError, read_object};
 use crate::storage::error::{Cause, ErrorKind};
 use crate::storage::format::hex::{Checksum, StoreId};
+use crate::storage::objects::probe;
 
 const OBJECT: &str = "FORMAT";
 /// What this version writes.
@@ -153,7 +154,8 @@ async fn foreign_objects(objects: &dyn ObjectStore) -> Result<Vec<String>, Catal
     let listed = objects.list_with_delimiter(None).await.map_err(failed)?;
     let names = listed.objects.iter().map(|object| object.location.to_string()).filter(|name| name != LOCK);
     let mut found: Vec<String> = names.collect();
-    for folder in listed.common_prefixes {
+    // What a writer that was killed has left of its probe is nobody's.
+    for folder in listed.common_prefixes.into_iter().filter(|folder| folder.as_ref() != probe::FOLDER) {
         if objects.list(Some(&folder)).try_next().await.map_err(failed)?.is_some() {
             found.push(format!("{folder}/"));
         }

@@ -237,7 +237,9 @@ pub(crate) async fn list(store: &dyn ObjectStore) -> Result<Vec<WalPosition>, Wa
 /// Positions above `position` that exist, ascending.
 pub(crate) async fn list_after(store: &dyn ObjectStore, position: WalPosition) -> Result<Vec<WalPosition>, WalError> {
     let objects = store.list_with_offset(Some(&Path::from(FOLDER)), &wal_path(position));
-    let found = objects.try_filter_map(async |object| Ok(parse_wal_path(&object.location)));
+    // Not every store begins where it is told to.
+    let found =
+        objects.try_filter_map(async |object| Ok(parse_wal_path(&object.location).filter(|found| *found > position)));
     let mut positions: Vec<WalPosition> = found.try_collect().await?;
     positions.sort_unstable();
     Ok(positions)

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use rand::rngs::StdRng;
@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     FailedFsync,
     /// The store cannot do it, now or later.
     Impossible,
+    /// An object that may only be created is written over.
+    CreatedAgain,
 }
 
 /// Each put takes the next fault; after the last one all is well but for what [`FlakyStore::fail`] and
@@ -143,6 +145,7 @@ impl ObjectStore for FlakyStore {
                 let (operation, implementer) = ("put".to_owned(), "FlakyStore".to_owned());
                 return Err(Error::NotImplemented { operation, implementer });
             }
+            Some(Fault::CreatedAgain) => return self.inner.put(location, payload).await,
             Some(Fault::AnswerLost) => {
                 let _ = self.inner.put_opts(location, payload, options).await;
             }

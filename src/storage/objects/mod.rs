@@ -1,7 +1,10 @@
-//! The object store below: opened by URL ([`open`]), a local folder made durable ([`durable`] on a [`disk`]), places
-//! where a test stops the process ([`fail_point`]), and a store that breaks in tests. Small objects lie in checksummed
-//! [`frame`]s.
+//! The object store below: opened by URL ([`open`]), a local folder made durable ([`durable`] on a [`disk`]) or a bucket
+//! ([`remote`], which a [`probe`] looks at first); its requests counted ([`counted`]); places where a test stops the
+//! process ([`fail_point`]), and a store that breaks in tests. Small objects lie in checksummed [`frame`]s.
 
+#[cfg(test)]
+mod conformance;
+pub(crate) mod counted;
 pub(crate) mod disk;
 pub(crate) mod durable;
 pub(crate) mod fail_point;
@@ -9,3 +12,5 @@ pub(crate) mod fail_point;
 pub(crate) mod faulty;
 pub(crate) mod frame;
 pub(crate) mod open;
+pub(crate) mod probe;
+pub(crate) mod remote;

@@ -7,21 +7,25 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use url::Url;
 
+use super::counted::CountedStore;
 use super::disk::OpenFolderError;
 use super::durable::DurableLocalStore;
+use super::remote::{self, RemoteError};
 use crate::environment::{Environment, Ids};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 enum OpenStoreError {
-    #[error("the store {url} needs a build with remote stores")]
-    Remote { url: String },
-    #[error("the store {url} has the unknown scheme {scheme:?}; a folder, file:// or memory:// is needed")]
+    #[error(
+        "the store {url} has the unknown scheme {scheme:?}; a folder, s3://, gs://, az://, file:// or memory:// is needed"
+    )]
     Scheme { url: String, scheme: String },
-    #[error("the store {url} is not a valid url: {reason}")]
-    Url { url: String, reason: String },
-    #[error(transparent)]
-    Folder(#[from] OpenFolderError),
+    #[error("the store's url is not valid: {reason}")]
+    Url { reason: String },
+    #[error("the store {url} cannot be opened: {source}")]
+    Remote { url: String, source: RemoteError },
+    #[error("the store {folder} cannot be opened: {source}")]
+    Folder { folder: String, source: OpenFolderError },
 }
 
 impl Cause for OpenStoreError {
@@ -30,42 +34,61 @@ impl Cause for OpenStoreError {
             OpenStoreError::Remote { .. } | OpenStoreError::Scheme { .. } | OpenStoreError::Url { .. } => {
                 ErrorKind::Request
             }
-            OpenStoreError::Folder(_) => ErrorKind::Retry,
+            OpenStoreError::Folder { .. } => ErrorKind::Retry,
         }
     }
 }
 
-/// The system, with the objects behind a folder or URL, and the folder of a local store. No lock is taken.
-pub(crate) fn open_environment(url_or_folder: &str) -> Result<(Environment, Option<PathBuf>), StoreError> {
-    let opened = open_store(url_or_folder, Ids::system());
-    let failed = |error| StoreError::caused(format!("the store {url_or_folder} cannot be opened"), error);
-    let (objects, local_root) = opened.map_err(failed)?;
-    Ok((Environment::system(objects), local_root))
+/// What a folder or a URL leads to.
+struct OpenedStore {
+    objects: Arc<dyn ObjectStore>,
+    /// Of a local one.
+    folder: Option<PathBuf>,
+    /// Of one that is not on this machine, as it may be shown.
+    remote: Option<Arc<str>>,
 }
 
-/// Opens a store by its URL, or by a local folder's path; the folder is created. Also gives the folder of a local one.
-fn open_store(url_or_folder: &str, ids: Ids) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>), OpenStoreError> {
+impl OpenedStore {
+    fn near(objects: impl ObjectStore, folder: Option<PathBuf>) -> OpenedStore {
+        OpenedStore { objects: Arc::new(objects), folder, remote: None }
+    }
+}
+
+/// The system, with the objects behind a folder or URL, and the folder of a local store. No lock is taken, and nothing is
+/// asked of a remote store.
+pub(crate) fn open_environment(url_or_folder: &str) -> Result<(Environment, Option<PathBuf>), StoreError> {
+    let opened = open_store(url_or_folder, Ids::system());
+    // The place stands in the error, without what may be secret in it.
+    let OpenedStore { objects, folder, remote } = opened.map_err(|error| StoreError::caused("--store", error))?;
+    let counted = CountedStore::new(objects);
+    let requests = counted.requests();
+    Ok((Environment::system(Arc::new(counted)).with_requests(requests, remote), folder))
+}
+
+/// Opens a store by its URL, or by a local folder's path; the folder is created.
+fn open_store(url_or_folder: &str, ids: Ids) -> Result<OpenedStore, OpenStoreError> {
     let folder = if url_or_folder.contains("://") {
-        let owned = || url_or_folder.to_owned();
-        let url = Url::parse(url_or_folder)
-            .map_err(|error| OpenStoreError::Url { url: owned(), reason: error.to_string() })?;
+        let url = Url::parse(url_or_folder).map_err(|error| OpenStoreError::Url { reason: error.to_string() })?;
         match url.scheme() {
-            "file" => url.to_file_path().map_err(|()| OpenStoreError::Url {
-                url: owned(),
-                reason: "it does not name a local folder".to_owned(),
-            })?,
-            "memory" => return Ok((Arc::new(InMemory::new()), None)),
+            "file" => url
+                .to_file_path()
+                .map_err(|()| OpenStoreError::Url { reason: "it does not name a local folder".to_owned() })?,
+            "memory" => return Ok(OpenedStore::near(InMemory::new(), None)),
             "s3" | "s3a" | "gs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "http" | "https" => {
-                return Err(OpenStoreError::Remote { url: owned() });
+                let shown = remote::shown(&url);
+                let objects =
+                    remote::open(&url).map_err(|source| OpenStoreError::Remote { url: shown.clone(), source })?;
+                return Ok(OpenedStore { objects, folder: None, remote: Some(shown.into()) });
             }
-            scheme => return Err(OpenStoreError::Scheme { url: owned(), scheme: scheme.to_owned() }),
+            scheme => return Err(OpenStoreError::Scheme { url: remote::shown(&url), scheme: scheme.to_owned() }),
         }
     } else {
         PathBuf::from(url_or_folder)
     };
-    let store = DurableLocalStore::open(&folder, ids)?;
+    let store = DurableLocalStore::open(&folder, ids)
+        .map_err(|source| OpenStoreError::Folder { folder: folder.display().to_string(), source })?;
     let root = store.root().to_owned();
-    Ok((Arc::new(store), Some(root)))
+    Ok(OpenedStore::near(store, Some(root)))
 }
 
 #[cfg(test)]
@@ -74,23 +97,41 @@ mod tests {
 
     use super::*;
 
+    fn error(url: &str) -> String {
+        open_environment(url).unwrap_err().to_string()
+    }
+
     #[test]
     fn urls() {
         let folder = tempfile::tempdir().unwrap();
         let plain = folder.path().join("plain dir");
-        let (_, path) = open_store(plain.to_str().unwrap(), Ids::system()).unwrap();
-        assert_eq!(path.unwrap(), plain.canonicalize().unwrap());
+        let opened = open_store(plain.to_str().unwrap(), Ids::system()).unwrap();
+        assert_eq!(opened.folder.unwrap(), plain.canonicalize().unwrap());
         let url = Url::from_file_path(folder.path().join("by url")).unwrap();
-        assert!(open_store(url.as_str(), Ids::system()).unwrap().1.unwrap().ends_with("by url"));
-        assert!(open_store("memory://", Ids::system()).unwrap().1.is_none());
-        for remote in ["s3://bucket/x", "gs://bucket", "az://container/x"] {
-            assert!(
-                open_store(remote, Ids::system()).unwrap_err().to_string().contains("needs a build with remote stores")
-            );
-        }
+        let opened = open_store(url.as_str(), Ids::system()).unwrap();
+        assert!(opened.folder.unwrap().ends_with("by url") && opened.remote.is_none());
+        assert!(open_store("memory://", Ids::system()).unwrap().folder.is_none());
         assert!(matches!(open_store("ftp://x", Ids::system()), Err(OpenStoreError::Scheme { .. })));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(open_store(file.to_str().unwrap(), Ids::system()), Err(OpenStoreError::Folder(_))));
+        assert!(matches!(open_store(file.to_str().unwrap(), Ids::system()), Err(OpenStoreError::Folder { .. })));
+    }
+
+    #[test]
+    fn a_remote_store_is_opened_without_a_request() {
+        let (environment, folder) = open_environment("s3://bucket/a/b").unwrap();
+        assert_eq!((environment.remote.as_deref(), folder), (Some("s3://bucket/a/b"), None));
+        assert!(open_environment("gs://bucket").unwrap().0.remote.is_some());
+    }
+
+    #[test]
+    fn errors_name_the_store_and_no_secret() {
+        for url in
+            ["s3://key:hidden@bucket/a", "s3://bucket/a?secret=hidden", "ftp://key:hidden@x", "https://x/a?hidden"]
+        {
+            let error = error(url);
+            assert!(!error.contains("hidden") && error.contains("the store "), "{error}");
+        }
+        assert!(error("http://bucket/a").contains("http://bucket/a"));
     }
 }

@@ -79,7 +79,7 @@ impl Opening {
     }
 
     fn location(&self) -> String {
-        recovery::location(self.local_root.as_deref())
+        recovery::location(&self.environment, self.local_root.as_deref())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::model::ids::WalPosition;
 use crate::storage::catalog::commit::{CommitNumber, Epoch};
 use crate::storage::catalog::line::{CommitLine, CommitWriter, Evidence, Writer};
 use crate::storage::catalog::manifest::Manifest;
-use crate::storage::catalog::marker::{self, Marker, Purpose};
+use crate::storage::catalog::marker::{self, Marker, MarkerError, Purpose};
 use crate::storage::catalog::opening::{data_folder, open_files};
 use crate::storage::catalog::writing::{Catalog, layouts_of};
 use crate::storage::error::StoreError;
@@ -27,6 +27,7 @@ use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::tables::{Kind, PerTable, for_each_table};
 use crate::storage::log::wal::{self, WalError};
 use crate::storage::log::writer::{LogWriter, PATIENCE};
+use crate::storage::objects::probe;
 use crate::storage::tail::Counters;
 
 const LOCK_FILE: &str = "LOCK";
@@ -54,6 +55,16 @@ pub(crate) fn data_folders() -> Vec<Path> {
 
 /// That the objects are a store's. Is there nothing yet, they become one. `location` is for errors.
 pub(crate) async fn open_marker(environment: &Environment, location: &str) -> Result<Marker, StoreError> {
+    if let Some(url) = &environment.remote {
+        reach(environment, url).await?;
+        // Before the first write, and not among objects that are somebody else's.
+        match marker::open(environment.objects.as_ref(), location, Purpose::Reading).await {
+            Ok(_) | Err(MarkerError::Empty { .. }) => {}
+            Err(error) => return Err(StoreError::caused("the store cannot be opened", error)),
+        }
+        let probed = probe::creates_once(environment.objects.as_ref(), url, environment.ids.random()).await;
+        probed.map_err(|error| StoreError::caused("the store cannot be opened", error))?;
+    }
     let new_store = StoreId(environment.ids.random().as_u128());
     let opened = marker::open(environment.objects.as_ref(), location, Purpose::Writing { new_store }).await;
     opened.map_err(|error| StoreError::caused("the store cannot be opened", error))
@@ -61,19 +72,30 @@ pub(crate) async fn open_marker(environment: &Environment, location: &str) -> Re
 
 /// That the objects are a store's; nothing is written.
 pub(crate) async fn read_marker(environment: &Environment, location: &str) -> Result<Marker, StoreError> {
+    if let Some(url) = &environment.remote {
+        reach(environment, url).await?;
+    }
     let opened = marker::open(environment.objects.as_ref(), location, Purpose::Reading).await;
     opened.map_err(|error| StoreError::caused("the store cannot be opened", error))
 }
 
+async fn reach(environment: &Environment, url: &str) -> Result<(), StoreError> {
+    let reached = probe::reach(environment.objects.as_ref(), url).await;
+    reached.map_err(|error| StoreError::caused("the store cannot be opened", error))
+}
+
 /// Of a store, for errors.
-pub(crate) fn location(local_root: Option<&FilePath>) -> String {
-    local_root.map_or("the object store".to_owned(), |root| root.display().to_string())
+pub(crate) fn location(environment: &Environment, local_root: Option<&FilePath>) -> String {
+    let place = local_root.map(|root| root.display().to_string());
+    let place = place.or_else(|| environment.remote.as_deref().map(str::to_owned));
+    place.unwrap_or_else(|| "the object store".to_owned())
 }
 
 /// Takes the lock of a local store, then recovers.
 pub(crate) async fn open(environment: Environment, local_root: Option<&FilePath>) -> Result<Opened, StoreError> {
     let lock = local_root.map(lock).transpose()?;
-    let opened = recover(environment, &location(local_root), Counters::new()).await?;
+    let location = location(&environment, local_root);
+    let opened = recover(environment, &location, Counters::new()).await?;
     Ok(Opened { lock, ..opened })
 }
 
