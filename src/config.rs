@@ -66,6 +66,14 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_CACHE_BYTES", default_value_t = CACHE_BYTES as u64, value_name = "BYTES")]
     pub(crate) cache_bytes: u64,
 
+    /// Where files of a remote store (s3://, gs://, az://) are cached on the disk; by default a folder in the user's cache
+    #[arg(long, env = "CONVOLAKE_CACHE_FOLDER", value_name = "FOLDER")]
+    pub(crate) cache_folder: Option<PathBuf>,
+
+    /// What that cache may hold, in bytes; 0 for none
+    #[arg(long, env = "CONVOLAKE_DISK_CACHE_BYTES", default_value_t = 10 << 30, value_name = "BYTES")]
+    pub(crate) disk_cache_bytes: u64,
+
     /// Age at which logged conversations become files, in seconds
     #[arg(long, env = "CONVOLAKE_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) flush_seconds: u64,

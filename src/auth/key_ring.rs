@@ -14,8 +14,11 @@ use super::key_store::{FETCHES_AT_ONCE, KeyError, KeyStore, id_of};
 use crate::storage::error::StoreError;
 use crate::storage::objects::frame::Unsound;
 
-/// How often a server lists the prefix: a revocation acts within this and one LIST.
+/// How often a server lists the prefix: a revocation acts within this and one LIST. Of a remote store, how often it looks
+/// whether there was a change.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// And how often it lists the prefix of a remote store whatever it was told.
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Look-ups of unknown ids per second, so that guessing keys does not become requests to the store.
 const LOOKUPS_PER_SECOND: u32 = 20;
 
@@ -143,11 +146,31 @@ impl KeyRing {
 async fn follow(ring: Weak<KeyRing>) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut listed = Instant::now();
+    let mut known = None;
     loop {
         ticks.tick().await;
         let Some(ring) = ring.upgrade() else { return };
-        if let Err(error) = ring.refresh().await {
-            tracing::warn!(%error, "keys could not be listed");
+        if ring.store.environment.remote.is_some() {
+            // Before the LIST, which then has it.
+            let last = match ring.store.last_change().await {
+                Ok(last) => Some(last.as_ref().map(version_of)),
+                Err(error) => {
+                    tracing::warn!(%error, "whether keys have changed could not be seen");
+                    None
+                }
+            };
+            if listed.elapsed() < LIST_INTERVAL && (last.is_none() || last == known) {
+                continue;
+            }
+            known = last;
+        }
+        match ring.refresh().await {
+            Ok(()) => listed = Instant::now(),
+            Err(error) => {
+                tracing::warn!(%error, "keys could not be listed");
+                known = None;
+            }
         }
     }
 }
@@ -161,7 +184,9 @@ mod tests {
     use crate::auth::key_store::tests::{api_key, store};
     use crate::auth::key_store::{Revoked, path_of};
     use crate::environment::Environment;
+    use crate::requests::Request;
     use crate::storage::error::ErrorKind;
+    use crate::storage::objects::counted::CountedStore;
     use crate::storage::objects::faulty::FlakyStore;
 
     async fn ring(store: &KeyStore) -> Arc<KeyRing> {
@@ -188,6 +213,35 @@ mod tests {
         let stored = store.environment.objects.get(&path_of(&created.key.id)).await.unwrap().bytes().await.unwrap();
         let secret = created.text.splitn(4, '_').nth(3).unwrap();
         assert!(!String::from_utf8_lossy(&stored).contains(secret));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remote_store_is_listed_only_when_keys_change() {
+        let counted = CountedStore::new(Arc::new(InMemory::new()));
+        let requests = counted.requests();
+        let environment = Environment::of_test(Arc::new(counted));
+        let store = KeyStore::new(environment.with_requests(Arc::clone(&requests), Some("s3://bucket".into())));
+        let created = store.create(api_key()).await.unwrap();
+        let ring = ring(&store).await;
+        let wait = async |seconds: u64| {
+            for _ in 0..seconds * 10 {
+                tokio::time::advance(Duration::from_millis(100)).await;
+            }
+        };
+        wait(5).await;
+        let (lists, heads) = (requests.of(Request::List), requests.of(Request::Head));
+        wait(40).await;
+        assert_eq!(requests.of(Request::List), lists);
+        let looks = requests.of(Request::Head) - heads;
+        assert!((30..=41).contains(&looks), "{looks} looks");
+        assert!(opened(&ring, &created.text).await.is_some());
+        store.revoke(&created.key.id).await.unwrap();
+        wait(2).await;
+        assert!(opened(&ring, &created.text).await.is_none());
+        assert_eq!(requests.of(Request::List), lists + 1);
+        // By a version that tells nobody of its changes.
+        wait(61).await;
+        assert_eq!(requests.of(Request::List), lists + 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
 use super::key::{Key, KeyKind, KeyScope, hash, is_key_id};
 use crate::environment::Environment;
@@ -147,6 +148,7 @@ impl KeyStore {
         let mut key = match self.get(id).await {
             Err(KeyError::Unsound(unsound)) if unsound.is_damaged() => {
                 self.environment.objects.delete(&unsound.object).await?;
+                self.tell_of_change().await;
                 return Ok(Revoked::DamagedObject);
             }
             found => found?.ok_or_else(|| KeyError::Unknown(id.to_owned()))?,
@@ -203,14 +205,47 @@ impl KeyStore {
     }
 
     async fn put(&self, key: &Key, mode: PutMode) -> Result<(), KeyError> {
-        let path = path_of(&key.id);
+        let (path, objects) = (path_of(&key.id), &self.environment.objects);
         let (body, _) = frame::encode(&KIND, key).map_err(KeyError::Bug)?;
-        self.environment
-            .objects
-            .put_opts(&path, PutPayload::from(body), PutOptions { mode, ..Default::default() })
-            .await?;
+        let body = Bytes::from(body);
+        match objects.put_opts(&path, PutPayload::from(body.clone()), mode.into()).await {
+            Ok(_) => {}
+            // A lost answer: the client of the store has tried again, and has met its own object.
+            Err(error @ object_store::Error::AlreadyExists { .. }) => {
+                if objects.get(&path).await?.bytes().await? != body {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.tell_of_change().await;
         Ok(())
     }
+
+    /// Servers of a remote store look at one object, not at all keys: what is in it differs each time.
+    async fn tell_of_change(&self) {
+        if self.environment.remote.is_none() {
+            return;
+        }
+        let body = const_hex::encode(self.environment.random::<16>());
+        if let Err(error) = self.environment.objects.put(&changes(), body.into()).await {
+            tracing::warn!(%error, "servers learn of this change of keys within a minute only");
+        }
+    }
+
+    /// Which change was the last one; None before the first.
+    pub(super) async fn last_change(&self) -> Result<Option<ObjectMeta>, KeyError> {
+        match self.environment.objects.head(&changes()).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// No key's id.
+fn changes() -> Path {
+    Path::from_iter([PREFIX, "changes"])
 }
 
 pub(super) fn path_of(id: &str) -> Path {
@@ -229,6 +264,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::environment::test::TestClock;
+    use crate::storage::objects::faulty::{Fault, FlakyStore};
 
     pub(in crate::auth) fn store() -> (KeyStore, Arc<TestClock>) {
         let (environment, clock) = Environment::seeded(Arc::new(InMemory::new()), 1);
@@ -243,6 +279,15 @@ pub(super) mod tests {
             project_id: Some(ProjectId::new("docs")),
             integration_id: Some(IntegrationId::new("bot")),
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_answer_was_lost_is_made() {
+        let memory = Arc::new(InMemory::new());
+        let flaky = Arc::new(FlakyStore::new(memory, &[Fault::MetAgain]));
+        let store = KeyStore::new(Environment::of_test(flaky));
+        let created = store.create(api_key()).await.unwrap();
+        assert_eq!(store.get(&created.key.id).await.unwrap().unwrap().id, created.key.id);
     }
 
     #[tokio::test]

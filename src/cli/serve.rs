@@ -27,7 +27,7 @@ use crate::config::ServeArguments;
 use crate::environment::Environment;
 use crate::query::engine::{QueryEngine, QueryOptions};
 use crate::storage::maintain::eraser::Shares;
-use crate::storage::objects::open::open_environment;
+use crate::storage::objects::open::{cached_on_disk, open_environment};
 use crate::storage::store::{Store, StoreOptions};
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
@@ -58,6 +58,8 @@ pub(crate) async fn open(
         flush_interval: Duration::from_secs(arguments.flush_seconds),
     };
     let environment = environment.with_cache_bytes(arguments.cache_bytes as usize);
+    let folder = arguments.cache_folder.clone().unwrap_or_else(cache_folder);
+    let environment = cached_on_disk(environment, folder, arguments.disk_cache_bytes);
     let store = Store::open(environment, local_root, &options).await?;
     let options = query_options(arguments, &store);
     if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {
@@ -144,6 +146,13 @@ fn make_spill_folder(folder: &Path, asked_for: bool) -> Result<(), CliError> {
 /// Beside the data where the store is a folder: that disk is the one that was made large.
 fn spill_folder(store: &Store) -> PathBuf {
     store.local_root().cloned().unwrap_or_else(|| std::env::temp_dir().join("convolake")).join("spill")
+}
+
+/// Where the user's programs keep what they can get again.
+fn cache_folder() -> PathBuf {
+    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
+    folder.unwrap_or_else(std::env::temp_dir).join("convolake")
 }
 
 /// Lines to stderr, by `RUST_LOG` (default `info`). A panic is logged by its place alone: its message could quote a body.

@@ -115,6 +115,9 @@ fn indexed(site: &Site) -> Vec<PathBuf> {
 
 #[test]
 fn a_search_finds_all_in_the_tail_in_files_and_in_indexes() {
+    if crate::support::is_remote() {
+        return;
+    }
     let mut site = Site::start(&["--flush-rows", "40", "--flush-seconds", "600", "--gc-grace-seconds", "1"]);
     let key = site.api_key();
     let mut versions: Vec<Option<usize>> = vec![Some(0); 100];
@@ -158,6 +161,9 @@ fn a_search_finds_all_in_the_tail_in_files_and_in_indexes() {
 /// A title that is set is searched, also where the rest of its conversation is in an older file.
 #[test]
 fn titles_and_user_ids_are_searched() {
+    if crate::support::is_remote() {
+        return;
+    }
     let mut site = Site::start(&[]);
     let key = site.api_key();
     (0..3).for_each(|n| log(&site, &key, n, 0));

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod services;
+
 /// How long a start may take: a debug build that replays its log on a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a SIGTERM may take: it flushes the tail.
@@ -31,6 +33,33 @@ pub struct Server {
     client: ureq::Agent,
     /// Set when the server owns its store folder.
     own_store: Option<TempDir>,
+}
+
+/// Whether the stores lie on SeaweedFS: `CONVOLAKE_TEST_STORE` is `s3`. Tests that look into a store's folder do not then.
+pub fn is_remote() -> bool {
+    remote().is_some()
+}
+
+fn remote() -> Option<&'static services::Service> {
+    let asked = std::env::var("CONVOLAKE_TEST_STORE").is_ok_and(|store| store == "s3");
+    asked.then(|| services::seaweedfs().expect("CONVOLAKE_WEED names SeaweedFS's program"))
+}
+
+/// Where the store of a folder lies: there, or under a prefix of its own.
+pub fn location(store: &Path) -> String {
+    let store = store.display();
+    if is_remote() { format!("s3://{}/tests{store}", services::BUCKET) } else { store.to_string() }
+}
+
+/// What the binary has to know to get there.
+fn settings() -> Vec<(&'static str, String)> {
+    let Some(service) = remote() else { return Vec::new() };
+    vec![
+        ("AWS_ENDPOINT", service.endpoint.clone()),
+        ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ("AWS_ACCESS_KEY_ID", services::ACCESS_KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", services::SECRET_KEY.to_owned()),
+    ]
 }
 
 /// An HTTP answer, whole.
@@ -106,7 +135,9 @@ impl Server {
         let mut child = command
             .arg("serve")
             .arg("--store")
-            .arg(store)
+            .arg(location(store))
+            .envs(settings())
+            .env("CONVOLAKE_CACHE_FOLDER", store.join("cache"))
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .envs(environment.iter().copied())
@@ -282,7 +313,12 @@ fn drain(mut source: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> s
 
 /// Runs a command of the binary to its end; gives its standard output. Panics when it fails.
 pub fn run(arguments: &[&str]) -> String {
-    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the convolake binary runs");
+    let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_string()).collect();
+    if let Some(store) = arguments.iter().position(|argument| argument == "--store") {
+        arguments[store + 1] = location(Path::new(&arguments[store + 1]));
+    }
+    let output = Command::new(BINARY).args(&arguments).envs(settings()).stdin(Stdio::null()).output();
+    let output = output.expect("the convolake binary runs");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+const READY_TIMEOUT: Duration = Duration::from_secs(3);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Somebody may take a port between its choice and its use.
 const START_TRIES: usize = 3;
@@ -137,7 +138,13 @@ fn answers(endpoint: &str) -> bool {
     TcpStream::connect(endpoint.trim_start_matches("http://")).is_ok()
 }
 
-/// The imitations take requests without a signature where they have no keys configured.
+/// The imitations take requests without a signature where they have no keys configured. A bucket may be there before
+/// anything can be put into it.
 fn make_bucket(endpoint: &str) -> bool {
-    ureq::put(format!("{endpoint}/{BUCKET}")).send_empty().is_ok_and(|answer| answer.status() == 200)
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(READY_TIMEOUT)).build().into();
+    let bucket = format!("{endpoint}/{BUCKET}");
+    let taken = |answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>| {
+        answer.is_ok_and(|answer| answer.status() == 200)
+    };
+    taken(agent.put(&bucket).send_empty()) && taken(agent.put(format!("{bucket}/ready")).send("ready"))
 }

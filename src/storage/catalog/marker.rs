@@ -117,9 +117,10 @@ pub(crate) async fn open(objects: &dyn ObjectStore, location: &str, purpose: Pur
     match objects.put_opts(&path, object.into(), PutMode::Create.into()).await {
         Ok(_) => Ok(marker),
         // Another process was first, or this one's answer was lost.
-        Err(Error::AlreadyExists { source, path: name }) => match read_object(objects, &path).await.map_err(failed)? {
+        Err(Error::AlreadyExists { source, .. }) => match read_object(objects, &path).await.map_err(failed)? {
             Some(object) => check(&object, &path, location, purpose),
-            None => Err(failed(CatalogError::unreadable(&path, Error::AlreadyExists { source, path: name }))),
+            // Some stores say so while another one's write is under way.
+            None => Err(failed(CatalogError::unreadable(&path, Error::Generic { store: "marker", source }))),
         },
         Err(source) => Err(failed(CatalogError::Unwritable { object: path, source })),
     }

@@ -8,10 +8,11 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::storage::error::{Cause, ErrorKind, StoreError};
+use crate::storage::objects::disk_cache::Fresh;
 
 /// Of data objects: small beside what a point read takes, and 0.05 % more to store.
 pub(crate) const DATA_BLOCK_BYTES: u64 = 16 << 10;
@@ -144,15 +145,19 @@ impl CheckedObject {
             return Ok(vec![Bytes::new(); ranges.len()]);
         }
         let stored: Vec<Range<u64>> = wide.iter().map(|wide| wide.start + self.start..wide.end + self.start).collect();
-        let read = match store.get_ranges(&self.path, &stored).await {
+        let mut read = match store.get_ranges(&self.path, &stored).await {
             Ok(read) => read,
             Err(source) => return Err(self.failed(store, source).await),
         };
         if read.len() != wide.len() {
             return Err(self.damaged(format!("{} of {} ranges were read", read.len(), wide.len())));
         }
-        for (wide, bytes) in wide.iter().zip(&read) {
-            self.verify(wide, bytes)?;
+        for (wide, bytes) in wide.iter().zip(&mut read) {
+            if self.verify(wide, bytes).is_err() {
+                // What lies between may be what is damaged: a cache.
+                *bytes = self.read_fresh(store, wide).await?;
+                self.verify(wide, bytes)?;
+            }
         }
         let cut = |range: &Range<u64>| {
             if range.is_empty() {
@@ -165,6 +170,18 @@ impl CheckedObject {
         };
         let cut: Option<Vec<Bytes>> = ranges.iter().map(cut).collect();
         cut.ok_or_else(|| self.damaged("a range was not read".to_owned()))
+    }
+
+    /// Past every cache.
+    async fn read_fresh(&self, store: &dyn ObjectStore, range: &Range<u64>) -> Result<Bytes, ReadError> {
+        let stored = GetRange::Bounded(range.start + self.start..range.end + self.start);
+        let mut options = GetOptions { range: Some(stored), ..GetOptions::default() };
+        options.extensions.insert(Fresh);
+        let read = async { store.get_opts(&self.path, options).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(bytes),
+            Err(source) => Err(self.failed(store, source).await),
+        }
     }
 
     /// Stores tell a read beyond an object's end from one that failed in their own ways only.
@@ -239,11 +256,14 @@ pub(crate) fn read_checksums(bytes: &[u8]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use object_store::memory::InMemory;
     use rand::rngs::SmallRng;
     use rand::{Rng, RngCore, SeedableRng};
 
     use super::*;
+    use crate::storage::objects::disk_cache::CachedStore;
 
     const BLOCK: u64 = 64;
 
@@ -321,6 +341,25 @@ mod tests {
                 assert!(object.read(&store, std::slice::from_ref(&(0..192))).await.is_err());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_in_a_cache_only_is_read_again() {
+        let (memory, folder) = (Arc::new(InMemory::new()), tempfile::tempdir().unwrap());
+        let cache = CachedStore::new(memory.clone(), "s3://bucket", folder.path().to_owned(), 1 << 20);
+        let path = Path::from("events/data/a.parquet");
+        let bytes = random_bytes(500);
+        let object = CheckedObject::part((path.clone(), 0), 500, BLOCK, bytes.chunks(64).map(xxh3_64).collect());
+        let object = object.unwrap();
+        memory.put(&path, vec![7; 500].into()).await.unwrap();
+        let range = std::slice::from_ref(&(100..300));
+        assert_eq!(object.read(&cache, range).await.unwrap_err().kind(), ErrorKind::Damaged);
+        // It was damaged when it was cached, and is not any more.
+        cache.get_range(&path, 0..500).await.unwrap();
+        memory.put(&path, bytes.clone().into()).await.unwrap();
+        assert!(cache.get_range(&path, 0..500).await.unwrap().iter().all(|byte| *byte == 7));
+        assert_eq!(object.read(&cache, range).await.unwrap(), [&bytes[100..300]]);
+        assert_eq!(cache.get_range(&path, 0..500).await.unwrap(), bytes);
     }
 
     #[tokio::test]

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::write::derived::DerivedTables;
 
-/// From one look to the next: flushes that come in between are derived together.
+/// From one look to the next: flushes that come in between are derived together. A remote store bills each object.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY_REMOTE: Duration = Duration::from_secs(10);
 /// After a failure, at first and at most.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(300);
@@ -19,6 +20,7 @@ pub(crate) struct LogDeriver {
     pub(crate) tables: DerivedTables,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     pub(crate) stop: CancellationToken,
+    pub(crate) remote: bool,
 }
 
 impl LogDeriver {
@@ -27,7 +29,7 @@ impl LogDeriver {
         let mut derived = None;
         let mut pause = RETRY_AFTER;
         while !self.stop.is_cancelled() {
-            let mut wait = LOOK_EVERY;
+            let mut wait = if self.remote { LOOK_EVERY_REMOTE } else { LOOK_EVERY };
             if derived != Some(self.published.load().manifest.number.0) {
                 match self.tables.derive().await {
                     Ok(number) => (derived, pause) = (Some(number), RETRY_AFTER),

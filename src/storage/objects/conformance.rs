@@ -28,7 +28,7 @@ mod services;
 /// S3 takes no smaller parts but the last one.
 const PART_BYTES: usize = 5 << 20;
 const CREATORS: usize = 32;
-const RACES: usize = 20;
+const RACES: usize = 5;
 
 async fn names(store: &dyn ObjectStore, prefix: Option<&str>) -> Vec<String> {
     let prefix = prefix.map(Path::from);
@@ -126,7 +126,7 @@ enum Lacks {
     Nothing,
     /// Versions of what is put, and objects in parts that replace others.
     Versions,
-    /// To list from a name on.
+    /// To list exactly what comes after a name.
     Offsets,
 }
 
@@ -174,7 +174,8 @@ fn s3(service: &Service) -> Arc<dyn ObjectStore> {
 #[tokio::test]
 async fn seaweedfs_conforms() {
     let Some(service) = services::seaweedfs() else { return };
-    both(s3(service), Lacks::Nothing).await;
+    // After a name it leaves out what lies in a folder of that name; the log's names are no folders.
+    both(s3(service), Lacks::Offsets).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     FailedFsync,
     /// The store cannot do it, now or later.
     Impossible,
+    /// The answer is lost, and a client that tries again by itself meets its own object.
+    MetAgain,
     /// An object that may only be created is written over.
     CreatedAgain,
 }
@@ -145,6 +147,10 @@ impl ObjectStore for FlakyStore {
                 let (operation, implementer) = ("put".to_owned(), "FlakyStore".to_owned());
                 return Err(Error::NotImplemented { operation, implementer });
             }
+            Some(Fault::MetAgain) => {
+                let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
+                return self.inner.put_opts(location, payload, options).await;
+            }
             Some(Fault::CreatedAgain) => return self.inner.put(location, payload).await,
             Some(Fault::AnswerLost) => {
                 let _ = self.inner.put_opts(location, payload, options).await;
@@ -173,7 +179,9 @@ impl ObjectStore for FlakyStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let inner = self.inner.put_multipart_opts(location, options).await?;
+        let fault = self.fault(location);
+        Ok(Box::new(FlakyUpload { inner, location: location.clone(), fault }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -201,5 +209,40 @@ impl ObjectStore for FlakyStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// An upload whose end fails in the chosen way.
+#[derive(Debug)]
+struct FlakyUpload {
+    inner: Box<dyn MultipartUpload>,
+    location: Path,
+    fault: Option<Fault>,
+}
+
+#[async_trait]
+impl MultipartUpload for FlakyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        match self.fault {
+            None => self.inner.complete().await,
+            Some(Fault::MetAgain) => {
+                self.inner.complete().await?;
+                // As S3 answers: the upload ended with the first try.
+                Err(Error::NotFound { path: self.location.to_string(), source: "no such upload".into() })
+            }
+            Some(Fault::AnswerLost) => {
+                self.inner.complete().await?;
+                Err(reset())
+            }
+            Some(_) => Err(reset()),
+        }
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
     }
 }

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::counted::CountedStore;
 use super::disk::OpenFolderError;
+use super::disk_cache::CachedStore;
 use super::durable::DurableLocalStore;
 use super::remote::{self, RemoteError};
 use crate::environment::{Environment, Ids};
@@ -63,6 +64,17 @@ pub(crate) fn open_environment(url_or_folder: &str) -> Result<(Environment, Opti
     let counted = CountedStore::new(objects);
     let requests = counted.requests();
     Ok((Environment::system(Arc::new(counted)).with_requests(requests, remote), folder))
+}
+
+/// What is read of a remote store goes through a cache in this folder, of so many bytes; none with 0.
+pub(crate) fn cached_on_disk(environment: Environment, folder: PathBuf, bytes: u64) -> Environment {
+    match environment.remote.clone() {
+        Some(url) if bytes > 0 => {
+            let objects = CachedStore::new(Arc::clone(&environment.objects), &url, folder, bytes);
+            Environment { objects: Arc::new(objects), ..environment }
+        }
+        _ => environment,
+    }
 }
 
 /// Opens a store by its URL, or by a local folder's path; the folder is created.

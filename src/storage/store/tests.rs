@@ -22,6 +22,7 @@ mod collection;
 mod compaction;
 mod origin;
 mod readiness;
+mod requests;
 mod sidecars;
 
 fn identity() -> Identity {

@@ -124,10 +124,12 @@ impl Writer {
             tables: DerivedTables::new(&environment, marker.store, published.clone()),
             published: published.clone(),
             stop: held.deriving.clone(),
+            remote: environment.remote.is_some(),
         };
         *held.deriver.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(deriver.run()));
         let watch = TakeoverWatch {
             objects: environment.objects.clone(),
+            published: published.clone(),
             writer_id: writer.writer_id().to_owned(),
             commands: own_commands.clone(),
             stop: background,
