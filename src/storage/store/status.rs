@@ -132,10 +132,9 @@ pub(crate) fn status(
         tail.rows += (active.rows() + frozen.map_or(0, |frozen| frozen.rows())) as u64;
         tail.bytes += table.tail.bytes() as u64;
     });
-    let imports = manifest
-        .imports
-        .iter()
-        .map(|(id, progress)| (id.clone(), Import { lines: progress.lines, finished: progress.finished }));
+    let imports = manifest.imports.iter().map(|(id, progress)| {
+        (id.clone(), Import { lines: progress.progress.lines, finished: progress.progress.finished })
+    });
     StoreStatus {
         version: env!("CARGO_PKG_VERSION"),
         waiting_for,

@@ -72,7 +72,7 @@ async fn a_merged_file_and_an_imported_one_have_their_text_index_at_once() {
     let disk = disk();
     let mut loader = BulkLoader::open(Environment::of_test(disk.clone()), None).await.unwrap();
     let batch = ["alpha", "beta"].map(|id| (identity(), read(Some(id), None, 1)));
-    loader.load(batch.to_vec()).await.unwrap();
+    loader.load(batch.to_vec(), None).await.unwrap();
     loader.finish().await.unwrap();
     let process = Process::start(&disk, 2).await;
     let store = &process.store;
