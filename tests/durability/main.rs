@@ -26,5 +26,6 @@ mod large_threads;
 mod ready;
 mod records;
 mod sidecars;
+mod stores;
 mod threads;
 mod writers;

@@ -152,3 +152,19 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_outside_the_range_are_named_with_it() {
+        for version in [FormatVersion::FIRST, FormatVersion::MOVED, FormatVersion::CURRENT] {
+            version.check().unwrap();
+        }
+        for other in [0, FormatVersion::CURRENT.0 + 1] {
+            let (reason, last) = (FormatVersion(other).check().unwrap_err(), FormatVersion::CURRENT.0);
+            assert!(reason.contains(&format!("format {other}, this version reads formats 1 to {last}")), "{reason}");
+        }
+    }
+}

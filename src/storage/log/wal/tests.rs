@@ -46,6 +46,21 @@ fn no_cut_or_flipped_object_decodes() {
 }
 
 #[test]
+fn other_formats_are_told_from_damage() {
+    let line = |format| HeaderLine { format, header: header("w", 1), operations: 0 };
+    let parsed = |format| parse_lines([serde_json::to_vec(&line(format)).unwrap().as_slice(), b"\n"].concat().into());
+    assert_eq!(parsed(FORMAT).unwrap().header, header("w", 1));
+    for other in [READS.start() - 1, READS.end() + 1] {
+        let error = parsed(other).unwrap_err();
+        assert!(error.is_of_another_version());
+        let (first, last) = (READS.start(), READS.end());
+        assert!(
+            error.to_string().ends_with(&format!("has format {other}, this version reads formats {first} to {last}"))
+        );
+    }
+}
+
+#[test]
 fn paths() {
     assert_eq!(wal_path(WalPosition(42)).as_ref(), "wal/00000000000000000042");
     assert_eq!(parse_wal_path(&wal_path(WalPosition(u64::MAX))), Some(WalPosition(u64::MAX)));
