@@ -14,6 +14,7 @@ use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::open::open_environment;
 use crate::storage::store::status::{self, StoreStatus};
 use crate::storage::store::{Store, StoreOptions};
+use crate::storage::write::recovery::read_marker;
 
 /// Of a store that takes no changes while it is open.
 const OPTIONS: StoreOptions =
@@ -62,6 +63,8 @@ pub(crate) async fn status(arguments: &StatusArguments) -> Result<(), CliError> 
 async fn open(location: &str) -> Result<Arc<Store>, CliError> {
     descriptors::raise_limit();
     let (environment, local_root) = open_environment(location)?;
+    // A mistyped name must not become a store.
+    read_marker(&environment, location).await?;
     Ok(Store::open(environment, local_root, &OPTIONS).await?)
 }
 

@@ -40,7 +40,7 @@ enum Command {
     Sample(crate::config::SampleArguments),
     /// Read every object of a store to prove that an id or a text is in none; exit status 3 where it is in one
     Check(CheckArguments),
-    /// Merge the files of a store that no server has open; a server does it by itself
+    /// Merge the files of a store that no server has open (of one by URL, a server would lose it); a server does it by itself
     Compact(CompactArguments),
     /// Delete what no commit has named for a while from a store that no server has open; a server does it by itself
     Gc(GcArguments),

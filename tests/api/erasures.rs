@@ -57,6 +57,9 @@ fn a_user_is_erased_with_all_that_hangs_on_them() {
     // It may come again.
     log(&site, &key, "a", &json!({"userId": "u"}));
     assert_eq!(ids(&site, &key, "conversations"), ["a", "c", "o"]);
+    if crate::support::is_remote() {
+        return;
+    }
     let record = std::fs::read_dir(site.store().join("erasures/waiting")).expect("records").count();
     assert_eq!(record, 3);
 }
