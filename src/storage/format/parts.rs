@@ -62,11 +62,10 @@ impl<R: TableRow> Takers<R> {
         }
     }
 
-    /// Of rows that are in memory.
-    pub(crate) fn of(rows: &Arc<Vec<Arc<R>>>, with_texts: bool) -> Takers<R> {
+    /// Of rows that are in memory; their texts are taken later.
+    pub(crate) fn of(rows: &Arc<Vec<Arc<R>>>) -> Takers<R> {
         let threads = rows.iter().any(|row| row.siblings().threads > 0);
-        let texts = with_texts.then(|| u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        Takers::new(Extras { threads, texts }, || Parts::Whole(Some(Arc::clone(rows))))
+        Takers::new(Extras { threads, texts: None }, || Parts::Whole(Some(Arc::clone(rows))))
     }
 }
 

@@ -147,7 +147,7 @@ pub(crate) async fn write_siblings(
 
 #[cfg(test)]
 pub(crate) fn sibling_parts(rows: &Arc<Vec<Arc<Conversation>>>) -> SiblingParts {
-    let takers = super::parts::Takers::of(rows, false);
+    let takers = super::parts::Takers::of(rows);
     (takers.rows, Parts::Whole(Some(Arc::clone(rows))), takers.threads)
 }
 

@@ -15,7 +15,6 @@ use super::progress::{self, ImportPart, Imports, Place};
 use super::recovery::{self, Opened};
 use super::resolve::{Resolved, resolve_change};
 use super::state::{Staged, State, TableState};
-use super::texts::TextIndexes;
 use super::{erasing, links, prefetch};
 use crate::environment::Environment;
 use crate::model::document::Document;
@@ -187,7 +186,7 @@ impl BulkLoader {
             erasing::rows_in(&self.environment.objects, &table.files, table.tail.active().erased()).await?
         });
         let rows = per_table!(table in state.tables.as_mut() => take(table, counters));
-        let written = files::write(&self.environment, rows, self.catalog.columns(), TextIndexes::WithFile).await?;
+        let written = files::write(&self.environment, rows, self.catalog.columns()).await?;
         let change = CatalogChange {
             position: state.position,
             imports,

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use roaring::RoaringBitmap;
 
-use super::texts::{self, TextIndexes};
+use super::texts;
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::event::Event;
@@ -130,11 +130,10 @@ pub(crate) async fn write(
     environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
-    texts: TextIndexes,
 ) -> Result<PerTable<Written>, StoreError> {
     fail_point::reached("flush:before-files");
     let mut paths = Vec::new();
-    match write_tables(environment, rows, columns, texts, &mut paths).await {
+    match write_tables(environment, rows, columns, &mut paths).await {
         Ok(written) => {
             fail_point::reached("flush:after-files");
             Ok(written)
@@ -188,17 +187,15 @@ async fn write_tables(
     environment: &Environment,
     rows: PerTable<NewRows>,
     columns: PerTable<Same<ColumnRegistry>>,
-    texts: TextIndexes,
     paths: &mut Vec<Path>,
 ) -> Result<PerTable<Written>, StoreError> {
-    Ok(per_table!(new in rows, registry in columns => write_table(environment, new, registry, texts, paths).await?))
+    Ok(per_table!(new in rows, registry in columns => write_table(environment, new, registry, paths).await?))
 }
 
 async fn write_table<R: Stored>(
     environment: &Environment,
     new: NewRows<R>,
     registry: ColumnRegistry,
-    texts: TextIndexes,
     paths: &mut Vec<Path>,
 ) -> Result<Written<R>, StoreError> {
     let NewRows { mut rows, numbers } = new;
@@ -210,7 +207,7 @@ async fn write_table<R: Stored>(
     let chosen = choose_columns(registry, rows.clone()).await?;
     let places = Places::new(R::TABLE, FileId(environment.ids.in_order()));
     paths.extend(places.all());
-    let takers = Takers::of(&rows, texts == TextIndexes::WithFile);
+    let takers = Takers::of(&rows);
     let (new, columns) = write_file(environment, places, numbers, takers, chosen).await?;
     Ok(Written { rows, new: Some(new), columns })
 }

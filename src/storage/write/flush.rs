@@ -11,7 +11,6 @@ use super::erasing;
 use super::files::{self, FileNumbers, NewRows, Written};
 use super::progress::Imports;
 use super::state::{State, TableState};
-use super::texts::TextIndexes;
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::model::ids::WalPosition;
@@ -182,7 +181,7 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
             erasing::rows_in(&job.environment.objects, &table.files, &table.erased).await?
         });
         let rows = per_table!(table in job.tables.as_ref() => table.new_rows());
-        let files = files::write(&job.environment, rows, columns, TextIndexes::Later).await?;
+        let files = files::write(&job.environment, rows, columns).await?;
         Ok::<_, StoreError>(NewState { files, erased })
     };
     // Whether a commit that failed names them may be unknown: from here on they stay.

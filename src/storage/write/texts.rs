@@ -1,4 +1,6 @@
-//! The text index of a new file, made of the rows while they are written: reading them back costs several times as much.
+//! The text index of a merged file, made of the rows while they are written: reading them back costs several times as
+//! much, and no search has to read a large file for want of it. After flushes and imports the index is made in the
+//! background: it costs more than twice what the file does, and somebody waits for those.
 //!
 //! A file stands without it, so a failure is said and no more: the index is made in the background then.
 
@@ -11,15 +13,6 @@ use crate::environment::Environment;
 use crate::storage::format::data_file::DataFile;
 use crate::storage::format::parts::Parts;
 use crate::storage::format::text_index::file::{self as text_index, TextIndex, TextIndexBuilder, TextIndexError};
-
-/// When the text index of new conversations is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TextIndexes {
-    /// With the file: no search ever reads the file for want of it.
-    WithFile,
-    /// In the background, once the file is there: nothing waits for it.
-    Later,
-}
 
 /// Appends the search text of a row.
 type Append<R> = fn(&R, &mut Vec<u8>);

@@ -19,7 +19,6 @@ use crate::storage::format::table::MESSAGES;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 use crate::storage::tail::Counters;
 use crate::storage::write::files::{self, FileNumbers, NewRows};
-use crate::storage::write::texts::TextIndexes;
 
 async fn open(environment: &Environment, epoch: u64) -> Catalog {
     let line = CommitLine::open(environment.objects.clone(), &Evidence::default()).await.unwrap();
@@ -53,11 +52,7 @@ async fn written(environment: &Environment, catalog: &Catalog, ids: &[&str]) -> 
         events: NewRows { rows: Vec::new(), numbers: none(&mut counters) },
         feedback: NewRows { rows: Vec::new(), numbers: none(&mut counters) },
     };
-    files::write(environment, rows, catalog.columns(), TextIndexes::Later)
-        .await
-        .unwrap()
-        .conversations
-        .change(Vec::new(), Vec::new())
+    files::write(environment, rows, catalog.columns()).await.unwrap().conversations.change(Vec::new(), Vec::new())
 }
 
 fn deleting(change: &TableChange, rows: &[u32]) -> TableChange {
