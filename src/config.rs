@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::auth::key::{KeyKind, KeyScope};
 use crate::environment::CACHE_BYTES;
+use crate::model::duration;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
+use crate::model::project_limits::Age;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StoreArguments {
@@ -190,6 +192,42 @@ pub(crate) struct CheckArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct SetProjectArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// The organization that the project belongs to
+    #[arg(long, env = "CONVOLAKE_ORGANIZATION", default_value = "default", value_name = "ID", value_parser = organization)]
+    pub(crate) organization: OrganizationId,
+
+    /// The project's name
+    #[arg(long, env = "CONVOLAKE_PROJECT", value_name = "ID", value_parser = project)]
+    pub(crate) project: ProjectId,
+
+    /// What is older is deleted: a number and s, m, h or d, or none; left as it is where this is not given
+    #[arg(long, env = "CONVOLAKE_PROJECT_MAX_AGE", value_name = "DURATION|none", value_parser = or_none::<Age>)]
+    pub(crate) max_age: Option<OrNone<Age>>,
+
+    /// No document is taken while about so many bytes are stored, or none; left as it is where this is not given
+    #[arg(long, env = "CONVOLAKE_PROJECT_MAX_BYTES", value_name = "BYTES|none", value_parser = or_none::<u64>)]
+    pub(crate) max_bytes: Option<OrNone<u64>>,
+}
+
+/// What ends a limit is not the same as to say nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OrNone<T>(pub(crate) Option<T>);
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListProjectsArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// Print JSON
+    #[arg(long, env = "CONVOLAKE_JSON")]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct CreateKeyArguments {
     #[command(flatten)]
     pub(crate) store: StoreArguments,
@@ -230,7 +268,7 @@ pub(crate) struct RotateKeyArguments {
     pub(crate) key: KeyArguments,
 
     /// How long the old key still works: a number and s, m, h or d
-    #[arg(long, env = "CONVOLAKE_KEY_OVERLAP", default_value = "24h", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "CONVOLAKE_KEY_OVERLAP", default_value = "24h", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) overlap: Duration,
 }
 
@@ -254,39 +292,29 @@ fn non_empty(text: &str) -> Result<&str, String> {
     if text.is_empty() { Err("an empty id is not allowed".to_owned()) } else { Ok(text) }
 }
 
-fn some_time(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
-    if duration.is_zero() { Err("it takes some time: at least 1s".to_owned()) } else { Ok(duration) }
+fn or_none<T: Limit>(text: &str) -> Result<OrNone<T>, String> {
+    if text == "none" { Ok(OrNone(None)) } else { T::parse(text).map(|limit| OrNone(Some(limit))) }
 }
 
-/// `90s`, `30m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let refusal = || format!("`{text}` given, a number and s, m, h or d is needed, such as 24h");
-    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let seconds = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(refusal()),
-    };
-    let number: u64 = digits.parse().map_err(|_| refusal())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refusal)
+trait Limit: Sized {
+    fn parse(text: &str) -> Result<Self, String>;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "24", "h", "24 h", "1w", "-1h", "1.5h", "99999999999999999999h", "18446744073709551615d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
+impl Limit for Age {
+    fn parse(text: &str) -> Result<Age, String> {
+        Age::parse(text)
     }
+}
+
+impl Limit for u64 {
+    fn parse(text: &str) -> Result<u64, String> {
+        text.parse().map_err(|_| format!("`{text}` given, a whole number of bytes or none is needed"))
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text)?;
+    if duration.is_zero() { Err("it takes some time: at least 1s".to_owned()) } else { Ok(duration) }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 use super::analytics::{
-    conversations, erasures, events, exports, feedback, properties, queries, search_analytics, threads,
+    conversations, erasures, events, exports, feedback, projects, properties, queries, search_analytics, threads,
 };
 use super::http::route::{Handler, Route};
 use super::public;
@@ -83,6 +83,8 @@ pub(crate) static ROUTES: &[Route<Services>] = &[
     }),
     route(Method::POST, "/erase", Access::Readers, |services, call| Box::pin(erasures::erase(services, call))),
     route(Method::GET, "/erase/{id}", Access::Readers, |services, call| Box::pin(erasures::get(services, call))),
+    route(Method::PUT, "/projects/{id}", Access::Operators, |services, call| Box::pin(projects::set(services, call))),
+    route(Method::GET, "/projects/{id}", Access::Operators, |services, call| Box::pin(projects::get(services, call))),
     route(Method::GET, "/webapi/v2/conversations", Access::ConversationApi, |services, call| {
         Box::pin(listing::list(services, call))
     }),

@@ -15,6 +15,7 @@ mod error;
 pub(crate) mod import;
 mod keys;
 mod maintenance;
+mod projects;
 pub mod sample;
 mod serve;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Make, list, revoke and rotate API keys, also while a server runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Set how long projects' data is kept and how much it may be, also while a server runs
+    #[command(subcommand)]
+    Projects(projects::ProjectsCommand),
 }
 
 impl Cli {
@@ -79,6 +83,7 @@ impl Cli {
                 Command::Gc(arguments) => maintenance::collect(&arguments).await,
                 Command::Status(arguments) => maintenance::status(&arguments).await,
                 Command::Keys(command) => keys::run(command).await,
+                Command::Projects(command) => projects::run(command).await,
             };
             done.map(|()| ExitCode::SUCCESS)
         });

@@ -26,6 +26,7 @@ use crate::auth::secret::Secret;
 use crate::config::ServeArguments;
 use crate::environment::Environment;
 use crate::query::engine::{QueryEngine, QueryOptions};
+use crate::query::retention::Retention;
 use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::open::{cached_on_disk, open_environment};
 use crate::storage::store::{Store, StoreOptions};
@@ -88,12 +89,19 @@ pub(crate) async fn listen(
     let pause = Duration::from_secs(arguments.body_pause_seconds);
     let ids = Arc::clone(&store.environment().ids);
     let gate = Gate { ids, keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
+    let retention = Retention {
+        store: Arc::clone(&store),
+        engine: Arc::clone(&services.engine),
+        within: arguments.erase_within,
+        stop: store.ending(),
+    };
     let router = api::router(Arc::new(gate), Arc::new(services));
     store.index_texts()?;
     let shares = Shares { within: arguments.erase_within };
     store.compact(shares)?;
     store.collect(Duration::from_secs(arguments.gc_grace_seconds), shares);
     store.erase(shares);
+    tokio::spawn(retention.run());
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
         max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,

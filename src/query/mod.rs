@@ -1,7 +1,7 @@
 //! The JSON query language: request → checked form ([`check`], [`dsl`], [`view`]) → DataFusion logical plan
 //! ([`compile`], [`functions`], [`expr`]) over the snapshot ([`scan`]) → rows ([`execute`]), within the limits of
 //! [`admission`]. [`engine`] is what can be asked; [`search`]: lists of conversations on top of it;
-//! [`erasing`]: deleting what matches.
+//! [`erasing`]: deleting what matches, [`retention`]: what is too old.
 
 pub(crate) mod admission;
 pub(crate) mod check;
@@ -13,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod execute;
 pub(crate) mod expr;
 pub(crate) mod functions;
+pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod search;
 pub(crate) mod view;

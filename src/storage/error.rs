@@ -78,6 +78,11 @@ pub(crate) enum StoreError {
         "the server takes no more changes until it has written some to files; try again in {retry_after_seconds} s"
     )]
     Busy { retry_after_seconds: u64 },
+    /// The project has reached what was set for it (contract A1).
+    #[error(
+        "the project has reached its maxBytes: it takes no documents until some are deleted or the limit is raised"
+    )]
+    ProjectFull { retry_after_seconds: u64 },
     /// The store takes no changes now; what was acknowledged is safe. The caller is told it as it is.
     #[error("{0}")]
     Unavailable(String),
@@ -131,7 +136,7 @@ impl StoreError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             StoreError::Conflict(_) | StoreError::Invalid(_) => ErrorKind::Request,
-            StoreError::Busy { .. } => ErrorKind::Full,
+            StoreError::Busy { .. } | StoreError::ProjectFull { .. } => ErrorKind::Full,
             StoreError::Unavailable(_) => ErrorKind::Retry,
             StoreError::Fenced(_) => ErrorKind::Fenced,
             StoreError::Damaged(_) => ErrorKind::Damaged,

@@ -11,6 +11,7 @@ pub(crate) mod format;
 pub(crate) mod log;
 pub(crate) mod maintain;
 pub(crate) mod objects;
+pub(crate) mod projects;
 pub(crate) mod read;
 pub(crate) mod readiness;
 pub(crate) mod store;

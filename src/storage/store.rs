@@ -1,5 +1,6 @@
 //! The store as the rest of the server sees it: log, find, delete, snapshot.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,15 @@ use super::maintain::collector::{Collected, Collector, Retired};
 use super::maintain::compaction::compactor::Compactor;
 use super::maintain::compaction::policy::{self, Policy};
 use super::maintain::eraser::{Eraser, Shares};
+use super::maintain::project_sizes::ProjectSizes;
 use super::maintain::text_indexer::Indexer;
+use super::projects::Projects;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
 use super::readiness::Readiness;
 use super::write::change::{Annotate, Change, Deleted, Outcome, Prefetched, Target};
 use super::write::committer::{Command, Request};
+use super::write::log_cleaner::LogCleaner;
 use super::write::prefetch;
 use super::write::work::Work;
 use crate::environment::Environment;
@@ -41,6 +45,8 @@ use crate::model::resolve::Identity;
 /// Changes that wait for the committer; more answer [`StoreError::Busy`].
 const WAITING_CHANGES: usize = 4_096;
 
+/// Seconds; nothing but a deletion makes room.
+const FULL_PROJECT_WAITS: u64 = 60;
 const NO_MORE: &str = "the store takes no more changes";
 
 /// What one atomic change of annotations may rewrite; the whole rows are in memory meanwhile.
@@ -84,8 +90,11 @@ pub(crate) struct Store {
     local_root: Option<PathBuf>,
     retired: Arc<Retired>,
     work: Arc<Work>,
+    log: Arc<LogCleaner>,
     counted: Counted,
     erasures: Arc<Erasures>,
+    projects: Projects,
+    project_sizes: ProjectSizes,
     /// Lower than the ids of all files that this process writes.
     first_own: FileId,
     /// Ends with the store.
@@ -130,6 +139,7 @@ impl Store {
         let work = Arc::new(Work::new(environment.now()));
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let (background, held) = (CancellationToken::new(), Arc::new(Held::default()));
+        let log = Arc::new(LogCleaner::default());
         let writer = Writer {
             options: options.clone(),
             patience,
@@ -140,6 +150,7 @@ impl Store {
             background: background.clone(),
             held: held.clone(),
             work: work.clone(),
+            log: log.clone(),
         };
         match opened {
             Ok(opened) => writer.begin(opened, opening)?,
@@ -155,6 +166,7 @@ impl Store {
         }
         let (commands, tail_bytes) = (sender, options.tail_bytes);
         let erasures = Arc::new(Erasures::new(environment.clone()));
+        let projects = Projects::new(environment.clone());
         Ok(Arc::new(Store {
             environment,
             published,
@@ -164,8 +176,11 @@ impl Store {
             local_root,
             retired: Arc::default(),
             work,
+            log,
             counted: Counted::default(),
             erasures,
+            projects,
+            project_sizes: ProjectSizes::default(),
             first_own,
             background,
             held,
@@ -198,6 +213,7 @@ impl Store {
             readiness: self.readiness.clone(),
             commands: self.commands.downgrade(),
             erasures: self.erasures.clone(),
+            log: self.log.clone(),
             shares,
             stop: self.background.clone(),
         };
@@ -260,6 +276,31 @@ impl Store {
         &self.erasures
     }
 
+    /// Cancelled when the store ends.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.background.clone()
+    }
+
+    /// What is set of projects.
+    pub(crate) fn projects(&self) -> &Projects {
+        &self.projects
+    }
+
+    /// Refuses the documents of projects that have reached their `maxBytes`, from now on to the next call.
+    pub(crate) async fn measure_projects(&self) -> Result<(), StoreError> {
+        let known = self.projects.known().await?;
+        let limited = known.iter().filter_map(|(project, limits)| Some((project, limits.max_bytes?)));
+        let limited: Vec<_> = limited.collect();
+        if limited.is_empty() {
+            self.projects.refuse(HashSet::new());
+            return Ok(());
+        }
+        let sizes = self.project_sizes.of(&self.snapshot()).await?;
+        let full = limited.into_iter().filter(|(project, max)| sizes.get(*project).copied().unwrap_or(0) >= *max);
+        self.projects.refuse(full.map(|(project, _)| project.clone()).collect());
+        Ok(())
+    }
+
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -295,6 +336,7 @@ impl Store {
     ) -> Result<Arc<Conversation>, StoreError> {
         let (identity, document) = (&identity, &Arc::new(document));
         let propose = |snapshot: Arc<Snapshot>| async move {
+            self.check_share(identity)?;
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_document(&snapshot, identity, document).await?;
             Ok(Proposal::change(Change::log(identity, document), prefetched))
@@ -319,6 +361,7 @@ impl Store {
     ) -> Result<Arc<Event>, StoreError> {
         let (identity, document) = (&identity, &Arc::new(document));
         let propose = |snapshot: Arc<Snapshot>| async move {
+            self.check_share(identity)?;
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_event(&snapshot, identity, document).await?;
             Ok(Proposal::change(Change::log_event(identity, document), prefetched))
@@ -334,6 +377,7 @@ impl Store {
     ) -> Result<Arc<Feedback>, StoreError> {
         let (identity, document) = (&identity, &Arc::new(document));
         let propose = |snapshot: Arc<Snapshot>| async move {
+            self.check_share(identity)?;
             self.check_room(&snapshot)?;
             let prefetched = prefetch::of_feedback(&snapshot, identity, document).await?;
             Ok(Proposal::change(Change::log_feedback(identity, document), prefetched))
@@ -351,9 +395,18 @@ impl Store {
 
     /// Feedback whose message is dropped counts as not there.
     pub(crate) async fn delete_feedback(&self, key: &FeedbackKey) -> Result<Deleted, StoreError> {
+        self.take_feedback(key, false).await
+    }
+
+    /// Also where its message is dropped.
+    pub(crate) async fn erase_feedback(&self, key: &FeedbackKey) -> Result<Deleted, StoreError> {
+        self.take_feedback(key, true).await
+    }
+
+    async fn take_feedback(&self, key: &FeedbackKey, detached_too: bool) -> Result<Deleted, StoreError> {
         let propose = |snapshot: Arc<Snapshot>| async move {
             let prefetched = prefetch::of_feedback_deletion(&snapshot, key).await?;
-            Ok(Proposal::change(Change::DeleteFeedback { key: key.clone() }, prefetched))
+            Ok(Proposal::change(Change::DeleteFeedback { key: key.clone(), detached_too }, prefetched))
         };
         self.change(propose, Outcome::into_deleted).await
     }
@@ -434,6 +487,13 @@ impl Store {
                 Outcome::Stale => continue,
                 outcome => return answer(outcome).ok_or_else(other_answer),
             }
+        }
+    }
+
+    fn check_share(&self, identity: &Identity) -> Result<(), StoreError> {
+        match self.projects.is_full(&identity.organization_id, &identity.project_id) {
+            true => Err(StoreError::ProjectFull { retry_after_seconds: FULL_PROJECT_WAITS }),
+            false => Ok(()),
         }
     }
 

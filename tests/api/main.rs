@@ -24,6 +24,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod openapi;
+mod projects;
 mod properties;
 mod queries;
 mod raw_data;

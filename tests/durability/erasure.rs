@@ -177,6 +177,36 @@ fn an_erasure_ends_though_the_server_is_killed() {
     assert_eq!(server.expect_json(404, "GET", "/conversations/c-secret", &fixture.key, None)["status"], 404);
 }
 
+/// What is older than its project keeps it goes by itself, and as a deletion does.
+#[test]
+fn what_is_too_old_is_gone_from_every_object() {
+    let fixture = Fixture::new();
+    let store = fixture.store.path();
+    let org = create_key(store, "org", "acme", None, None, &[]);
+    let server = fixture.start(&WITHIN);
+    let mut old = conversation("c-secret", SECRET);
+    old["createdAt"] = json!("2020-01-01T00:00:00Z");
+    fixture.post(&server, "/conversations", &old);
+    fixture.fill(&server, "a");
+    fixture.post(&server, "/conversations", &old);
+    // Dropped feedback is in no list, and goes all the same.
+    let feedback = json!({"id": "f-secret", "type": "negative", "messageId": "m-a-1", "details": SECRET,
+        "createdAt": "2020-01-01T00:00:00Z"});
+    fixture.post(&server, "/feedback", &feedback);
+    let without = json!({"id": "a-1", "type": "openai", "messages": [{"id": "other", "role": "user", "content": "x"}]});
+    fixture.post(&server, "/conversations", &without);
+    let event = json!({"id": "e-secret", "type": "search", "entityType": "search", "searchQuery": SECRET,
+        "createdAt": "2020-01-01T00:00:00Z"});
+    fixture.post(&server, "/events", &event);
+    let before = fixture.count(&server);
+    server.expect_json(200, "PUT", "/projects/erase", &org, Some(&json!({"maxAge": "365d"})));
+    for text in [SECRET, "c-secret", "f-secret", "e-secret"] {
+        wait_until_absent(&server, store, text);
+        assert_eq!(grep(store, text), Vec::<std::path::PathBuf>::new());
+    }
+    assert_eq!(fixture.count(&server), before - 1);
+}
+
 /// `CONVOLAKE_KILL_ROUNDS` overrides the number of rounds.
 fn rounds() -> u64 {
     std::env::var("CONVOLAKE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)

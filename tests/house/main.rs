@@ -23,12 +23,13 @@ const LAYERS: [&str; 10] =
     ["model", "cache", "requests", "environment", "storage", "auth", "config", "query", "api", "cli"];
 
 /// The rooms of storage, from the ground up.
-const STORAGE: [&str; 13] = [
+const STORAGE: [&str; 14] = [
     "error",
     "readiness",
     "objects",
     "categories",
     "erasures",
+    "projects",
     "log",
     "format",
     "catalog",

@@ -14,7 +14,7 @@ use crate::auth::secret::Secret;
 use crate::model::erasure_request::{self, Subject};
 use crate::model::scope::Scope;
 use crate::query::engine::QueryEngine;
-use crate::query::erasing;
+use crate::query::erasing::{self, Eraser, Pace};
 use crate::storage::erasures::Erasure;
 use crate::storage::read::lookup::Lookup;
 use crate::storage::store::Store;
@@ -63,7 +63,7 @@ fn told(erasure: &Erasure) -> String {
 
 async fn delete(store: &Store, engine: &QueryEngine, scope: &Scope, subject: &Subject) -> Result<Deleted, Problem> {
     match subject {
-        Subject::User(user) => Ok(erasing::erase_user(store, engine, scope, user).await?),
+        Subject::User(user) => Ok(Eraser { store, engine, scope, pace: Pace::Fast }.user(user).await?),
         Subject::Conversations(ids) => {
             let find = |id: String| async move {
                 let found = store.find(&scope.organization_id, scope.project_id.as_ref(), Lookup::Id(&id)).await?;

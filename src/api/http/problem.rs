@@ -184,6 +184,10 @@ impl From<StoreError> for Problem {
                 retry_after_seconds: Some(retry_after_seconds.max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "more is being logged than the store takes; try again later")
             },
+            StoreError::ProjectFull { retry_after_seconds } => Self {
+                retry_after_seconds: Some(retry_after_seconds.max(1)),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            },
             StoreError::Unavailable(detail) => Self::unavailable(detail, 1),
             StoreError::Ended { reason, .. } => Self::unavailable(reason, 60),
             error => Self::of_store(error.kind(), error.object().map(AsRef::as_ref), &error),

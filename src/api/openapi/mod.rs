@@ -2,7 +2,7 @@
 //!
 //! - [`operation`]: what is said about a route. Entries are found by method and path; a route without one fails a test,
 //!   and an entry whose route does not exist is left out.
-//! - [`conversations`], [`queries`], [`events`], [`erasures`], [`webapi`], [`service`]: the entries, as the contract groups them.
+//! - [`conversations`], [`queries`], [`events`], [`erasures`], [`projects`], [`webapi`], [`service`]: the entries, as the contract groups them.
 //! - [`schemas`], and beside the entries: the shapes of bodies, made of the pieces in [`schema`]. Only those that some
 //!   route reaches are in the document.
 
@@ -11,6 +11,7 @@ mod erasures;
 mod events;
 mod operation;
 mod problems;
+mod projects;
 mod queries;
 mod schema;
 mod schemas;
@@ -26,12 +27,13 @@ pub(crate) use self::schema::schema_name;
 use crate::api::http::route::Route;
 
 /// In the order in which readers meet them.
-static TAGS: [(&str, &str); 7] = [
+static TAGS: [(&str, &str); 8] = [
     ("Conversations", "Log, read and delete conversations."),
     ("Queries", "Aggregate, filter and export what was logged, in one JSON query language."),
     ("Events", "Log what users do: searches, clicks, anything with a name."),
     ("Feedback", "Log and read ratings of messages."),
     ("Erasure", "Have what belongs to a user, or single conversations and events, erased for good."),
+    ("Projects", "How long a project's data is kept, and how much it may be."),
     ("Conversation API", "The conversation API under `/webapi/v2`: lists, categories, states, titles and memos."),
     ("Service", "Health, readiness and this reference."),
 ];
@@ -69,6 +71,7 @@ pub(crate) fn document<S>(routes: &[Route<S>]) -> Value {
     let mut schemas = schemas::schemas();
     schemas.extend(events::schemas());
     schemas.extend(erasures::schemas());
+    schemas.extend(projects::schemas());
     schemas.extend(webapi::schemas());
     let mut reached = BTreeSet::from(["Problem".to_owned()]);
     for item in paths.values() {
@@ -147,11 +150,12 @@ fn entry(method: &str, path: &str) -> Option<&'static Operation> {
 
 /// Every entry, also of routes that are not there.
 fn operations() -> impl Iterator<Item = &'static Operation> {
-    let parts: [&'static [Operation]; 6] = [
+    let parts: [&'static [Operation]; 7] = [
         conversations::OPERATIONS,
         queries::OPERATIONS,
         events::OPERATIONS,
         erasures::OPERATIONS,
+        projects::OPERATIONS,
         webapi::OPERATIONS,
         service::OPERATIONS,
     ];

@@ -25,7 +25,7 @@ use crate::storage::maintain::collector::list_files;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::readiness::Readiness;
 use crate::storage::write::committer::Command;
-use crate::storage::write::flush::clean_log;
+use crate::storage::write::log_cleaner::LogCleaner;
 
 /// From one look to the next, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -64,6 +64,7 @@ pub(crate) struct Eraser {
     /// To the committer.
     pub(crate) commands: mpsc::WeakSender<Command>,
     pub(crate) erasures: Arc<Erasures>,
+    pub(crate) log: Arc<LogCleaner>,
     pub(crate) shares: Shares,
     pub(crate) stop: CancellationToken,
 }
@@ -104,10 +105,7 @@ impl Eraser {
         }
         let taken_over = snapshot.manifest.wal_position;
         drop(snapshot);
-        let objects = self.environment.objects.as_ref();
-        let listed = wal::list(objects).await;
-        let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
-        let first = listed.first().copied().filter(|first| *first <= taken_over);
+        let first = self.log.first().filter(|first| *first <= taken_over);
         *lagging = first.map(|first| match *lagging {
             Some((known, since)) if known == first => (first, since),
             _ => (first, Instant::now()),
@@ -117,15 +115,23 @@ impl Eraser {
             let (reply, answer) = oneshot::channel();
             self.send(Command::SettleLog(reply)).await?;
             let position = answer.await.map_err(|_| unavailable())?;
-            clean_log(objects, position).await;
+            self.log.clean(self.environment.objects.as_ref(), position).await;
         }
         Ok(())
     }
 
     /// Tells of erasures that nothing is left of.
     async fn end_erasures(&self, barriers: &mut Barriers) -> Result<(), StoreError> {
-        for erasure in self.erasures.waiting().await? {
-            if !self.has_left_the_log(erasure.position).await? || !self.has_left_the_files(erasure.position) {
+        let mut waiting = self.erasures.waiting().await?;
+        waiting.retain(|erasure| self.has_left_the_files(erasure.position));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let listed = wal::list(self.environment.objects.as_ref()).await;
+        let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
+        let log_begin = listed.first().copied();
+        for erasure in waiting {
+            if log_begin.is_some_and(|first| first <= erasure.position) {
                 continue;
             }
             // What began to be written before may still have it; what begins from here on has not.
@@ -143,12 +149,6 @@ impl Eraser {
             }
         }
         Ok(())
-    }
-
-    async fn has_left_the_log(&self, position: WalPosition) -> Result<bool, StoreError> {
-        let listed = wal::list(self.environment.objects.as_ref()).await;
-        let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
-        Ok(listed.first().is_none_or(|first| *first > position))
     }
 
     /// Whether the commits hold the deletions up to a position, and no file has rows of them.

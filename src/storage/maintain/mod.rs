@@ -6,5 +6,6 @@ pub(crate) mod compaction;
 pub(crate) mod eraser;
 pub(crate) mod idle;
 pub(crate) mod log_deriver;
+pub(crate) mod project_sizes;
 pub(crate) mod takeover_watch;
 pub(crate) mod text_indexer;

@@ -24,6 +24,7 @@ use crate::storage::readiness::{Readiness, ReadinessSender};
 use crate::storage::tail::Counters;
 use crate::storage::write::committer::{Command, Committer, FlushPolicy};
 use crate::storage::write::derived::DerivedTables;
+use crate::storage::write::log_cleaner::LogCleaner;
 use crate::storage::write::recovery::{self, Opened};
 use crate::storage::write::work::Work;
 
@@ -109,13 +110,17 @@ pub(super) struct Writer {
     pub(super) background: CancellationToken,
     pub(super) held: Arc<Held>,
     pub(super) work: Arc<Work>,
+    pub(super) log: Arc<LogCleaner>,
 }
 
 impl Writer {
     /// Takes changes from now on.
     pub(super) fn begin(self, opened: Opened, opening: Opening) -> Result<(), StoreError> {
-        let Writer { options, patience, published, readiness, commands, own_commands, background, held, work } = self;
-        let Opened { environment, marker, mut state, catalog, writer, named_position, counters, .. } = opened;
+        let Writer { options, patience, published, readiness, commands, own_commands, background, held, work, log } =
+            self;
+        let Opened { environment, marker, mut state, catalog, writer, log_begin, named_position, counters, .. } =
+            opened;
+        log.begins_at(log_begin);
         // What was looked up in the snapshot before is stale.
         state.flush_generation = published.load().flush_generation + 1;
         published.store(Arc::new(state.snapshot(&environment.objects)));
@@ -149,6 +154,7 @@ impl Writer {
                 full_at: options.tail_bytes,
             },
             writer,
+            log,
             patience,
             counters,
             catalog: Arc::new(tokio::sync::Mutex::new(catalog)),

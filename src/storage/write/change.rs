@@ -18,12 +18,32 @@ use crate::storage::read::lookup::Hit;
 use crate::storage::read::snapshot::RowAddress;
 
 pub(crate) enum Change {
-    Log { identity: Identity, document: Arc<Document>, bytes: usize },
-    Delete { key: ConversationKey },
-    LogEvent { identity: Identity, document: Arc<EventDocument>, bytes: usize },
-    LogFeedback { identity: Identity, document: Arc<FeedbackDocument>, bytes: usize },
-    DeleteEvent { key: EventKey },
-    DeleteFeedback { key: FeedbackKey },
+    Log {
+        identity: Identity,
+        document: Arc<Document>,
+        bytes: usize,
+    },
+    Delete {
+        key: ConversationKey,
+    },
+    LogEvent {
+        identity: Identity,
+        document: Arc<EventDocument>,
+        bytes: usize,
+    },
+    LogFeedback {
+        identity: Identity,
+        document: Arc<FeedbackDocument>,
+        bytes: usize,
+    },
+    DeleteEvent {
+        key: EventKey,
+    },
+    /// Feedback whose message is dropped counts as not there, but where all of it is to go.
+    DeleteFeedback {
+        key: FeedbackKey,
+        detached_too: bool,
+    },
     Annotate(Box<Annotate>),
 }
 

@@ -21,6 +21,7 @@ use super::change::{Change, Outcome, Prefetched};
 use super::compaction::{self, Committed, Compacted};
 use super::files::FileNumbers;
 use super::flush::{self, FlushJob, Flushed};
+use super::log_cleaner::LogCleaner;
 use super::resolve::decide;
 use super::state::{Staged, State};
 use super::work::Work;
@@ -101,6 +102,8 @@ pub(crate) struct Committer {
     pub(crate) own_commands: mpsc::WeakSender<Command>,
     pub(crate) policy: FlushPolicy,
     pub(crate) writer: LogWriter,
+    /// Deletes what the files hold of the log.
+    pub(crate) log: Arc<LogCleaner>,
     /// How long the changes of a group wait for its log write; then they are told that its outcome is unknown.
     pub(crate) patience: Duration,
     pub(crate) counters: Counters,
@@ -163,7 +166,7 @@ impl Committer {
                     self.state.freeze();
                     (oldest, asked) = (None, false);
                     let positions = (self.state.position, self.named_position);
-                    let job = FlushJob::new(&self.environment, positions, &self.state, &mut self.counters);
+                    let job = FlushJob::new(&self.environment, positions, &self.log, &self.state, &mut self.counters);
                     flush = Some(Flush { job, running: false, retry_at: None });
                     continue;
                 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::OnceCell;
 
 use super::erasing;
 use super::files::{self, FileNumbers, NewRows, Written};
+use super::log_cleaner::LogCleaner;
 use super::progress::Imports;
 use super::state::{State, TableState};
 use crate::environment::Environment;
@@ -24,7 +24,6 @@ use crate::storage::format::data_file::DataFile;
 use crate::storage::format::layout::Layout;
 use crate::storage::format::table_row::TableRow;
 use crate::storage::format::tables::{Family, PerTable, Same, for_each_table, per_table};
-use crate::storage::log::wal;
 use crate::storage::objects::fail_point;
 use crate::storage::tail::Counters;
 use crate::storage::tail::segment::SegmentSnapshot;
@@ -37,6 +36,7 @@ pub(crate) struct FlushJob {
     /// The log may go up to here once the flush has ended. That is not its own position: a commit may be lost as long
     /// as no log object names it, and then the log still has what it held.
     clean_to: WalPosition,
+    log: Arc<LogCleaner>,
     /// What the files of the job stand on.
     base: CommitNumber,
     tables: PerTable<TableJob>,
@@ -68,6 +68,7 @@ impl FlushJob {
     pub(crate) fn new(
         environment: &Environment,
         (position, clean_to): (WalPosition, WalPosition),
+        log: &Arc<LogCleaner>,
         state: &State,
         counters: &mut Counters,
     ) -> FlushJob {
@@ -75,6 +76,7 @@ impl FlushJob {
             environment: environment.clone(),
             position,
             clean_to,
+            log: Arc::clone(log),
             base: state.settled(),
             tables: per_table!(table in state.tables.as_ref() => TableJob::new(table, counters)),
             written: Arc::default(),
@@ -203,24 +205,6 @@ pub(crate) async fn run(job: FlushJob, catalog: Arc<tokio::sync::Mutex<Catalog>>
             => FlushedTable::new(table, new, columns)
     );
     fail_point::reached("flush:before-log-cleaning");
-    clean_log(job.environment.objects.as_ref(), job.clean_to).await;
+    job.log.clean(job.environment.objects.as_ref(), job.clean_to).await;
     Ok(Flushed { manifest, tables })
-}
-
-/// Deletes log objects up to a position that the files hold. What is left behind only costs space; the next flush tries
-/// again.
-pub(crate) async fn clean_log(store: &dyn ObjectStore, position: WalPosition) {
-    let listed = match wal::list(store).await {
-        Ok(listed) => listed,
-        Err(error) => {
-            tracing::warn!(%error, "the write-ahead log could not be listed for cleaning");
-            return;
-        }
-    };
-    for old in listed.into_iter().take_while(|old| *old <= position) {
-        if let Err(error) = store.delete(&wal::wal_path(old)).await {
-            tracing::warn!(%error, position = old.0, "an old log object could not be deleted");
-            return;
-        }
-    }
 }

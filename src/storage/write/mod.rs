@@ -1,7 +1,7 @@
 //! Writing. A [`change`] brings along what its sender found of stored rows ([`prefetch`]); the [`committer`] groups
 //! changes, decides them ([`resolve`]; [`links`] ties events and feedback to conversations), logs them ([`logged`]) and
 //! takes them into the [`state`] that it publishes. [`flush`] brings the tail into [`files`], [`bulk`] loads history past
-//! the log, [`derived`] tells other engines, [`recovery`] opens a store and [`replay`](mod@replay)s its log.
+//! the log, [`log_cleaner`] deletes what the files hold of it, [`derived`] tells other engines, [`recovery`] opens a store and [`replay`](mod@replay)s its log.
 
 pub(crate) mod bulk;
 pub(crate) mod change;
@@ -12,6 +12,7 @@ pub(crate) mod erasing;
 pub(crate) mod files;
 pub(crate) mod flush;
 pub(crate) mod links;
+pub(crate) mod log_cleaner;
 pub(crate) mod logged;
 pub(crate) mod prefetch;
 pub(crate) mod progress;

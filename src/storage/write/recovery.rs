@@ -41,6 +41,8 @@ pub(crate) struct Opened {
     pub(crate) state: State,
     pub(crate) catalog: Catalog,
     pub(crate) writer: LogWriter,
+    /// The first object of the log.
+    pub(crate) log_begin: WalPosition,
     /// What the files held as of the commit that the fence names.
     pub(crate) named_position: WalPosition,
     pub(crate) counters: Counters,
@@ -143,7 +145,8 @@ pub(crate) async fn recover(
 
     let mut state = state_at(&environment, manifest, &mut counters, position).await?;
     state.position = position;
-    Ok(Opened { environment, lock: None, marker, state, catalog, writer, named_position, counters })
+    let log_begin = newest.first.unwrap_or(position);
+    Ok(Opened { environment, lock: None, marker, state, catalog, writer, log_begin, named_position, counters })
 }
 
 async fn read_line(environment: &Environment, newest: &Newest) -> Result<CommitLine, StoreError> {
@@ -173,6 +176,8 @@ async fn state_at(
 /// What the newest object of the log tells of the store.
 #[derive(Default)]
 struct Newest {
+    /// Of the oldest one.
+    first: Option<WalPosition>,
     position: WalPosition,
     epoch: u64,
     commit: CommitNumber,
@@ -183,7 +188,8 @@ async fn newest_object(objects: &dyn ObjectStore) -> Result<Newest, StoreError> 
     let listed = listed.map_err(|error| StoreError::caused("the write-ahead log could not be listed", error))?;
     let Some(position) = listed.last().copied() else { return Ok(Newest::default()) };
     let header = replay::read_group(objects, position).await?.header;
-    Ok(Newest { position, epoch: header.epoch, commit: CommitNumber(header.newest_commit) })
+    let first = listed.first().copied();
+    Ok(Newest { first, position, epoch: header.epoch, commit: CommitNumber(header.newest_commit) })
 }
 
 /// At the first number from `free` on that no older writer takes.

@@ -41,10 +41,10 @@ pub(crate) fn decide(
             let (step, outcome) = resolve_feedback(staged, identity, document, prefetched, environment)?;
             Ok(Decision { steps: vec![step], outcome })
         }
-        Change::DeleteFeedback { key } => {
+        Change::DeleteFeedback { key, detached_too } => {
             let found = stored(staged.tables.feedback.tail(), key, prefetched.by_id.feedback.as_ref());
             // Feedback whose message is dropped is not found (contract A4).
-            Ok(resolve_deletion(found.filter(|found| !found.entry.detached), environment.now()))
+            Ok(resolve_deletion(found.filter(|found| *detached_too || !found.entry.detached), environment.now()))
         }
         Change::DeleteEvent { key } => {
             let found = stored(staged.tables.events.tail(), key, prefetched.by_id.events.as_ref());

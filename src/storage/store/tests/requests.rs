@@ -26,7 +26,7 @@ async fn start(disk: &Arc<dyn ObjectStore>) -> (Arc<Store>, Arc<Requests>) {
 }
 
 /// Each kind's count since the last call. Not the reads, because a process looks now and then whether it was overtaken;
-/// and not what each flush does once behind it: a LIST of the log, and the deletions of what the files have replaced.
+/// and not the deletions of log objects that a flush has replaced, of which one request takes many.
 struct Since<'a> {
     requests: &'a Requests,
     counts: [u64; 7],
@@ -41,12 +41,8 @@ impl Since<'_> {
         let now = Request::ALL.map(|request| self.requests.of(request));
         let before = std::mem::replace(&mut self.counts, now);
         let counts = Request::ALL.into_iter().zip(now.into_iter().zip(before).map(|(now, before)| now - before));
-        let behind = |request: Request, count: u64| match request {
-            Request::Get | Request::Delete => true,
-            Request::List => count <= 1,
-            _ => false,
-        };
-        counts.filter(|(request, count)| *count > 0 && !behind(*request, *count)).collect()
+        let behind = |request: Request| matches!(request, Request::Get | Request::Delete);
+        counts.filter(|(request, count)| *count > 0 && !behind(*request)).collect()
     }
 }
 
