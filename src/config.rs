@@ -251,6 +251,22 @@ pub(crate) struct CreateKeyArguments {
     /// What a web key may do beyond its kind; may be repeated
     #[arg(long = "scope", env = "CONVOLAKE_KEY_SCOPE", value_enum, value_delimiter = ',', value_name = "SCOPE")]
     pub(crate) scopes: Vec<KeyScope>,
+
+    /// For people, who the key is for
+    #[arg(long, env = "CONVOLAKE_KEY_NAME", value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+
+    /// How long the key works: a number and s, m, h or d; without it until it is revoked
+    #[arg(long, env = "CONVOLAKE_KEY_EXPIRES", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) expires: Option<Duration>,
+
+    /// Requests a second, twice as many at once, beyond which the key gets 429; web keys have 100 without it
+    #[arg(long, env = "CONVOLAKE_KEY_RATE", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+
+    /// A web key's externalIds select the conversations that it made, so that a widget can log again by externalId
+    #[arg(long, env = "CONVOLAKE_KEY_EXTERNAL_IDS")]
+    pub(crate) external_ids: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -8,16 +8,17 @@ use super::services::Services;
 use crate::model::conversation::Conversation;
 use crate::storage::read::lookup::Lookup;
 
-/// Newest first, of the projects that the caller reaches.
+/// Newest first, of the projects that the caller reaches; a web key finds what it reaches (contract A1).
 pub(crate) async fn find(
     services: &Services,
     call: &Call,
     lookup: Lookup<'_>,
 ) -> Result<Vec<Arc<Conversation>>, Problem> {
-    match call.caller()?.reach(call.parameters.text("projectId")) {
-        None => Ok(Vec::new()),
-        Some(scope) => Ok(services.store.find(&scope.organization_id, scope.project_id.as_ref(), lookup).await?),
-    }
+    let caller = call.caller()?;
+    let Some(scope) = caller.reach(call.parameters.text("projectId")) else { return Ok(Vec::new()) };
+    let mut found = services.store.find(&scope.organization_id, scope.project_id.as_ref(), lookup).await?;
+    found.retain(|conversation| caller.finds(&conversation.origin));
+    Ok(found)
 }
 
 /// What a change is meant for: 404 without any, 409 where several projects have one.

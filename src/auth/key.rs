@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
 
 const MAX_NAME_BYTES: usize = 512;
+const WEB_REQUESTS_PER_SECOND: u32 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -67,11 +68,32 @@ pub(crate) struct Key {
     pub(crate) expires_at: Option<EpochMillis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked_at: Option<EpochMillis>,
+    /// For people, who it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// Requests a second, twice as many at once; without it as its kind says ([`Key::requests_per_second`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<u32>,
+    /// A `web` key's externalIds select the conversations that it made.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) external_ids: bool,
+    /// The ids of the keys that this one has succeeded: what they made counts as its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) predecessors: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Key {
     pub(crate) fn is_usable(&self, now: EpochMillis) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// `None`: as many as come. A web key is public, so it has a limit unless it is made with another.
+    pub(crate) fn requests_per_second(&self) -> Option<u32> {
+        self.rate.or((self.kind == KeyKind::Web).then_some(WEB_REQUESTS_PER_SECOND))
     }
 
     pub(crate) fn has(&self, scope: KeyScope) -> bool {
@@ -87,11 +109,15 @@ impl Key {
             ("organization", Some(self.organization_id.as_str())),
             ("project", self.project_id.as_ref().map(|id| id.as_str())),
             ("integration", self.integration_id.as_ref().map(|id| id.as_str())),
+            ("name", self.name.as_deref()),
         ] {
             let Some(text) = text else { continue };
             if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
                 return Err(format!("{name}: 1 to {MAX_NAME_BYTES} bytes without control characters are allowed"));
             }
+        }
+        if self.rate == Some(0) {
+            return Err("rate: at least one request a second is allowed; to end a key, revoke it".to_owned());
         }
         let name = self.kind.name();
         match self.kind {
@@ -100,6 +126,9 @@ impl Key {
             }
             KeyKind::Org if self.project_id.is_some() => {
                 Err("a key of kind org reaches all projects, so it takes no project".to_owned())
+            }
+            KeyKind::Api | KeyKind::Org if self.external_ids => {
+                Err(format!("a key of kind {name} selects by externalId as it is; this is for web keys"))
             }
             _ => Ok(()),
         }

@@ -19,6 +19,7 @@ use crate::storage::objects::frame::{self, Kind, Unsound};
 const PREFIX: &str = "keys";
 const KIND: Kind = Kind { name: "key", format: 1, reads: 1..=1 };
 pub(super) const FETCHES_AT_ONCE: usize = 16;
+const MOST_PREDECESSORS: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
@@ -77,6 +78,37 @@ pub(crate) struct NewKey {
     pub(crate) organization_id: OrganizationId,
     pub(crate) project_id: Option<ProjectId>,
     pub(crate) integration_id: Option<IntegrationId>,
+    pub(crate) name: Option<String>,
+    pub(crate) expires_at: Option<EpochMillis>,
+    /// See [`Key::rate`].
+    pub(crate) rate: Option<u32>,
+    /// See [`Key::external_ids`].
+    pub(crate) external_ids: bool,
+    /// See [`Key::predecessors`].
+    pub(crate) predecessors: Vec<String>,
+}
+
+impl NewKey {
+    /// Of a kind and its reach, and nothing more.
+    pub(crate) fn new(
+        kind: KeyKind,
+        organization_id: OrganizationId,
+        project_id: Option<ProjectId>,
+        integration_id: Option<IntegrationId>,
+    ) -> NewKey {
+        NewKey {
+            kind,
+            scopes: Vec::new(),
+            organization_id,
+            project_id,
+            integration_id,
+            name: None,
+            expires_at: None,
+            rate: None,
+            external_ids: false,
+            predecessors: Vec::new(),
+        }
+    }
 }
 
 /// A key and its text, which nothing stores.
@@ -109,8 +141,12 @@ impl KeyStore {
             integration_id: new.integration_id,
             secret_sha256: hash(&text),
             created_at: self.environment.now(),
-            expires_at: None,
+            expires_at: new.expires_at,
             revoked_at: None,
+            name: new.name,
+            rate: new.rate,
+            external_ids: new.external_ids,
+            predecessors: new.predecessors,
         };
         key.check().map_err(KeyError::Invalid)?;
         self.put(&key, PutMode::Create).await?;
@@ -167,6 +203,10 @@ impl KeyStore {
         if !old.is_usable(now) {
             return Err(KeyError::Invalid(format!("key `{id}` is expired or revoked; create a new one")));
         }
+        let mut predecessors = old.predecessors.clone();
+        predecessors.push(old.id.clone());
+        // The oldest go: widgets have long logged again with a later one.
+        predecessors.drain(..predecessors.len().saturating_sub(MOST_PREDECESSORS));
         let created = self
             .create(NewKey {
                 kind: old.kind,
@@ -174,6 +214,12 @@ impl KeyStore {
                 organization_id: old.organization_id.clone(),
                 project_id: old.project_id.clone(),
                 integration_id: old.integration_id.clone(),
+                name: old.name.clone(),
+                // An end that it was to have is not its successor's: it is rotated to go on.
+                expires_at: None,
+                rate: old.rate,
+                external_ids: old.external_ids,
+                predecessors,
             })
             .await?;
         // Read again: a revocation since then must not be undone.
@@ -272,13 +318,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::auth) fn api_key() -> NewKey {
-        NewKey {
-            kind: KeyKind::Api,
-            scopes: Vec::new(),
-            organization_id: OrganizationId::new("acme"),
-            project_id: Some(ProjectId::new("docs")),
-            integration_id: Some(IntegrationId::new("bot")),
-        }
+        let (project, integration) = (ProjectId::new("docs"), IntegrationId::new("bot"));
+        NewKey::new(KeyKind::Api, OrganizationId::new("acme"), Some(project), Some(integration))
     }
 
     #[tokio::test]

@@ -4,5 +4,6 @@
 pub(crate) mod key;
 pub(crate) mod key_ring;
 pub(crate) mod key_store;
+pub(crate) mod rates;
 pub(crate) mod scopes;
 pub(crate) mod secret;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::key::{Key, KeyKind, KeyScope};
 use crate::model::ids::{IntegrationId, ProjectId};
-use crate::model::origin::{Sender, SenderKind};
+use crate::model::origin::{Origin, Reach, Sender, SenderKind};
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
 
@@ -50,6 +50,8 @@ pub(crate) enum Denied {
     /// Names the field.
     #[error("{0}: another project than the key's is named")]
     OtherProject(&'static str),
+    #[error("integrationId: another integration than the key's is named, which a web key may not do")]
+    OtherIntegration,
     #[error("{0}: an extension of the query language, which a web key may not use")]
     Extension(&'static str),
     #[error("projectId: a project is needed with an organization's key")]
@@ -77,6 +79,10 @@ impl Caller {
             Some(name) if self.key.kind == KeyKind::Web => Err(Denied::Extension(name)),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
     }
 
     pub(crate) fn key_id(&self) -> &str {
@@ -117,9 +123,31 @@ impl Caller {
             (None, Some(named)) if !named.is_empty() => ProjectId::new(named),
             (None, _) => return Err(Denied::NoProject),
         };
-        let integration_id = integration.map(IntegrationId::new).or_else(|| self.key.integration_id.clone());
-        let (organization_id, sender) = (self.key.organization_id.clone(), self.sender());
-        Ok(Identity { organization_id, project_id, integration_id, sender })
+        let own = self.key.integration_id.as_ref();
+        if self.key.kind == KeyKind::Web && integration.is_some_and(|named| own.is_none_or(|own| own.as_str() != named))
+        {
+            return Err(Denied::OtherIntegration);
+        }
+        let integration_id = integration.map(IntegrationId::new).or_else(|| own.cloned());
+        let (organization_id, sender, reach) = (self.key.organization_id.clone(), self.sender(), self.named());
+        Ok(Identity { organization_id, project_id, integration_id, sender, reach })
+    }
+
+    /// Which stored rows this caller may name.
+    fn named(&self) -> Reach {
+        match self.key.kind {
+            KeyKind::Api | KeyKind::Org => Reach::Everything,
+            KeyKind::Web if self.key.external_ids => {
+                let made_by = self.key.predecessors.iter().chain([&self.key.id]);
+                Reach::Web { external_ids_of: made_by.cloned().collect() }
+            }
+            KeyKind::Web => Reach::Web { external_ids_of: Vec::new() },
+        }
+    }
+
+    /// Whether a look-up by id finds the row.
+    pub(crate) fn finds(&self, origin: &Origin) -> bool {
+        self.named().admits(origin)
     }
 
     /// In whose name this caller writes.
@@ -155,6 +183,10 @@ mod tests {
             created_at: EpochMillis(0),
             expires_at: None,
             revoked_at: None,
+            name: None,
+            rate: None,
+            external_ids: false,
+            predecessors: Vec::new(),
         })
     }
 
@@ -193,6 +225,17 @@ mod tests {
         assert_eq!(caller.identity(Some("docs"), None).unwrap().integration_id.unwrap().as_str(), "bot");
         assert_eq!(caller.identity(None, Some("mine")).unwrap().integration_id.unwrap().as_str(), "mine");
         assert_eq!(caller.identity(Some("other"), None), Err(Denied::OtherProject("projectId")));
+    }
+
+    #[test]
+    fn a_web_key_names_its_own_integration_only() {
+        let caller = Caller::new(key(KeyKind::Web, &[]));
+        for named in [None, Some("bot")] {
+            assert_eq!(caller.identity(None, named).unwrap().integration_id.unwrap().as_str(), "bot");
+        }
+        for named in ["", "other"] {
+            assert_eq!(caller.identity(None, Some(named)), Err(Denied::OtherIntegration));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::model::document;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::json::jsonb;
 use crate::model::json::value::Json;
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
 use crate::query::engine::QueryEngine;
@@ -89,13 +89,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     let services = serve::open(environment, local_root, &arguments).await?;
     show_questions(&services.engine, &services.store.snapshot()).await?;
     let keys = KeyStore::new(services.store.environment().clone());
-    let new = NewKey {
-        kind: KeyKind::Org,
-        scopes: Vec::new(),
-        organization_id: OrganizationId::new(ORGANIZATION),
-        project_id: None,
-        integration_id: None,
-    };
+    let new = NewKey::new(KeyKind::Org, OrganizationId::new(ORGANIZATION), None, None);
     let analyst = keys.create(new.clone()).await?;
     let new = NewKey {
         kind: KeyKind::Api,
@@ -131,6 +125,7 @@ async fn load_if_empty(loader: &mut BulkLoader) -> Result<(), CliError> {
                 project_id: ProjectId::new(sample::project(number)),
                 integration_id: document.integration_id.as_deref().map(IntegrationId::new),
                 sender: Sender::import(),
+                reach: Reach::Everything,
             };
             Some((identity, document))
         });

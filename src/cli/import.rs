@@ -13,7 +13,7 @@ use super::error::{CliError, ImportError};
 use crate::config::ImportArguments;
 use crate::model::document::{self, Document};
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::model::resolve::Identity;
 use crate::storage::objects::open::open_environment;
 use crate::storage::write::bulk::{BulkLoader, Counts, Loaded};
@@ -235,7 +235,8 @@ fn parse_line(line: Line, defaults: &ImportDefaults) -> Parsed {
         let integration_id =
             document.integration_id.as_deref().map(IntegrationId::new).or_else(|| defaults.integration_id.clone());
         let (organization_id, sender) = (defaults.organization_id.clone(), Sender::import());
-        Ok((Identity { organization_id, project_id, integration_id, sender }, document))
+        let reach = Reach::Everything;
+        Ok((Identity { organization_id, project_id, integration_id, sender, reach }, document))
     });
     Parsed { place, bytes, document }
 }

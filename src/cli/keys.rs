@@ -1,6 +1,7 @@
 //! `keys create`, `list`, `revoke`, `rotate`: on the store directly, without its write lock.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
@@ -35,14 +36,21 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
                 let kind = arguments.kind.name();
                 return Err(CliError::Argument(format!("a key of kind {kind} needs --project and --integration")));
             }
-            let new = NewKey {
-                kind: arguments.kind,
-                scopes: arguments.scopes,
-                organization_id: arguments.organization,
-                project_id: arguments.project,
-                integration_id: arguments.integration,
+            let environment = open_store(&arguments.store).await?;
+            let CreateKeyArguments { kind, organization, project, integration, .. } = arguments;
+            let end = |lifetime: Duration| {
+                let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+                EpochMillis(environment.now().0.saturating_add(millis).min(time::LAST))
             };
-            show(open(&arguments.store).await?.create(new).await?)
+            let new = NewKey {
+                scopes: arguments.scopes,
+                name: arguments.name,
+                expires_at: arguments.expires.map(end),
+                rate: arguments.rate,
+                external_ids: arguments.external_ids,
+                ..NewKey::new(kind, organization, project, integration)
+            };
+            show(KeyStore::new(environment).create(new).await?)
         }
         KeysCommand::List(store) => {
             // Writes nothing, so that it works on a full or read-only disk.
@@ -96,7 +104,18 @@ fn print(text: &str) -> Result<(), CliError> {
 fn table(listed: &Listed, now: EpochMillis) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["ID", "KIND", "ORGANIZATION", "PROJECT", "INTEGRATION", "SCOPES", "CREATED", "EXPIRES", "STATE"]);
+    table.set_header([
+        "ID",
+        "KIND",
+        "ORGANIZATION",
+        "PROJECT",
+        "INTEGRATION",
+        "SCOPES",
+        "CREATED",
+        "EXPIRES",
+        "STATE",
+        "NAME",
+    ]);
     for key in &listed.keys {
         let state = match (key.revoked_at, key.is_usable(now)) {
             (Some(at), _) => format!("revoked {}", time::render(at)),
@@ -114,11 +133,12 @@ fn table(listed: &Listed, now: EpochMillis) -> String {
             time::render(key.created_at),
             key.expires_at.map_or("-".to_owned(), time::render),
             state,
+            key.name.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     for (id, unsound) in &listed.unsound {
         let state = if unsound.is_damaged() { "damaged" } else { "of another format" };
-        table.add_row([id, "-", "-", "-", "-", "-", "-", "-", state]);
+        table.add_row([id, "-", "-", "-", "-", "-", "-", "-", state, "-"]);
     }
     table.to_string()
 }

@@ -22,6 +22,7 @@ use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::key_store::KeyStore;
+use crate::auth::rates::Rates;
 use crate::auth::secret::Secret;
 use crate::config::ServeArguments;
 use crate::environment::Environment;
@@ -88,7 +89,8 @@ pub(crate) async fn listen(
     let keys = KeyRing::open(KeyStore::new(store.environment().clone())).await?;
     let pause = Duration::from_secs(arguments.body_pause_seconds);
     let ids = Arc::clone(&store.environment().ids);
-    let gate = Gate { ids, keys, cors, bodies: BodyLimits::new(arguments.body_bytes as usize, pause) };
+    let bodies = BodyLimits::new(arguments.body_bytes as usize, pause);
+    let gate = Gate { ids, keys, cors, bodies, rates: Rates::new() };
     let retention = Retention {
         store: Arc::clone(&store),
         engine: Arc::clone(&services.engine),

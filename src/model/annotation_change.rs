@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::model::document;
     use crate::model::ids::{MessageId, OrganizationId, ProjectId};
-    use crate::model::origin::Sender;
+    use crate::model::origin::{Reach, Sender};
     use crate::model::resolve::{Identity, resolve};
 
     fn conversation(roles: &[&str]) -> Conversation {
@@ -106,6 +106,7 @@ mod tests {
             project_id: ProjectId::new("p"),
             integration_id: None,
             sender: Sender::import(),
+            reach: Reach::Everything,
         };
         resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned())
     }

@@ -59,6 +59,41 @@ impl Sender {
     }
 }
 
+/// Which stored rows a sender may name (contract A1, what a web key is).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of its project.
+    Everything,
+    /// A web key's.
+    Web {
+        /// An externalId selects what these keys made: the key itself and those that it has succeeded, or none.
+        external_ids_of: Vec<String>,
+    },
+}
+
+impl Reach {
+    /// Whether its `id` names the row.
+    pub(crate) fn admits(&self, origin: &Origin) -> bool {
+        matches!(self, Reach::Everything) || origin.is_open_to_web_keys()
+    }
+
+    /// Whether its `externalId` names the row.
+    pub(crate) fn admits_by_external_id(&self, origin: &Origin) -> bool {
+        match self {
+            Reach::Everything => true,
+            Reach::Web { external_ids_of } => {
+                origin.is_of_web_key()
+                    && origin.sender.key.as_ref().is_some_and(|maker| external_ids_of.contains(maker))
+            }
+        }
+    }
+
+    /// Whether an event or feedback of that id may be replaced.
+    pub(crate) fn replaces(&self, origin: &Origin) -> bool {
+        matches!(self, Reach::Everything) || origin.is_of_web_key()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum IdOrigin {
@@ -99,6 +134,15 @@ impl Origin {
         Origin { sender: sender.clone(), id }
     }
 
+    /// Whether a web key made the row, or nobody can guess its id: every web key of the project reaches it.
+    pub(crate) fn is_open_to_web_keys(&self) -> bool {
+        self.is_of_web_key() || self.id == IdOrigin::Server
+    }
+
+    pub(crate) fn is_of_web_key(&self) -> bool {
+        self.sender.kind == SenderKind::Web
+    }
+
     /// Of what is stored without one, which is older: to web keys it is nobody's.
     pub(crate) fn unknown() -> Self {
         Origin { sender: Sender::import(), id: IdOrigin::Client }
@@ -128,6 +172,30 @@ mod tests {
                 assert_eq!((of(None, Some(before)), of(Some("x"), Some(before))), (before, before));
             }
         }
+    }
+
+    #[test]
+    fn a_web_key_reaches_what_web_keys_made_and_what_nobody_can_guess() {
+        use SenderKind::{Api, Import, Org, Web};
+        let of = |kind, key: &str, id| Origin { sender: Sender { kind, key: Some(key.to_owned()) }, id };
+        let web = Reach::Web { external_ids_of: vec!["k1".to_owned(), "k2".to_owned()] };
+        for (origin, by_id, by_external_id, replaced) in [
+            (of(Web, "k1", IdOrigin::Client), true, true, true),
+            (of(Web, "k2", IdOrigin::Server), true, true, true),
+            (of(Web, "other", IdOrigin::Client), true, false, true),
+            (of(Api, "k1", IdOrigin::Client), false, false, false),
+            (of(Api, "k1", IdOrigin::Server), true, false, false),
+            (of(Org, "k1", IdOrigin::Client), false, false, false),
+            (of(Import, "k1", IdOrigin::Client), false, false, false),
+            (Origin::unknown(), false, false, false),
+        ] {
+            let found = (web.admits(&origin), web.admits_by_external_id(&origin), web.replaces(&origin));
+            assert_eq!(found, (by_id, by_external_id, replaced), "{origin:?}");
+            let all = Reach::Everything;
+            assert!(all.admits(&origin) && all.admits_by_external_id(&origin) && all.replaces(&origin));
+        }
+        let plain = Reach::Web { external_ids_of: Vec::new() };
+        assert!(!plain.admits_by_external_id(&of(Web, "k1", IdOrigin::Client)));
     }
 
     #[test]

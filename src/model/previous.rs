@@ -7,7 +7,7 @@ use super::conversation::Conversation;
 use super::document::Document;
 use super::ids::{ConversationKey, EpochMillis, IntegrationId, MessageId, WalPosition};
 use super::json::value::RawJson;
-use super::origin::IdOrigin;
+use super::origin::Origin;
 
 /// The stored conversation without its texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct Previous {
     pub(crate) created_at: EpochMillis,
     pub(crate) updated_at: EpochMillis,
     pub(crate) first_wal_position: WalPosition,
-    pub(crate) id_origin: IdOrigin,
+    pub(crate) origin: Origin,
     /// See [`document_hash`].
     pub(crate) document_hash: u64,
     pub(crate) annotations: Annotations,
@@ -50,7 +50,7 @@ impl Previous {
             created_at: conversation.created_at,
             updated_at: conversation.updated_at,
             first_wal_position: conversation.first_wal_position,
-            id_origin: conversation.origin.id,
+            origin: conversation.origin.clone(),
             document_hash,
             annotations: conversation.annotations.clone(),
             messages: messages.collect(),

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::model::feedback::parse;
     use crate::model::ids::{OrganizationId, ProjectId};
-    use crate::model::origin::Sender;
+    use crate::model::origin::{Reach, Sender};
     use crate::model::resolve::Identity;
 
     fn feedback(id: &str, positive: bool, created_at: i64, rated_by: Option<Actor>) -> Feedback {
@@ -100,6 +100,7 @@ mod tests {
             project_id: ProjectId::new("p"),
             integration_id: None,
             sender: Sender::import(),
+            reach: Reach::Everything,
         };
         Feedback {
             rated_by,

@@ -7,7 +7,7 @@ use super::document::{Document, DocumentMessage};
 use super::ids::{
     ConversationId, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, ThreadId, WalPosition,
 };
-use super::origin::{Origin, Sender};
+use super::origin::{Origin, Reach, Sender};
 use super::previous::{Previous, PreviousMessage, content_hash, text_hash};
 use super::thread::SemanticThread;
 
@@ -19,6 +19,8 @@ pub(crate) struct Identity {
     /// The key's; a document that names its own overrules it.
     pub(crate) integration_id: Option<IntegrationId>,
     pub(crate) sender: Sender,
+    /// Which stored rows its documents may name.
+    pub(crate) reach: Reach,
 }
 
 /// Makes the conversation to store. `previous` is the stored one with the same id, else externalId, in the project;
@@ -76,7 +78,7 @@ pub(crate) fn resolve(
         // The writer knows them.
         wal_position: WalPosition::default(),
         first_wal_position: WalPosition::default(),
-        origin: Origin::resolve(&identity.sender, document.id.as_deref(), previous.map(|previous| previous.id_origin)),
+        origin: Origin::resolve(&identity.sender, document.id.as_deref(), previous.map(|previous| previous.origin.id)),
         annotations: previous.map(|previous| previous.annotations.clone()).unwrap_or_default(),
     };
     if !conversation.annotations.threads.is_empty() {

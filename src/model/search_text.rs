@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::model::document;
     use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
-    use crate::model::origin::Sender;
+    use crate::model::origin::{Reach, Sender};
     use crate::model::resolve::{Identity, resolve};
 
     #[test]
@@ -153,6 +153,7 @@ mod tests {
             project_id: ProjectId::new("p"),
             integration_id: None,
             sender: Sender::import(),
+            reach: Reach::Everything,
         };
         let document = document::parse(document.as_bytes()).unwrap();
         let conversation = resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned());

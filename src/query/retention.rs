@@ -95,7 +95,7 @@ mod tests {
     use crate::environment::Environment;
     use crate::environment::test::{START, TestClock};
     use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
-    use crate::model::origin::Sender;
+    use crate::model::origin::{Reach, Sender};
     use crate::model::project_limits::{Age, ProjectLimits};
     use crate::model::resolve::Identity;
     use crate::model::time;
@@ -147,6 +147,7 @@ mod tests {
                 project_id: ProjectId::new(project),
                 integration_id: None,
                 sender: Sender::import(),
+                reach: Reach::Everything,
             };
             let (at, text) = (time::render(at), format!("text-{project}-{id}"));
             let message = serde_json::json!({"id": format!("m-{id}"), "role": "user", "content": text});

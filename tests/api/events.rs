@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::site::{PROJECT, Site};
+use crate::support::create_key;
 
 fn rows(site: &Site, key: &str, request: &str) -> Vec<Value> {
     site.query_view("events", key, request)["result"].as_array().expect("rows").clone()
@@ -15,8 +16,10 @@ fn log(site: &Site, key: &str, event: &str) -> Value {
 #[test]
 fn the_answer_is_the_event_as_given() {
     let site = Site::start(&[]);
-    let keys = [site.api_key(), site.key("web", "acme", Some(PROJECT), &[])];
-    for key in &keys {
+    // The page's first: it replaces only what web keys made, and names its own integration only (contract A1).
+    let web = create_key(site.store(), "web", "acme", Some(PROJECT), Some("mine"), &[]);
+    let keys = [site.api_key(), web];
+    for (key, integration) in keys.iter().zip(["bot", "mine"]).rev() {
         let whole = r#"{"id":"e1","type":"any one","entityType":"message","messageId":"m1","createdAt":"2024-08-26T10:00:00+02:00",
             "projectId":"docs","integrationId":"mine","properties":{"a":1.10,"n":null},"userProperties":{"userId":7},"x":1}"#;
         let expected = json!({"id": "e1", "type": "any one", "entityType": "message", "messageId": "m1",
@@ -25,8 +28,8 @@ fn the_answer_is_the_event_as_given() {
         assert_eq!(log(&site, key, whole), expected);
         let answer = log(&site, key, r#"{"type":"q","entityType":"search","searchQuery":"how to"}"#);
         let expected = json!({"id": answer["id"], "type": "q", "entityType": "search", "searchQuery": "how to",
-            "createdAt": answer["createdAt"], "projectId": "docs", "integrationId": "bot", "properties": null,
-            "userProperties": null});
+            "createdAt": answer["createdAt"], "projectId": "docs", "integrationId": integration,
+            "properties": null, "userProperties": null});
         assert_eq!(answer, expected);
         assert!(answer["id"].as_str().is_some_and(|id| id.len() == 36), "{answer}");
     }

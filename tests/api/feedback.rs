@@ -23,7 +23,8 @@ fn feedback_is_stored_and_shown_with_its_conversation() {
     let mut site = Site::start(&[]);
     let key = site.api_key();
     let web = site.key("web", "acme", Some(PROJECT), &[]);
-    site.log(&key, &conversation("c", "2024-08-26", &["m1", "m2"]));
+    // What a web key reaches (contract A1).
+    site.log(&web, &conversation("c", "2024-08-26", &["m1", "m2"]));
     let whole = json!({"id": "f", "type": "negative", "messageId": "m2", "createdAt": "2024-08-27", "updatedAt": "2024-08-28",
         "reasons": [{"label": "wrong", "details": "", "more": 1}], "details": "d", "properties": {"a": [1.10]},
         "userProperties": {"userId": 5}, "sources": [{"title": "t"}, {"type": "positive", "url": null}]});

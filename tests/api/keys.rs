@@ -67,7 +67,8 @@ const OF_READERS: &str = "GET /feedback, GET /feedback/f, DELETE /feedback/f, DE
 fn web_keys_write_and_read_nothing_else() {
     let site = Site::start(&[]);
     let api = site.api_key();
-    site.log(&api, &DOCUMENT.replace(r#""role""#, r#""id":"m","role""#));
+    let widget = site.key("web", ORGANIZATION, Some(PROJECT), &[]);
+    site.log(&widget, &DOCUMENT.replace(r#""role""#, r#""id":"m","role""#));
     let before = site.ok("GET", "/conversations/c", &api, None).text();
     for scopes in [&[][..], &["query"]] {
         let web = site.key("web", ORGANIZATION, Some(PROJECT), scopes);

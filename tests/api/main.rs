@@ -34,6 +34,7 @@ mod status;
 mod threads;
 mod upsert;
 mod views;
+mod web_keys;
 mod webapi;
 mod webapi_bodies;
 mod webapi_categories;

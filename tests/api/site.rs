@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Answer, Server, create_key, cut};
+use crate::support::{Answer, Server, create_key, cut, run};
 
 pub const ORGANIZATION: &str = "acme";
 pub const PROJECT: &str = "docs";
@@ -52,6 +52,15 @@ impl Site {
 
     pub fn key(&self, kind: &str, organization: &str, project: Option<&str>, scopes: &[&str]) -> String {
         create_key(self.store(), kind, organization, project, project.map(|_| INTEGRATION), scopes)
+    }
+
+    /// A web key of that project, with further arguments of `keys create`.
+    pub fn web_key(&self, arguments: &[&str]) -> String {
+        let store = self.store().to_str().expect("UTF-8");
+        let mut all = vec!["keys", "create", "--store", store, "--kind", "web", "--organization", ORGANIZATION];
+        all.extend(["--project", PROJECT, "--integration", INTEGRATION]);
+        all.extend(arguments);
+        run(&all).trim().to_owned()
     }
 
     pub fn send(&self, method: &str, path: &str, key: &str, body: Option<&str>) -> Answer {
@@ -126,6 +135,7 @@ pub fn problem(answer: &Answer, status: u16, path: &str) -> String {
         413 => ("payload_too_large", "Payload Too Large"),
         415 => ("unsupported_media_type", "Unsupported Media Type"),
         422 => ("unprocessable_entity", "Unprocessable Entity"),
+        429 => ("too_many_requests", "Too Many Requests"),
         503 => ("service_unavailable", "Service Unavailable"),
         other => panic!("{path}: status {other}: {text}"),
     };

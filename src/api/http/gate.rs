@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
-use axum::http::header::{EXPECT, ORIGIN};
+use axum::http::header::{EXPECT, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
@@ -24,6 +24,7 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use super::route::Route;
 use crate::auth::key_ring::KeyRing;
+use crate::auth::rates::Rates;
 use crate::auth::scopes::Access;
 use crate::environment::Ids;
 
@@ -35,6 +36,7 @@ pub(crate) struct Gate {
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) cors: CorsOrigins,
     pub(crate) bodies: BodyLimits,
+    pub(crate) rates: Rates,
 }
 
 /// The router of a table of routes; `S` is what their handlers work on.
@@ -92,7 +94,13 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
         access => {
             let caller = access::authenticate(&gate.keys, &parts.headers, access).await;
             match caller.and_then(|caller| Ok(caller.check(access).map(|()| caller)?)) {
-                Ok(caller) => Some(caller),
+                Ok(caller) => match gate.rates.take(caller.key()) {
+                    Ok(()) => Some(caller),
+                    Err(wait) => {
+                        let key_id = Some(caller.key_id().to_owned());
+                        return (body, key_id, Err(Problem::too_many("the key has a rate of requests", wait)));
+                    }
+                },
                 Err(problem) => return (body, None, Err(problem)),
             }
         }
@@ -124,6 +132,8 @@ async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnc
         body::drain(&mut rest).await;
     }
     let headers = response.headers_mut();
+    // No browser is to guess that an answer is a page.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID.clone(), value);
     }

@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (contract A1). The one place that turns the layers' errors into statuses.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -68,6 +69,13 @@ impl Problem {
     pub(crate) fn unavailable(detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         let retry_after_seconds = Some(retry_after_seconds.max(1));
         Self { retry_after_seconds, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// `wait`: until it may be tried again.
+    pub(crate) fn too_many(detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1_000).max(1);
+        let retry_after_seconds = Some(u64::try_from(seconds).unwrap_or(u64::MAX));
+        Self { retry_after_seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// Says nothing about the cause; log that where it is known.
@@ -140,7 +148,9 @@ impl From<DocumentError> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Kind(_) | Denied::OtherProject(_) | Denied::Extension(_) => Self::forbidden(denied.to_string()),
+            Denied::Kind(_) | Denied::OtherProject(_) | Denied::OtherIntegration | Denied::Extension(_) => {
+                Self::forbidden(denied.to_string())
+            }
             Denied::NoProject => Self::unprocessable(denied.to_string()),
         }
     }

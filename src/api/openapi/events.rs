@@ -44,7 +44,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         parameters: &[],
         request: Some(Content { schema: "EventInput", example: EVENT }),
         answer: Answer::Json(Content { schema: "Event", example: STORED_EVENT }),
-        errors: &[429, 503],
+        errors: &[409],
     },
     Operation {
         method: "DELETE",
@@ -71,7 +71,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         parameters: &[],
         request: Some(Content { schema: "FeedbackInput", example: FEEDBACK }),
         answer: Answer::Json(Content { schema: "Feedback", example: STORED_FEEDBACK }),
-        errors: &[429, 503],
+        errors: &[409],
     },
     Operation {
         method: "GET",

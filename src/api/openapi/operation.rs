@@ -20,7 +20,7 @@ pub(crate) struct Operation {
     pub(crate) parameters: &'static [Parameter],
     pub(crate) request: Option<Content>,
     pub(crate) answer: Answer,
-    /// Beyond 401, 403 and 500, which follow from the route, and 400, 413, 415 and 422, which follow from a body.
+    /// Beyond 401, 403, 429, 500 and 503, which follow from the route, and 400, 413, 415 and 422, which follow from a body.
     pub(crate) errors: &'static [u16],
 }
 
@@ -143,7 +143,7 @@ impl Operation {
     fn statuses(&self, access: Access) -> Vec<u16> {
         let mut statuses = vec![500];
         if access != Access::Public {
-            statuses.extend([401, 403]);
+            statuses.extend([401, 403, 429, 503]);
         }
         if self.request.is_some() {
             statuses.extend([400, 413, 415, 422]);

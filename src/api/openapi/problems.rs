@@ -47,7 +47,7 @@ static KINDS: [Kind; 11] = [
         "Forbidden",
         "Forbidden",
         "forbidden",
-        "A key of this kind may not do this, or another project than the key's is named.",
+        "A key of this kind may not do this, or another project than the key's (for web keys: another integration) is named.",
         "a key of kind web may not do this",
     ),
     kind(
@@ -63,7 +63,7 @@ static KINDS: [Kind; 11] = [
         "Conflict",
         "Conflict",
         "conflict",
-        "The request names several things that are not one.",
+        "The request names several things that are not one, or (web keys) an id or externalId that the key does not reach.",
         "id and externalId belong to two conversations",
     ),
     kind(
@@ -95,7 +95,7 @@ static KINDS: [Kind; 11] = [
         "TooManyRequests",
         "Too Many Requests",
         "too_many_requests",
-        "More is being logged than the store takes.",
+        "The key or its organization has its share or its rate, or more is being logged than the store takes.",
         "more is being logged than the store takes; try again later",
     ),
     kind(
@@ -111,7 +111,7 @@ static KINDS: [Kind; 11] = [
         "ServiceUnavailable",
         "Service Unavailable",
         "service_unavailable",
-        "All query slots are taken, or the store is unavailable; `detail` says which.",
+        "Nothing is free for anybody now (query slots, memory, connections), or the store is unavailable; `detail` says which.",
         "all query slots are taken",
     ),
 ];

@@ -24,6 +24,10 @@ use crate::query::execute::parts::each_part;
 /// Cells of a line: more than any spreadsheet takes, few enough for a line to stay small.
 const MOST_COLUMNS: usize = 10_000;
 
+/// What a spreadsheet may take for the begin of a formula: the signs, and what it trims before it looks (contract A5,
+/// `formulaSafe`).
+const FORMULA_STARTS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
+
 #[derive(Debug)]
 pub(crate) struct CsvWriter {
     columns: Vec<CsvColumn>,
@@ -76,7 +80,7 @@ impl CsvWriter {
     }
 
     fn text(&self, text: &str, out: &mut Vec<u8>) {
-        if self.formula_safe && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        if self.formula_safe && text.starts_with(FORMULA_STARTS) {
             return write_text(&format!("'{text}"), out);
         }
         write_text(text, out);
@@ -321,14 +325,14 @@ mod tests {
                 r#"{{"select":[{{"type":"aggregation","aggregation":"count"}}],"groupBy":[{{"field":"id"}}]{safe}}}"#
             )
         };
-        let ids = ["=1", "+1", "-1", "@x", "\tx", "\rx", "a=1", "'"];
+        let ids = ["=1", "+1", "-1", "@x", "\tx", "\rx", "\n=x", "a=1", "'"];
         let columns = || -> Vec<ArrayRef> {
             let ids: Vec<_> = ids.iter().map(|id| Some(*id)).collect();
-            vec![Arc::new(Int64Array::from(vec![-1; 8])), texts(&ids)]
+            vec![Arc::new(Int64Array::from(vec![-1; 9])), texts(&ids)]
         };
         assert_eq!(
             csv(&body(r#","csvFormulaSafe":true"#), &[], columns()),
-            "count,id\r\n-1,'=1\r\n-1,'+1\r\n-1,'-1\r\n-1,'@x\r\n-1,'\tx\r\n-1,\"'\rx\"\r\n-1,a=1\r\n-1,'\r\n"
+            "count,id\r\n-1,'=1\r\n-1,'+1\r\n-1,'-1\r\n-1,'@x\r\n-1,'\tx\r\n-1,\"'\rx\"\r\n-1,\"'\n=x\"\r\n-1,a=1\r\n-1,'\r\n"
         );
         assert!(csv(&body(""), &[], columns()).contains("\r\n-1,=1\r\n"));
     }

@@ -21,7 +21,7 @@ use crate::model::conversation::Conversation;
 use crate::model::feedback::{FeedbackDocument, FeedbackType, Rating};
 use crate::model::ids::{EpochMillis, FeedbackId, FeedbackKey};
 use crate::model::json::value::{Json, RawJson, to_raw};
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::model::rating::Rater;
 use crate::model::resolve::Identity;
 use crate::model::time;
@@ -91,6 +91,8 @@ impl OwnRating {
             project_id: self.key.project_id.clone(),
             integration_id: self.conversation.integration_id.clone(),
             sender: self.sender.clone(),
+            // Web keys do not get here.
+            reach: Reach::Everything,
         };
         match self.store.log_feedback(identity, document).await {
             Ok(_) => self.changed().await,

@@ -1,6 +1,6 @@
 use super::super::document;
 use super::super::ids::{OrganizationId, ProjectId};
-use super::super::origin::Sender;
+use super::super::origin::{Reach, Sender};
 use super::super::resolve::{Identity, resolve};
 use super::*;
 
@@ -10,6 +10,7 @@ fn stored(text: &str) -> Conversation {
         project_id: ProjectId::new("p"),
         integration_id: None,
         sender: Sender::import(),
+        reach: Reach::Everything,
     };
     resolve(&document::parse(text.as_bytes()).unwrap(), &identity, None, EpochMillis(0), || "new".to_owned())
 }

@@ -13,6 +13,7 @@ fn identity() -> Identity {
         project_id: ProjectId::new("p"),
         integration_id: Some(IntegrationId::new("key")),
         sender: Sender::import(),
+        reach: Reach::Everything,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use super::columns::column::{FlatRow, Set};
-use super::columns::conversations::{ANNOTATIONS, ID_ORIGIN, PREVIOUS, wal_position};
+use super::columns::conversations::{ANNOTATIONS, ID_ORIGIN, PREVIOUS, SENDER, SENDER_KEY, wal_position};
 use super::columns::messages::MessageRow;
 use super::data_file::DataFile;
 use super::error::FileError;
@@ -16,7 +16,7 @@ use crate::model::conversation::Conversation;
 use crate::model::ids::{
     ConversationId, ConversationKey, EpochMillis, MessageId, OrganizationId, ProjectId, WalPosition,
 };
-use crate::model::origin::IdOrigin;
+use crate::model::origin::{IdOrigin, Origin, SenderKind};
 use crate::model::previous::{Fingerprint, Previous, PreviousMessage, text_hash};
 
 /// A column by its name, and what its values do to a row.
@@ -64,12 +64,12 @@ struct PreviousRow {
     created_at: EpochMillis,
     updated_at: EpochMillis,
     first_wal_position: WalPosition,
-    id_origin: IdOrigin,
+    origin: Origin,
     fingerprint: Fingerprint,
     annotations: Annotations,
 }
 
-const PREVIOUS_ROW: [Named<PreviousRow>; 10] = [
+const PREVIOUS_ROW: [Named<PreviousRow>; 12] = [
     ("organizationId", Set::Text(|row, id| row.key.organization_id = OrganizationId::new(id))),
     ("projectId", Set::Text(|row, id| row.key.project_id = ProjectId::new(id))),
     ("id", Set::Text(|row, id| row.key.id = id.to_owned())),
@@ -77,7 +77,9 @@ const PREVIOUS_ROW: [Named<PreviousRow>; 10] = [
     ("createdAt", Set::Time(|row, time| row.created_at = time)),
     ("updatedAt", Set::Time(|row, time| row.updated_at = time)),
     ("firstWalPosition", Set::Integer(|row, position| row.first_wal_position = wal_position(position))),
-    (ID_ORIGIN, Set::Checked(|row, text| IdOrigin::of_str(text).map(|read| row.id_origin = read).is_some())),
+    (SENDER, Set::Checked(|row, text| SenderKind::of_str(text).map(|read| row.origin.sender.kind = read).is_some())),
+    (SENDER_KEY, Set::Text(|row, key| row.origin.sender.key = Some(key.to_owned()))),
+    (ID_ORIGIN, Set::Checked(|row, text| IdOrigin::of_str(text).map(|read| row.origin.id = read).is_some())),
     (PREVIOUS, Set::Bytes(|row, bytes| Fingerprint::decode(bytes).map(|read| row.fingerprint = read).is_some())),
     (ANNOTATIONS, Set::Checked(|row, json| Annotations::from_json(json).map(|read| row.annotations = read).is_some())),
 ];
@@ -89,7 +91,7 @@ impl PreviousRow {
             created_at: EpochMillis(0),
             updated_at: EpochMillis(0),
             first_wal_position: WalPosition::default(),
-            id_origin: IdOrigin::Client,
+            origin: Origin::unknown(),
             fingerprint: Fingerprint::default(),
             annotations: Annotations::default(),
         }
@@ -130,7 +132,7 @@ pub(crate) async fn read_previous(
     let mut of_messages = of_messages.into_iter();
     let mut found = Vec::with_capacity(own.len());
     for (row, range) in own.into_iter().zip(ranges) {
-        let PreviousRow { key, created_at, updated_at, first_wal_position, id_origin, fingerprint, annotations } = row;
+        let PreviousRow { key, created_at, updated_at, first_wal_position, origin, fingerprint, annotations } = row;
         if fingerprint.content_hashes.len() != range.len() {
             let (told, stored) = (fingerprint.content_hashes.len(), range.len());
             return Err(damaged(format!("{} has {stored} messages, its row tells of {told}", key.id)));
@@ -153,7 +155,7 @@ pub(crate) async fn read_previous(
             created_at,
             updated_at,
             first_wal_position,
-            id_origin,
+            origin,
             document_hash: fingerprint.document_hash,
             annotations,
         });
@@ -178,7 +180,7 @@ mod tests {
     use crate::model::event::{EntityType, Event};
     use crate::model::feedback::{Feedback, FeedbackType};
     use crate::model::ids::{EventId, FeedbackId, IntegrationId};
-    use crate::model::origin::{Origin, Sender, SenderKind};
+    use crate::model::origin::Sender;
     use crate::storage::format::columns::column::FlatRow;
     use crate::storage::format::file_id::FileId;
     use crate::storage::format::flatten::test_support::{random_conversation, raw};

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::model::document;
 use crate::model::ids::ConversationId;
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
@@ -31,6 +31,7 @@ fn identity() -> Identity {
         project_id: ProjectId::new("p"),
         integration_id: None,
         sender: Sender::import(),
+        reach: Reach::Everything,
     }
 }
 

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::model::document;
 use crate::model::ids::{ConversationKey, EpochMillis};
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::model::resolve::{Identity, resolve};
 
 #[test]
@@ -25,6 +25,7 @@ fn conversation(project: &str, id: &str, external_id: Option<&str>, version: u64
         project_id: ProjectId::new(project),
         integration_id: None,
         sender: Sender::import(),
+        reach: Reach::Everything,
     };
     Arc::new(resolve(&document, &identity, None, EpochMillis(0), || "new".to_owned()))
 }

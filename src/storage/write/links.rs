@@ -15,6 +15,7 @@ use crate::model::document::Document;
 use crate::model::event::Event;
 use crate::model::feedback::Feedback;
 use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key};
+use crate::model::origin::Origin;
 use crate::model::resolve::Identity;
 use crate::storage::format::table_row::Reference;
 use crate::storage::format::tables::for_each_table;
@@ -53,7 +54,7 @@ impl Dependent for Event {
     }
 
     fn linked(&self, holders: &[Holder]) -> Option<Event> {
-        let (owner_id, detached) = match holders.iter().max() {
+        let (owner_id, detached) = match Holder::greatest(holders) {
             Some(holder) => (Some(holder.id.as_str()), false),
             None => (self.owner_id.as_deref(), self.owner_id.is_some()),
         };
@@ -71,7 +72,7 @@ impl Dependent for Feedback {
     fn linked(&self, holders: &[Holder]) -> Option<Feedback> {
         let holder = match self.rated_by {
             Some(_) => holders.iter().find(|holder| holder.id == self.owner_id),
-            None => holders.iter().max(),
+            None => Holder::greatest(holders),
         };
         let (owner_id, detached) = (holder.map_or(&self.owner_id, |holder| &holder.id), holder.is_none());
         let same = self.owner_id == *owner_id && self.detached == detached;
@@ -91,23 +92,23 @@ pub(crate) fn follow(
         (Change::Log { document, .. }, Operation::Upsert(conversation)) => {
             let key = conversation.key();
             let tail = staged.tables.conversations.tail();
-            let (before, created_at): (HashSet<&str>, Option<EpochMillis>) = match tail.get(&key) {
+            let (before, rank): (HashSet<&str>, Option<Rank>) = match tail.get(&key) {
                 Some(TailEntry::Live(row)) => {
                     let messages = row.value.messages.iter().map(|message| message.id.as_str());
-                    (messages.collect(), Some(row.value.created_at))
+                    (messages.collect(), Some(Rank::new(&row.value.origin, row.value.created_at)))
                 }
                 Some(TailEntry::Deleted) => (HashSet::new(), None),
                 None => {
                     let hits = [&prefetched.by_id.conversations, &prefetched.by_external_id];
                     let hit = hits.into_iter().flatten().map(|hit| &hit.entry).find(|previous| previous.key == key);
                     let messages = hit.into_iter().flat_map(|previous| &previous.messages).map(|m| m.id.as_str());
-                    (messages.collect(), hit.map(|previous| previous.created_at))
+                    (messages.collect(), hit.map(|previous| Rank::new(&previous.origin, previous.created_at)))
                 }
             };
             let after: HashSet<&str> = conversation.messages.iter().map(|message| message.id.as_str()).collect();
-            let moved = created_at.is_some_and(|at| at != conversation.created_at);
+            let own = Holder::new(conversation.id.as_str(), conversation.created_at, &conversation.origin);
+            let moved = rank.is_some_and(|rank| rank != own.rank);
             let affected = affected(document, &before, &after, moved);
-            let own = Holder { created_at: conversation.created_at, id: conversation.id.as_str().to_owned() };
             for message in affected {
                 let reference = Reference::Message(message);
                 let links = match prefetched.links.messages.get(message) {
@@ -133,8 +134,8 @@ pub(crate) fn follow(
     Some(steps)
 }
 
-/// Message ids that a conversation gains or loses, and all of them where its time is `moved`: another one with the
-/// message may now be the newest. Ids that are made for the document are nobody's yet.
+/// Message ids that a conversation gains or loses, and all of them where its rank is `moved`: another one with the
+/// message may now be the greatest. Ids that are made for the document are nobody's yet.
 pub(super) fn affected<'a>(
     document: &'a Document,
     before: &HashSet<&'a str>,
@@ -146,11 +147,37 @@ pub(super) fn affected<'a>(
     gained.chain(before.iter().copied().filter(|id| moved || !after.contains(id))).collect()
 }
 
-/// The newest is greatest (contract A4, feedback).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Holder {
+/// The newest is greatest (contract A4, feedback). One that a web key logged is so only among its like: whoever copies
+/// a message's id into a public page gets nothing of what hangs on the message (contract A1, what a web key is).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    is_private: bool,
     created_at: EpochMillis,
+}
+
+impl Rank {
+    pub(super) fn new(origin: &Origin, created_at: EpochMillis) -> Rank {
+        Rank { is_private: !origin.is_of_web_key(), created_at }
+    }
+}
+
+/// A conversation that has a message.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    rank: Rank,
     pub(super) id: String,
+    pub(super) origin: Origin,
+}
+
+impl Holder {
+    fn new(id: &str, created_at: EpochMillis, origin: &Origin) -> Holder {
+        Holder { rank: Rank::new(origin, created_at), id: id.to_owned(), origin: origin.clone() }
+    }
+
+    /// Which of them shows what hangs on the message.
+    pub(super) fn greatest<'a>(holders: impl IntoIterator<Item = &'a Holder>) -> Option<&'a Holder> {
+        holders.into_iter().max_by_key(|holder| (holder.rank, &holder.id))
+    }
 }
 
 /// All conversations of a project with a message, in the tail and in files.
@@ -161,12 +188,10 @@ fn holders<'a, I>(
     hits: &'a [Hit],
 ) -> impl Iterator<Item = (ConversationKey, Holder)> + 'a {
     let in_tail = tail.find_reference(&project.organization_id, &project.project_id, Reference::Message(message));
-    let in_tail = in_tail
-        .into_iter()
-        .map(|row| (row.key(), Holder { created_at: row.created_at, id: row.id.as_str().to_owned() }));
+    let in_tail = in_tail.into_iter().map(|row| (row.key(), Holder::new(row.id.as_str(), row.created_at, &row.origin)));
     let in_files = hits.iter().map(|hit| &hit.entry).filter(|previous| tail.get(&previous.key).is_none());
     in_tail.chain(in_files.map(|previous| {
-        (previous.key.clone(), Holder { created_at: previous.created_at, id: previous.key.id.as_str().to_owned() })
+        (previous.key.clone(), Holder::new(previous.key.id.as_str(), previous.created_at, &previous.origin))
     }))
 }
 

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use super::change::{Links, MessageLinks, Prefetched};
-use super::links::{Dependent, affected, key_of};
+use super::links::{Dependent, Rank, affected, key_of};
 use super::resolve::existing_for;
 use crate::model::document::Document;
 use crate::model::event::{EntityType, Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
 use crate::model::ids::{ConversationId, ConversationKey, EventKey, FeedbackKey, OrganizationId, ProjectId};
+use crate::model::origin::Origin;
 use crate::model::resolve::{Identity, known_message_ids};
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{Reference, TableRow};
@@ -129,7 +130,11 @@ async fn links_of_document(
     let previous = existing.as_ref().map(|existing| existing.entry.as_ref());
     let before = previous.iter().flat_map(|previous| &previous.messages).map(|m| m.id.as_str()).collect();
     let after = known_message_ids(document, previous).into_iter().flatten().collect();
-    let moved = previous.is_some_and(|previous| document.created_at.is_some_and(|at| at != previous.created_at));
+    let moved = previous.is_some_and(|previous| {
+        let created_at = document.created_at.unwrap_or(previous.created_at);
+        let before = Rank::new(&previous.origin, previous.created_at);
+        Rank::new(&Origin { sender: identity.sender.clone(), ..previous.origin.clone() }, created_at) != before
+    });
     for message in affected(document, &before, &after, moved) {
         let mut of_message = holders_in_files(snapshot, identity, message).await?;
         of_message.dependents = dependents(snapshot, project_of(identity), Reference::Message(message)).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::change::{Annotate, Change, Deleted, Outcome, Prefetched, Step};
-use super::links::{self, holders_of, key_of};
+use super::links::{self, Holder, holders_of, key_of};
 use super::logged::Logged;
 use super::state::Staged;
 use crate::environment::Environment;
@@ -12,6 +12,7 @@ use crate::model::document::Document;
 use crate::model::event::{Event, EventDocument};
 use crate::model::feedback::{Feedback, FeedbackDocument};
 use crate::model::ids::{ConversationId, ConversationKey, EpochMillis, Key};
+use crate::model::origin::{Origin, Reach};
 use crate::model::resolve::{self, Identity};
 use crate::storage::error::StoreError;
 use crate::storage::format::table_row::{IndexEntry, TableRow};
@@ -34,7 +35,7 @@ pub(crate) fn decide(
 ) -> Result<Decision, StoreError> {
     match change {
         Change::LogEvent { identity, document, .. } => {
-            let (step, outcome) = resolve_event(staged, identity, document, prefetched, environment);
+            let (step, outcome) = resolve_event(staged, identity, document, prefetched, environment)?;
             Ok(Decision { steps: vec![step], outcome })
         }
         Change::LogFeedback { identity, document, .. } => {
@@ -204,14 +205,44 @@ pub(crate) fn existing_for(
         let holds = tail.get(&hit.entry.key).is_none() && hit.entry.external_id.as_deref() == Some(external_id);
         holds.then(|| Stored::in_file(hit))
     });
-    let Some(id) = document.id.as_deref() else { return Ok(by_external_id) };
+    let Some(id) = document.id.as_deref() else {
+        return match &by_external_id {
+            Some(holder) if !identity.reach.admits_by_external_id(&holder.entry.origin) => Err(external_id_is_taken()),
+            _ => Ok(by_external_id),
+        };
+    };
     let by_id = stored(tail, &key_of(id), prefetched.by_id.conversations.as_ref());
+    if by_id.as_ref().is_some_and(|stored| !identity.reach.admits(&stored.entry.origin)) {
+        return Err(StoreError::Conflict(
+            "id: another conversation has it, which a web key does not reach; choose another or none".to_owned(),
+        ));
+    }
     match (&by_external_id, document.external_id.as_deref()) {
-        (Some(holder), Some(external_id)) if holder.entry.key.id.as_str() != id => Err(StoreError::Conflict(format!(
-            "externalId {external_id:?} belongs to the conversation {:?}, id names {id:?}",
-            holder.entry.key.id
-        ))),
+        (Some(holder), Some(external_id)) if holder.entry.key.id.as_str() != id => Err(match &identity.reach {
+            Reach::Everything => StoreError::Conflict(format!(
+                "externalId {external_id:?} belongs to the conversation {:?}, id names {id:?}",
+                holder.entry.key.id
+            )),
+            Reach::Web { .. } => external_id_is_taken(),
+        }),
         _ => Ok(by_id),
+    }
+}
+
+/// What a web key is told: neither an id nor whose it is (contract A1).
+fn external_id_is_taken() -> StoreError {
+    let told = "externalId: a stored conversation has it, and for this key it selects none; send the `id` of the first \
+                answer, or make the key with --external-ids";
+    StoreError::Conflict(told.to_owned())
+}
+
+/// Events and feedback that others than web keys made are not theirs to replace.
+fn check_replaces(identity: &Identity, previous: Option<&Origin>) -> Result<(), StoreError> {
+    match previous {
+        Some(origin) if !identity.reach.replaces(origin) => {
+            Err(StoreError::Conflict("id: it is taken; a web key replaces only what web keys made".to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -221,16 +252,16 @@ fn resolve_event(
     document: &EventDocument,
     prefetched: &Prefetched,
     environment: &Environment,
-) -> (Step, Outcome) {
+) -> Result<(Step, Outcome), StoreError> {
     let stored = document.id.as_deref().and_then(|id| {
         stored(staged.tables.events.tail(), &key_of(identity, Event::make_id(id)), prefetched.by_id.events.as_ref())
     });
     let previous = stored.as_ref().map(|stored| stored.entry.as_ref());
+    check_replaces(identity, previous.map(|previous| &previous.origin))?;
     let event = Event::resolve(document, identity, previous, environment.now(), || environment.ids.of_document());
-    let holder =
-        event.message_id().and_then(|message| holders_of(staged, identity, message, prefetched).into_iter().max());
-    let (owner_id, detached) = match holder {
-        Some(holder) => (Some(holder.id), false),
+    let holders = event.message_id().map(|message| holders_of(staged, identity, message, prefetched));
+    let (owner_id, detached) = match Holder::greatest(holders.iter().flatten()) {
+        Some(holder) => (Some(holder.id.clone()), false),
         // It stays the event of the conversation that had the message.
         None => {
             let kept = previous.filter(|previous| previous.message_id() == event.message_id());
@@ -240,11 +271,12 @@ fn resolve_event(
     };
     let event = Arc::new(Event { owner_id, detached, ..event });
     let replaces = stored.and_then(|stored| stored.at);
-    (Step { operation: Operation::UpsertEvent(event.clone()), replaces }, Outcome::Event(event))
+    Ok((Step { operation: Operation::UpsertEvent(event.clone()), replaces }, Outcome::Event(event)))
 }
 
 /// # Errors
-/// [`StoreError::Invalid`] where no conversation of the project has the message, or not the one that a rating names.
+/// [`StoreError::Invalid`] where no conversation of the project that the sender reaches has the message, or not the one
+/// that a rating names.
 fn resolve_feedback(
     staged: &Staged,
     identity: &Identity,
@@ -260,10 +292,12 @@ fn resolve_feedback(
         )
     });
     let previous = stored.as_ref().map(|stored| stored.entry.as_ref());
-    let holders = holders_of(staged, identity, &document.message_id, prefetched);
+    check_replaces(identity, previous.map(|previous| &previous.origin))?;
+    let mut holders = holders_of(staged, identity, &document.message_id, prefetched);
+    holders.retain(|holder| identity.reach.admits(&holder.origin));
     let rated_in = Feedback::rated_in(document, previous);
     let rated_in = holders.iter().find(|holder| rated_in.is_some_and(|id| holder.id == id));
-    let newest = holders.iter().max().filter(|_| document.rating.is_none());
+    let newest = Holder::greatest(&holders).filter(|_| document.rating.is_none());
     let holder = rated_in.or(newest).ok_or_else(|| {
         StoreError::Invalid("messageId: no stored conversation of the project has this message".to_owned())
     })?;

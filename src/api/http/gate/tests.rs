@@ -78,13 +78,9 @@ impl World {
         let store = KeyStore::new(environment.clone());
         let mut texts = Vec::new();
         for (kind, scopes) in [(KeyKind::Api, vec![]), (KeyKind::Web, vec![]), (KeyKind::Web, vec![KeyScope::Query])] {
-            let new = NewKey {
-                kind,
-                scopes,
-                organization_id: OrganizationId::new("acme"),
-                project_id: Some(ProjectId::new("docs")),
-                integration_id: Some(IntegrationId::new("bot")),
-            };
+            let (project, integration) = (ProjectId::new("docs"), IntegrationId::new("bot"));
+            let new = NewKey::new(kind, OrganizationId::new("acme"), Some(project), Some(integration));
+            let new = NewKey { scopes, ..new };
             texts.push(store.create(new).await.unwrap().text);
         }
         let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
@@ -93,6 +89,7 @@ impl World {
             keys: KeyRing::open(store).await.unwrap(),
             cors: CorsOrigins::new(&origins).unwrap(),
             bodies: BodyLimits::new(0, Duration::from_secs(1)),
+            rates: Rates::new(),
         };
         let [api, web, web_query] = texts.try_into().unwrap();
         Self { router: router(Arc::new(gate), Arc::new(()), ROUTES), api, web, web_query }

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::*;
 use crate::model::document;
 use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
-use crate::model::origin::Sender;
+use crate::model::origin::{Reach, Sender};
 use crate::model::resolve::{Identity, resolve};
 use crate::storage::catalog::change::{MovedRows, RemovedFile, TableChange};
 use crate::storage::catalog::commit::{Epoch, FileId};
@@ -38,6 +38,7 @@ async fn written(environment: &Environment, catalog: &Catalog, ids: &[&str]) -> 
         project_id: ProjectId::new("p"),
         integration_id: None,
         sender: Sender::import(),
+        reach: Reach::Everything,
     };
     let row = |id: &&str| {
         let text = serde_json::json!({"id": id, "type": "openai", "properties": {"of": id},

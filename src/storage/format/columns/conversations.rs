@@ -19,6 +19,8 @@ pub(crate) static SHOWN: [&Field; shown_count::<Conversation>()] = shown::<Conve
 pub(crate) const PREVIOUS: &str = "_previous";
 pub(crate) const ANNOTATIONS: &str = "_annotations";
 pub(crate) const ID_ORIGIN: &str = "_id_origin";
+pub(crate) const SENDER: &str = "_sender";
+pub(crate) const SENDER_KEY: &str = "_sender_key";
 
 type Entry = Column<Conversation>;
 
@@ -122,11 +124,11 @@ impl FlatRow for Conversation {
         // All of them, those that are columns too: a re-log, which keeps them, reads one column, and mostly of nulls.
         Entry::hidden_text(ANNOTATIONS, |c| c.annotations.to_json().map(Cow::Owned))
             .set(Set::Checked(|c, json| Annotations::from_json(json).map(|read| c.annotations = read).is_some())),
-        Entry::origin("_sender", |c| Some(c.origin.sender.kind.as_str())).required().set(Set::Checked(|c, text| {
+        Entry::origin(SENDER, |c| Some(c.origin.sender.kind.as_str())).required().set(Set::Checked(|c, text| {
             let found = SenderKind::of_str(text);
             found.map(|kind| c.origin.sender.kind = kind).is_some()
         })),
-        Entry::origin("_sender_key", |c| c.origin.sender.key.as_deref())
+        Entry::origin(SENDER_KEY, |c| c.origin.sender.key.as_deref())
             .set(Set::Text(|c, key| c.origin.sender.key = Some(key.to_owned()))),
         Entry::origin(ID_ORIGIN, |c| Some(c.origin.id.as_str())).required().set(Set::Checked(|c, text| {
             let found = IdOrigin::of_str(text);
