@@ -10,6 +10,7 @@ pub(crate) mod erasure_request;
 pub(crate) mod event;
 pub(crate) mod feedback;
 pub(crate) mod fields;
+pub(crate) mod fold;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod language;

@@ -228,10 +228,10 @@ pub(crate) enum Condition {
         or_null: bool,
         negated: bool,
     },
-    /// One of these text fields contains the text, in any case.
-    ContainsText {
+    /// Each word is in one of these text fields, folded ([`crate::model::fold`]). The words are folded already.
+    ContainsWords {
         targets: Vec<FieldRef>,
-        text: String,
+        words: Vec<String>,
     },
     /// The field, or the value at its path, is this text, in any case. No operator of requests.
     SameText {
@@ -275,7 +275,7 @@ pub(crate) enum Condition {
 impl Condition {
     fn targets(&self) -> &[FieldRef] {
         match self {
-            Condition::ContainsText { targets, .. } => targets,
+            Condition::ContainsWords { targets, .. } => targets,
             Condition::IsNull(target)
             | Condition::IsNotNull(target)
             | Condition::In { target, .. }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::support::percent_encode;
 
 fn conversation(id: &str, messages: &[(&str, &str, &str)]) -> String {
     let messages: Vec<Value> = messages
@@ -123,12 +124,48 @@ fn words_are_searched_in_question_and_answer() {
         assert_eq!(rows(&site, &key, &format!(r#"{{"query":{query}}}"#)).len(), found, "{query}");
     }
     site.refused(422, "POST", "/query/semantic-threads", &key, Some(r#"{"query":1}"#));
+    // Together, however many.
+    for words in ["x".repeat(3_000), vec!["x".repeat(30); 100].join(" ")] {
+        assert!(rows(&site, &key, &json!({ "query": words }).to_string()).is_empty());
+        let more = json!({"query": words.replacen('x', "xé", 1)}).to_string();
+        let refused = site.refused(422, "POST", "/query/semantic-threads", &key, Some(&more));
+        assert!(refused.contains("3001 characters"), "{refused}");
+    }
+    site.refused(422, "POST", "/query/semantic-threads", &key, Some(&json!({"query": "x ".repeat(101)}).to_string()));
     site.refused(422, "POST", "/query/events", &key, Some(r#"{"query":"x"}"#));
     let csv = site.send("POST", "/query/semantic-threads/export", &key, Some(r#"{"query":"settings"}"#)).text();
     assert!(csv.contains("properties.plan") && csv.contains("In the settings."), "{csv}");
     assert_eq!(csv.matches("\r\n").count(), 2, "{csv}");
     let keys = r#"{"field":"properties","views":["semantic_threads_view"]}"#;
     assert_eq!(site.ok("POST", "/query/property-keys", &key, Some(keys)).json(), json!({"results": ["plan"]}));
+}
+
+/// In memory, in files, and once there is an index.
+#[test]
+fn a_search_folds_what_people_take_for_the_same() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    let text = "Die Straße, une ﬁle, DE\u{301}JA\u{300} ёлка İst ががㄱ 한국 ｶﾞ";
+    let document = json!({"id": "c", "type": "openai", "messages": [{"role": "user", "content": text}]});
+    site.log(&key, &document.to_string());
+    let found = |site: &Site, word: &str| {
+        let threads = rows(site, &key, &json!({ "query": word }).to_string()).len();
+        let path = format!("/webapi/v2/conversations?searchTerm={}", percent_encode(word));
+        let listed = site.ok("GET", &path, &key, None).json()["conversations"].as_array().map_or(0, Vec::len);
+        assert_eq!(threads, listed, "{word}");
+        threads
+    };
+    for round in 0..3 {
+        for word in
+            ["strasse", "STRASSE", "file", "deja", "déjà", "елка", "ist", "がか\u{3099}", "국", "ガ", "e\u{301}"]
+        {
+            assert_eq!(found(&site, word), 1, "{word} in round {round}");
+        }
+        for word in ["か", "하", "ıst", "カ", "strase"] {
+            assert_eq!(found(&site, word), 0, "{word} in round {round}");
+        }
+        site.restart();
+    }
 }
 
 #[test]

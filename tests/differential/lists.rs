@@ -16,8 +16,24 @@ const ROOT: &str = "/webapi/v2/conversations";
 const CATEGORIES: &str = "/webapi/v2/conversation_categories";
 /// 2024-08-26T10:00:00Z
 const TEN: i64 = 1_724_666_400_000;
-const WORDS: [&str; 8] = ["invoice", "Docker", "ÉTÉ", "banana", "login", "日本", "refund", "x"];
-const TERMS: [&str; 9] = ["docker", "été", "INVOICE ban", "ann bo", "u1", "日", "c-7", "C-12", "nobody has it"];
+const WORDS: [&str; 11] =
+    ["invoice", "Docker", "ÉTÉ", "banana", "login", "日本", "refund", "x", "Straße", "ﬁle", "de\u{301}ja\u{300}"];
+const TERMS: [&str; 14] = [
+    "docker",
+    "été",
+    "ete",
+    "INVOICE ban",
+    "ann bo",
+    "u1",
+    "日",
+    "c-7",
+    "C-12",
+    "nobody has it",
+    "STRASSE",
+    "file ﬁ",
+    "déjà",
+    "deja vu",
+];
 const PROJECTS: [&str; 2] = ["docs", "shop"];
 
 fn now() -> i64 {

@@ -2,13 +2,20 @@
 
 use std::collections::HashMap;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::generate::{MOMENTS, NUMBERS, TAGS, TEXTS, ZONES, anything, long_key};
+use crate::oracle::folding::fold;
 use crate::oracle::json::{Value, integer, object, string};
 use crate::oracle::query::Cell;
 use crate::oracle::request::{AGGREGATIONS, Request};
 use crate::oracle::time::render;
 use crate::oracle::views::{Kind, Record, View};
 use crate::random::Random;
+
+/// Of a request's `query`.
+const SEARCHED_WORDS: usize = 40;
+const SEARCHED_CHARACTERS: usize = 3_000;
 
 /// Paths of one JSON field with some of the values found there.
 type Paths = Vec<(Vec<String>, Vec<Value>)>;
@@ -318,11 +325,15 @@ impl Vocabulary {
     /// Some of a text that is there, or a few odd words.
     fn words(&self, random: &mut Random, field: &str) -> Value {
         let text = match pick(random, &self.texts[field]) {
-            Some(text) if random.percent(80) => text.to_uppercase(),
+            Some(text) if random.percent(80) => respelled(random, text),
             _ => random.pick(&["", " ", "5", "%", "_", "é ß", "no such words"]).to_string(),
         };
-        let words: Vec<&str> = text.split_whitespace().collect();
-        string(subset(random, &words).join("  "))
+        let words: Vec<&str> = text.split_whitespace().take(SEARCHED_WORDS).collect();
+        let mut words = subset(random, &words);
+        while words.iter().map(|word| word.chars().count()).sum::<usize>() > SEARCHED_CHARACTERS {
+            words.pop();
+        }
+        string(words.join("  "))
     }
 
     fn aggregation(&self, random: &mut Random) -> Value {
@@ -606,6 +617,17 @@ fn subset<T: Clone>(random: &mut Random, items: &[T]) -> Vec<T> {
     let mut chosen: Vec<T> = items.iter().filter(|_| random.percent(50)).cloned().collect();
     random.shuffle(&mut chosen);
     chosen
+}
+
+/// The same to a search, mostly.
+fn respelled(random: &mut Random, text: &str) -> String {
+    match random.below(5) {
+        0 => text.nfd().collect(),
+        1 => text.nfkc().collect(),
+        2 => fold(text),
+        3 => text.to_lowercase(),
+        _ => text.to_uppercase(),
+    }
 }
 
 /// Something that the value contains, mostly.

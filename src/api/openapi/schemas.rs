@@ -356,7 +356,9 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
     }
     if let (false, Some(members)) = (view.searched.is_empty(), properties.as_object_mut()) {
         let fields = view.searched.join(" or ");
-        let words = json!({"type": "string", "description": format!("Words that {fields} must contain, in any case.")});
+        let words = json!({"type": "string", "description": format!(
+            "Words that {fields} must contain, at most 100 and 3,000 characters together. Neither case nor accents nor compatibility forms count: `strasse` finds `Straße`, `deja` finds `déjà`."
+        )});
         members.insert("query".to_owned(), words);
     }
     closed(properties, &[])

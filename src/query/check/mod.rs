@@ -19,6 +19,7 @@ use self::reader::{At, Object, boolean, integer, parse, quoted, string, word};
 use super::dsl::{Condition, Export, FieldRef, Filter, Query};
 use super::error::QueryError;
 use super::view::View;
+use crate::model::fold::fold;
 use crate::model::json::value::Json;
 
 const NOTES_CHARACTERS: usize = 80;
@@ -27,8 +28,9 @@ const LARGEST_LIMIT: u64 = 100_000;
 /// The largest integer that every JSON client can spell exactly.
 const LARGEST_OFFSET: u64 = (1 << 53) - 1;
 
-/// Of `query`.
+/// Of `query`, and how long they are together.
 const SEARCHED_WORDS: usize = 100;
+const SEARCHED_CHARACTERS: usize = 3_000;
 
 pub(crate) const REQUEST_KEYS: [&str; 9] =
     ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
@@ -163,7 +165,7 @@ fn known_keys(view: &View, keys: &[&'static str]) -> Vec<&'static str> {
     keys.iter().copied().chain(search).collect()
 }
 
-/// The filter, and that one of the view's searched fields has each of the words. Blank: the filter as it is.
+/// The filter, and that each of the words is in one of the view's searched fields. Blank: the filter as it is.
 fn contains_words(
     view: &'static View,
     text: &str,
@@ -174,13 +176,25 @@ fn contains_words(
     if words.len() > SEARCHED_WORDS {
         return Err(at.error(format!("{} words given, at most {SEARCHED_WORDS} are allowed", words.len())));
     }
-    let targets = || view.searched.iter().filter_map(|name| view.field(name));
-    let targets = || targets().map(|field| FieldRef { field, path: Vec::new() }).collect();
-    let parts = words
-        .into_iter()
-        .map(|word| Filter::Condition(Condition::ContainsText { targets: targets(), text: word.to_owned() }));
-    let mut parts: Vec<Filter> = filter.into_iter().chain(parts).collect();
-    Ok(if parts.len() > 1 { Some(Filter::And(parts)) } else { parts.pop() })
+    let characters: usize = words.iter().map(|word| word.chars().count()).sum();
+    if characters > SEARCHED_CHARACTERS {
+        return Err(at.error(format!(
+            "words of {characters} characters together given, at most {SEARCHED_CHARACTERS} are allowed"
+        )));
+    }
+    if words.is_empty() {
+        return Ok(filter);
+    }
+    let targets = view.searched.iter().filter_map(|name| view.field(name));
+    let targets = targets.map(|field| FieldRef { field, path: Vec::new() }).collect();
+    let mut words: Vec<String> = words.into_iter().map(fold).collect();
+    words.sort_unstable();
+    words.dedup();
+    let search = Filter::Condition(Condition::ContainsWords { targets, words });
+    Ok(Some(match filter {
+        Some(filter) => Filter::And(vec![filter, search]),
+        None => search,
+    }))
 }
 
 fn check_notes(notes: &Json, at: &At<'_>) -> Result<(), QueryError> {

@@ -63,16 +63,9 @@ fn compile_condition(condition: &Condition, columns: &mut Columns) -> Expr {
             }
             any_of(parts)
         }
-        Condition::ContainsText { targets, text } => {
-            let escaped: String = text
-                .chars()
-                .flat_map(|one| matches!(one, '%' | '_' | '\\').then_some('\\').into_iter().chain([one]))
-                .collect();
-            let pattern = lit(ScalarValue::Utf8View(Some(format!("%{escaped}%"))));
-            let found = targets
-                .iter()
-                .map(|target| columns.add(ScanColumn::Plain(target.field.name)).ilike(pattern.clone()).is_true());
-            any_of(found.collect())
+        Condition::ContainsWords { targets, words } => {
+            let texts = targets.iter().map(|target| columns.add(ScanColumn::Plain(target.field.name))).collect();
+            functions::contains_words(words.clone()).call(texts)
         }
         Condition::SameText { target, text } => {
             let column = match target_of(target) {

@@ -20,7 +20,7 @@ pub(crate) async fn narrowed(execution: Execution, question: &Question) -> Execu
     if words.is_empty() || execution.source.filter.is_some() {
         return execution;
     }
-    let terms: Vec<SearchTerm> = words.iter().map(|word| SearchTerm::new(word)).collect();
+    let terms: Vec<SearchTerm> = words.iter().map(|word| SearchTerm::of_folded(word)).collect();
     let filter = Some(Arc::new(execution.source.snapshot.thread_candidates(&terms).await));
     Execution { source: Source { filter, ..execution.source }, ..execution }
 }
@@ -32,44 +32,23 @@ fn words(query: &Query) -> Vec<&str> {
         Some(one) => std::slice::from_ref(one),
         None => &[],
     };
-    let mut words: Vec<&str> = parts.iter().filter_map(|part| word(query, part)).collect();
+    let mut words: Vec<&str> = parts.iter().flat_map(|part| words_of(query, part)).collect();
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     words.truncate(LOOKED_UP_WORDS);
     words
 }
 
 /// A question and an answer are messages with paragraphs between them, so a text without a space lies in one message.
-fn word<'a>(query: &Query, filter: &'a Filter) -> Option<&'a str> {
-    let Filter::Condition(Condition::ContainsText { targets, text }) = filter else { return None };
-    let in_messages = query.view.table == Table::SemanticThreads
-        && targets.iter().all(|target| query.view.searched.contains(&target.field.name));
-    (in_messages && !text.contains(char::is_whitespace)).then_some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::{Scalar, StringArray};
-    use arrow::compute::kernels::comparison::ilike;
-
-    use crate::model::search_text::fold;
-
-    /// The filter compares without case as regular expressions do, the text index as searches do: what the filter finds
-    /// has to be among the candidates.
-    #[test]
-    fn what_the_filter_takes_for_the_same_the_index_does_too() {
-        let cased: Vec<String> = ('\0'..=char::MAX)
-            .filter(|one| !one.to_lowercase().eq([*one]) || !one.to_uppercase().eq([*one]))
-            .map(String::from)
-            .collect();
-        let all = StringArray::from(cased.clone());
-        let mut same = 0;
-        for one in &cased {
-            let found = ilike(&all, &Scalar::new(StringArray::from(vec![one.as_str()]))).unwrap();
-            for (other, _) in cased.iter().zip(found.values().iter()).filter(|(_, found)| *found) {
-                assert_eq!(fold(one), fold(other), "{one} {other}");
-                same += 1;
-            }
+/// (A word may fold to some with spaces.)
+fn words_of<'a>(query: &Query, filter: &'a Filter) -> impl Iterator<Item = &'a str> {
+    let words = match filter {
+        Filter::Condition(Condition::ContainsWords { targets, words })
+            if query.view.table == Table::SemanticThreads
+                && targets.iter().all(|target| query.view.searched.contains(&target.field.name)) =>
+        {
+            words.as_slice()
         }
-        assert!(same > 2 * cased.len() - 500, "{same} of {}", cased.len());
-    }
+        _ => &[],
+    };
+    words.iter().map(String::as_str).filter(|word| !word.is_empty() && !word.contains(char::is_whitespace))
 }

@@ -2,7 +2,7 @@
 //!
 //! - `json`: values at a path, predicates and sort keys of raw JSON text.
 //! - `number`: numerals in text, and exact decimals kept as a double plus text.
-//! - `list`: `arrayContains` on text lists; `text`: equal texts in any case.
+//! - `list`: `arrayContains` on text lists; `text`: equal texts in any case, words in folded texts.
 //! - `time_bucket`: first instants of hours, days, weeks and months; `zone` has the arithmetic.
 //! - `exact_sum`: `sum` and `avg` without rounding on the way; `exact` has the arithmetic.
 //! - `count_distinct`: exact distinct counts over interned values; `pairs` has the set.
@@ -35,5 +35,5 @@ pub(crate) use json_predicate::{
 };
 pub(crate) use list::list_contains_all;
 pub(crate) use number::{NumberComparison, compare_number, number_text, numeric_of_text};
-pub(crate) use text::same_in_any_case;
+pub(crate) use text::{contains_words, same_in_any_case};
 pub(crate) use time_bucket::time_bucket;

@@ -29,6 +29,8 @@ pub(crate) trait Kernel: Debug + Eq + Hash + Send + Sync + 'static {
 pub(crate) enum Arguments {
     /// One column of text, Utf8View or Utf8.
     Text,
+    /// Some columns of text.
+    Texts,
     /// One column of any type.
     Any,
     /// Float64 and its exact text.
@@ -45,6 +47,7 @@ struct Function<K: Kernel> {
 pub(crate) fn function<K: Kernel>(kernel: K) -> Arc<ScalarUDF> {
     let signature = match kernel.arguments() {
         Arguments::Text => Signature::uniform(1, vec![DataType::Utf8View, DataType::Utf8], Volatility::Immutable),
+        Arguments::Texts => Signature::variadic(vec![DataType::Utf8View, DataType::Utf8], Volatility::Immutable),
         Arguments::Any => Signature::any(1, Volatility::Immutable),
         Arguments::Number => {
             Signature::new(TypeSignature::Exact(vec![DataType::Float64, DataType::Utf8View]), Volatility::Immutable)
@@ -89,9 +92,13 @@ pub(crate) fn single(columns: &[ArrayRef]) -> Result<&ArrayRef> {
     }
 }
 
-/// The only column as Utf8View (free of copying for Utf8 up to 4 GiB).
+/// The only column as Utf8View.
 pub(crate) fn single_text(columns: &[ArrayRef]) -> Result<StringViewArray> {
-    let column = single(columns)?;
+    text(single(columns)?)
+}
+
+/// A column as Utf8View (free of copying for Utf8 up to 4 GiB).
+pub(crate) fn text(column: &ArrayRef) -> Result<StringViewArray> {
     match column.as_string_view_opt() {
         Some(text) => Ok(text.clone()),
         None => Ok(cast(column, &DataType::Utf8View)?.as_string_view().clone()),

@@ -2,16 +2,64 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBuilder, StringViewArray};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
+use memchr::memmem::Finder;
 
-use super::scalar::{Arguments, Kernel, function, name, single_text};
+use super::scalar::{Arguments, Kernel, function, name, single_text, text};
+use crate::model::fold::fold_into;
 
 /// Utf8View → Boolean: whether the text is this one, in any case.
 pub(crate) fn same_in_any_case(text: &str) -> Arc<ScalarUDF> {
     function(SameInAnyCase { lower: text.to_lowercase() })
+}
+
+/// Utf8View columns → Boolean: whether each of these folded words is in one of the row's texts, folded. Never null.
+pub(crate) fn contains_words(words: Vec<String>) -> Arc<ScalarUDF> {
+    function(ContainsWords { words })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ContainsWords {
+    words: Vec<String>,
+}
+
+impl Kernel for ContainsWords {
+    fn name(&self) -> String {
+        name("contains_words", &format!("{:?}", self.words))
+    }
+
+    fn arguments(&self) -> Arguments {
+        Arguments::Texts
+    }
+
+    fn return_type(&self) -> DataType {
+        DataType::Boolean
+    }
+
+    fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
+        let columns: Vec<StringViewArray> = columns.iter().map(text).collect::<Result<_>>()?;
+        let words: Vec<Finder> = self.words.iter().map(Finder::new).collect();
+        let rows = columns.first().map_or(0, Array::len);
+        let (mut found, mut folded) = (BooleanBuilder::with_capacity(rows), String::new());
+        let mut missing: Vec<&Finder> = Vec::with_capacity(words.len());
+        for row in 0..rows {
+            missing.clear();
+            missing.extend(&words);
+            for texts in columns.iter().filter(|texts| texts.is_valid(row)) {
+                folded.clear();
+                fold_into(texts.value(row), &mut folded);
+                missing.retain(|word| word.find(folded.as_bytes()).is_none());
+                if missing.is_empty() {
+                    break;
+                }
+            }
+            found.append_value(missing.is_empty());
+        }
+        Ok(Arc::new(found.finish()))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -51,6 +99,25 @@ mod tests {
     use arrow::array::{AsArray, StringViewArray};
 
     use super::*;
+
+    #[test]
+    fn each_word_is_in_one_of_the_texts() {
+        let questions: ArrayRef =
+            Arc::new(StringViewArray::from_iter([Some("Straße DÉJÀ"), Some("a ﬁle"), None, None]));
+        let answers: ArrayRef = Arc::new(StringViewArray::from_iter([Some("vu"), None, Some("strasse file"), None]));
+        for (words, expected) in [
+            (&["strasse", "deja", "vu"][..], [true, false, false, false]),
+            (&["file"], [false, true, true, false]),
+            (&["strasse", "file"], [false, false, true, false]),
+            // What a word of marks alone folds to.
+            (&[""], [true, true, true, false]),
+            (&[], [true; 4]),
+        ] {
+            let kernel = ContainsWords { words: words.iter().map(|word| (*word).to_owned()).collect() };
+            let found = kernel.evaluate(&[Arc::clone(&questions), Arc::clone(&answers)]).unwrap();
+            assert_eq!(found.as_boolean().values().iter().collect::<Vec<_>>(), expected, "{words:?}");
+        }
+    }
 
     #[test]
     fn case_does_not_count() {

@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::task::spawn_blocking;
 
 use crate::environment::Environment;
-use crate::model::search_text;
+use crate::model::fold::fold;
 use crate::storage::error::StoreError;
 use crate::storage::format::text_index::file::FOLDER as TEXT_INDEXES;
 
@@ -135,7 +135,10 @@ impl Search {
         let json = serde_json::Value::from(text).to_string();
         spellings.insert(json.trim_matches('"').to_owned());
         if folded {
-            spellings.insert(search_text::fold(text));
+            spellings.insert(fold(text));
+            // As text indexes of older versions hold them, up to when they are made again.
+            let cased = text.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+            spellings.insert(cased.flat_map(char::to_lowercase).collect());
         }
         let finder = |text: &str| Finder::new(text.as_bytes()).into_owned();
         Search { finders: spellings.iter().map(|text| finder(text)).collect(), plain: finder(text) }

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::folding::fold;
+
 const SHOWN_CHATS: usize = 20;
 const TITLE_CHARACTERS: usize = 80;
 
@@ -123,7 +125,7 @@ impl Conversation {
     }
 
     fn has(&self, term: &str) -> bool {
-        let term = term.to_lowercase();
+        let term = fold(term);
         let mut texts: Vec<String> = self.messages.iter().map(|message| message.text.clone()).collect();
         texts.extend(self.title.clone());
         if let Some(user) = &self.user {
@@ -131,7 +133,7 @@ impl Conversation {
             texts.push(names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(" "));
             texts.push(user.id.to_owned());
         }
-        self.id.to_lowercase() == term || texts.iter().any(|text| text.to_lowercase().contains(&term))
+        fold(&self.id) == term || texts.iter().any(|text| fold(text).contains(&term))
     }
 }
 

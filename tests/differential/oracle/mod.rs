@@ -6,6 +6,7 @@
 //! - [`json`]: parser, printer, and PostgreSQL's `jsonb` rules (text, equality, containment, order)
 //! - [`number`]: decimals, doubles and the exact sum
 //! - [`time`]: ISO 8601, buckets, rendering
+//! - [`folding`]: texts that a search takes for the same
 //! - [`documents`]: what is stored after upserts and deletions
 //! - [`attached`], [`threads`]: what hangs on them, and what is made of them
 //! - [`views`]: their fields, and their rows
@@ -16,6 +17,7 @@
 
 pub mod attached;
 pub mod documents;
+pub mod folding;
 pub mod json;
 pub mod lists;
 pub mod number;

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::folding::fold;
 use super::json::{self, Value};
 use super::number;
 use super::request::{Column, Filter, Place, Request, query_time};
@@ -93,17 +94,8 @@ fn shown(column: &Column, cell: Cell, request: &Request) -> Cell {
 /// Whether each word is in the question or in the answer.
 fn has_words(record: &Record, request: &Request) -> bool {
     let Some(fields) = request.view.searched else { return true };
-    let texts = fields.map(|field| lower_case(record.text(field).unwrap_or_default()));
+    let texts: Vec<String> = fields.into_iter().filter_map(|field| record.text(field)).map(fold).collect();
     request.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
-}
-
-/// Character by character: one whose lower case is several stays (`İ` is no `i`).
-pub fn lower_case(text: &str) -> String {
-    let lower = |one: char| {
-        let mut of_it = one.to_lowercase();
-        of_it.next().filter(|_| of_it.next().is_none()).unwrap_or(one)
-    };
-    text.chars().map(lower).collect()
 }
 
 struct Row {

@@ -5,6 +5,7 @@
 
 use chrono_tz::Tz;
 
+use super::folding::fold;
 use super::json::Value;
 use super::number;
 use super::time::{self, Unit};
@@ -245,7 +246,7 @@ impl Request {
         let words = match body.given("query") {
             None => Vec::new(),
             Some(_) if view.searched.is_none() => return Err("query".to_string()),
-            Some(query) => query.as_str().ok_or("query")?.split_whitespace().map(super::query::lower_case).collect(),
+            Some(query) => words(query.as_str().ok_or("query")?)?,
         };
         Ok(Request {
             view,
@@ -352,4 +353,13 @@ pub fn query_time(value: &Value) -> Option<String> {
         Value::Number(token) => Some(number::numeric_text(token)),
         _ => None,
     }
+}
+
+/// The words of a search, folded.
+fn words(query: &str) -> Result<Vec<String>, String> {
+    let words: Vec<&str> = query.split_whitespace().collect();
+    if words.len() > 100 || words.iter().map(|word| word.chars().count()).sum::<usize>() > 3_000 {
+        return Err("query".to_string());
+    }
+    Ok(words.into_iter().map(fold).collect())
 }

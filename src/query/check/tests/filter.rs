@@ -26,8 +26,8 @@ fn shown(condition: &Condition) -> String {
             values.iter().map(literal).collect::<Vec<_>>().join("; "),
             if *or_null { " or null" } else { "" }
         ),
-        Condition::ContainsText { targets, text } => {
-            format!("{} contains {text}", targets.iter().map(path_of).collect::<Vec<_>>().join("|"))
+        Condition::ContainsWords { targets, words } => {
+            format!("{} contains {}", targets.iter().map(path_of).collect::<Vec<_>>().join("|"), words.join(" and "))
         }
         Condition::SameText { target, text } => format!("{} same {text}", path_of(target)),
         Condition::Compare { target, comparison, value } => {

@@ -19,13 +19,15 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 use super::grams;
+use crate::model::fold::FOLDING;
 use crate::model::search_text::SearchTerm;
 use crate::storage::error::{Cause, ErrorKind};
 use crate::storage::format::file_id::FileId;
 
 const MAGIC: [u8; 8] = *b"CLTXT\x00\r\n";
-const VERSION: u64 = 2;
-/// magic | version | rows | bucket bits | blocks | bytes of bucket rows | bytes of blocks | checksum
+/// Up to 2 the texts were folded by case alone, the folding had no number, and there were no n-grams around spaces.
+const VERSION: u64 = 3;
+/// magic | version | rows | bucket bits u32, folding u32 | blocks | bytes of bucket rows | bytes of blocks | checksum
 const HEADER_BYTES: usize = 64;
 const BLOCK_ENTRY_BYTES: usize = 16;
 /// Bytes of text from which a block is full; a text is never split.
@@ -35,7 +37,11 @@ const ZSTD_LEVEL: i32 = 1;
 const BUCKETS_PER_ROW: usize = 64;
 const MIN_BUCKET_BITS: u32 = 10;
 const MAX_BUCKET_BITS: u32 = 16;
-/// Of the n-grams of a term those in the fewest rows are read.
+/// Of the n-grams of a term those in the fewest rows are read, so many at once,
+const READ_AT_ONCE: usize = 6;
+/// until no more candidates are left than are soon verified,
+const FEW_CANDIDATES: u64 = 32;
+/// and no more than these.
 const READ_BUCKETS: usize = 24;
 /// Compressed blocks in memory at once.
 const READ_BLOCKS: usize = 64;
@@ -174,6 +180,7 @@ impl TextIndexBuilder {
         let header = Header {
             rows: u64::from(self.rows),
             bits: u64::from(self.bits),
+            folding: FOLDING,
             blocks: self.table.len() as u64 - 1,
             postings: postings.len() as u64,
             block_bytes: self.blocks.len() as u64,
@@ -194,6 +201,7 @@ fn checksum(bitmap: &[u8], bucket: u64) -> u32 {
 struct Header {
     rows: u64,
     bits: u64,
+    folding: u32,
     blocks: u64,
     postings: u64,
     block_bytes: u64,
@@ -222,7 +230,8 @@ impl Header {
 
     fn write(&self, table: &[BlockEntry], to: &mut Vec<u8>) {
         to.extend_from_slice(&MAGIC);
-        let numbers = [VERSION, self.rows, self.bits, self.blocks, self.postings, self.block_bytes];
+        let folding = u64::from(self.folding) << 32;
+        let numbers = [VERSION, self.rows, folding | self.bits, self.blocks, self.postings, self.block_bytes];
         numbers.iter().for_each(|number| to.extend_from_slice(&number.to_le_bytes()));
         to.extend_from_slice(&[0; 8]);
         for entry in table {
@@ -236,16 +245,21 @@ impl Header {
         }
     }
 
-    /// Of an object of `size` bytes, whose first bytes these are; also the declared checksum.
-    fn read(bytes: &[u8], size: u64) -> Result<(Header, u64), String> {
+    /// Of an object of `size` bytes, whose first bytes these are; also the declared checksum. `None`: it was made by an
+    /// older version, or of texts that were folded in another way.
+    fn read(bytes: &[u8], size: u64) -> Result<Option<(Header, u64)>, String> {
         let numbers = bytes.strip_prefix(&MAGIC).ok_or("it does not start as a text index does")?;
         let number = |index: usize| u64_at(numbers, index * 8).ok_or("its header is cut");
-        if number(0)? != VERSION {
-            return Err(format!("version {}, {VERSION} is supported", number(0)?));
+        match number(0)? {
+            VERSION => {}
+            0..VERSION => return Ok(None),
+            newer => return Err(format!("version {newer}, {VERSION} is supported")),
         }
+        let bits = number(2)?;
         let header = Header {
             rows: number(1)?,
-            bits: number(2)?,
+            bits: bits & u64::from(u32::MAX),
+            folding: (bits >> 32) as u32,
             blocks: number(3)?,
             postings: number(4)?,
             block_bytes: number(5)?,
@@ -256,7 +270,8 @@ impl Header {
         if !in_bounds || header.places().end != size {
             return Err(format!("its header does not fit its {size} bytes"));
         }
-        Ok((header, number(6)?))
+        let declared = number(6)?;
+        Ok((header.folding == FOLDING).then_some((header, declared)))
     }
 }
 
@@ -270,7 +285,7 @@ pub(crate) struct TextIndex {
 }
 
 impl TextIndex {
-    /// `None` where there is no such object.
+    /// `None` where there is no such object, or one that is to be made again because texts are folded in another way now.
     pub(crate) async fn open(store: &dyn ObjectStore, path: Path) -> Result<Option<Self>, TextIndexError> {
         let size = match store.head(&path).await {
             Ok(object) => object.size,
@@ -280,19 +295,20 @@ impl TextIndex {
         let failed = |source| TextIndexError::Store { path: path.clone(), source };
         let corrupt = |reason: String| TextIndexError::Corrupt { path: path.clone(), reason };
         let start = store.get_range(&path, 0..size.min(HEADER_BYTES as u64)).await.map_err(failed)?;
-        let (header, _) = Header::read(&start, size).map_err(corrupt)?;
+        let Some((header, _)) = Header::read(&start, size).map_err(corrupt)? else { return Ok(None) };
         let opening = store.get_range(&path, 0..header.places().directory).await.map_err(failed)?;
-        Self::from_opening(path.clone(), &opening, size).map(Some)
+        Self::from_opening(path.clone(), &opening, size)
     }
 
     /// Of an object that has just been written.
     pub(crate) fn from_bytes(path: Path, object: &[u8]) -> Result<Self, TextIndexError> {
-        Self::from_opening(path, object, object.len() as u64)
+        let older = TextIndexError::Corrupt { path: path.clone(), reason: "it is of an older version".to_owned() };
+        Self::from_opening(path, object, object.len() as u64)?.ok_or(older)
     }
 
-    fn from_opening(path: Path, bytes: &[u8], size: u64) -> Result<Self, TextIndexError> {
+    fn from_opening(path: Path, bytes: &[u8], size: u64) -> Result<Option<Self>, TextIndexError> {
         let corrupt = |reason: String| TextIndexError::Corrupt { path: path.clone(), reason };
-        let (header, declared) = Header::read(bytes, size).map_err(corrupt)?;
+        let Some((header, declared)) = Header::read(bytes, size).map_err(corrupt)? else { return Ok(None) };
         let places = header.places();
         let opening = bytes.get(..places.directory as usize);
         let mut opening = opening.ok_or_else(|| corrupt("its block table is cut".to_owned()))?.to_vec();
@@ -308,7 +324,7 @@ impl TextIndex {
             Some(BlockEntry { first_row: u32_at(entry, 0)?, bytes: u32_at(entry, 4)?, place: u64_at(entry, 8)? })
         };
         let table = entries.iter().filter_map(entry).collect();
-        Ok(Self { path, rows: header.rows as u32, bits: header.bits as u32, table, places })
+        Ok(Some(Self { path, rows: header.rows as u32, bits: header.bits as u32, table, places }))
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -344,25 +360,35 @@ impl TextIndex {
         }
         ranges.sort_unstable_by_key(|(bytes, bucket, _)| (*bytes, *bucket));
         ranges.truncate(READ_BUCKETS);
-        let places: Vec<_> = ranges.iter().map(|(_, _, range)| range.clone()).collect();
-        let postings = store.get_ranges(&self.path, &places).await.map_err(|source| self.failed(source))?;
         let mut candidates: Option<RoaringBitmap> = None;
-        for ((_, bucket, _), bytes) in ranges.iter().zip(postings) {
-            let (declared, bitmap) = bytes.split_first_chunk::<4>().ok_or_else(|| self.corrupt("a bucket is cut"))?;
-            if checksum(bitmap, u64::from(*bucket)) != u32::from_le_bytes(*declared) {
-                return Err(self.corrupt(format!("the rows of bucket {bucket} fail their checksum")));
+        for part in ranges.chunks(READ_AT_ONCE) {
+            if candidates.as_ref().is_some_and(|rows| rows.len() <= FEW_CANDIDATES) {
+                break;
             }
-            if bitmap.is_empty() {
-                return Ok(RoaringBitmap::new());
+            let places: Vec<_> = part.iter().map(|(_, _, range)| range.clone()).collect();
+            let postings = store.get_ranges(&self.path, &places).await.map_err(|source| self.failed(source))?;
+            for ((_, bucket, _), bytes) in part.iter().zip(postings) {
+                let rows = self.rows_of(*bucket, &bytes)?;
+                candidates = Some(match candidates {
+                    Some(candidates) => candidates & rows,
+                    None => rows,
+                });
             }
-            let rows = RoaringBitmap::deserialize_from(bitmap).map_err(|error| self.corrupt(error.to_string()))?;
-            candidates = Some(match candidates {
-                Some(candidates) => candidates & rows,
-                None => rows,
-            });
         }
         // An empty term is in every text.
         Ok(candidates.unwrap_or_else(|| (0..self.rows).collect()))
+    }
+
+    /// Of a bucket, as it is read.
+    fn rows_of(&self, bucket: u32, bytes: &[u8]) -> Result<RoaringBitmap, TextIndexError> {
+        let (declared, bitmap) = bytes.split_first_chunk::<4>().ok_or_else(|| self.corrupt("a bucket is cut"))?;
+        if checksum(bitmap, u64::from(bucket)) != u32::from_le_bytes(*declared) {
+            return Err(self.corrupt(format!("the rows of bucket {bucket} fail their checksum")));
+        }
+        if bitmap.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        RoaringBitmap::deserialize_from(bitmap).map_err(|error| self.corrupt(error.to_string()))
     }
 
     /// Whether each of these rows has the term; `rows` ascending.

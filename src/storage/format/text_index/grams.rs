@@ -1,31 +1,40 @@
-//! n-grams: every run of one, two and three characters of a folded text, hashed to one of a power of two of buckets.
-//! Characters, not bytes, so that three of them tell as much in Greek or Japanese as in English; and short runs too, so
-//! that a term of one or two characters needs no other way. Two n-grams in one bucket only make more candidates.
+//! n-grams: every run of one, two and three characters of a folded text, and around every space the three characters on
+//! either side of it; each hashed to one of a power of two of buckets. Characters, not bytes, so that three of them tell
+//! as much in Greek or Japanese as in English; short runs too, so that a term of one or two characters needs no other
+//! way; and where words meet, because a phrase of frequent words has nothing but frequent runs of three. Two n-grams in
+//! one bucket only make more candidates.
 
 use std::collections::BTreeSet;
 
 use crate::model::search_text::{END_OF_TEXT, WHOLE_TEXT};
 
-/// The longest n-gram, in characters.
+/// The longest n-gram that lies anywhere, in characters.
 const LENGTH: usize = 3;
+/// One that has a space in its middle.
+const MEETING: usize = 2 * LENGTH + 1;
 
 /// Calls `take` with the bucket of every n-gram of a search text, some of them more than once.
 pub(crate) fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMut(u32)) {
     for text in search_text.split(|byte| *byte == END_OF_TEXT) {
         let Ok(text) = std::str::from_utf8(text.strip_prefix(&[WHOLE_TEXT]).unwrap_or(text)) else { continue };
-        // The two characters before.
-        let mut last: [Option<char>; LENGTH - 1] = [None; LENGTH - 1];
+        // The last characters, this one behind them; NUL before the first.
+        let (mut last, mut count) = (['\0'; MEETING], 0);
         for character in text.chars() {
-            take(bucket(&[character], bits));
-            if let Some(one) = last[1] {
-                take(bucket(&[one, character], bits));
-                if let Some(two) = last[0] {
-                    take(bucket(&[two, one, character], bits));
-                }
+            last.copy_within(1.., 0);
+            last[MEETING - 1] = character;
+            count += 1;
+            for length in 1..=LENGTH.min(count) {
+                take(bucket(last.get(MEETING - length..).unwrap_or_default(), bits));
             }
-            last = [last[1], Some(character)];
+            if count >= MEETING && is_meeting(&last) {
+                take(bucket(&last, bits));
+            }
         }
     }
+}
+
+fn is_meeting(gram: &[char]) -> bool {
+    gram.get(LENGTH).is_some_and(|middle| middle.is_whitespace())
 }
 
 /// Of a term; more of them would hardly leave out more rows.
@@ -35,13 +44,18 @@ const MAX_TERM_GRAMS: usize = 256;
 pub(crate) fn term_buckets(folded: &str, bits: u32) -> BTreeSet<u32> {
     let characters: Vec<char> = folded.chars().take(MAX_TERM_GRAMS).collect();
     let length = LENGTH.min(characters.len()).max(1);
-    characters.windows(length).map(|gram| bucket(gram, bits)).collect()
+    let meetings = characters.windows(MEETING).filter(|gram| is_meeting(gram));
+    characters.windows(length).chain(meetings).map(|gram| bucket(gram, bits)).collect()
 }
 
 fn bucket(gram: &[char], bits: u32) -> u32 {
-    let key = gram.iter().fold(1_u64, |key, character| (key << 21) | u64::from(u32::from(*character)));
     // Multiplicative hashing; the multiplier is 2^64 divided by the golden ratio.
-    let hash = (key ^ (key >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = |key: u64| (key ^ (key >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let key = |gram: &[char], start: u64| {
+        gram.iter().fold(start, |key, character| (key << 21) | u64::from(u32::from(*character)))
+    };
+    // A key has room for three characters.
+    let hash = gram.rchunks(LENGTH).fold(1, |hash: u64, part| mixed(key(part, 1) ^ hash.rotate_left(17)));
     (hash >> (64 - bits)) as u32
 }
 
@@ -64,6 +78,8 @@ mod tests {
             }
         }
         assert!(!term_buckets("missing", 16).is_subset(&all));
+        // Of runs that are all there.
+        assert!(!term_buckets("text, ein", 16).is_subset(&all));
         assert!(term_buckets("", 16).is_empty());
     }
 
