@@ -5,6 +5,15 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// A cache as an operator sees it.
+pub(crate) trait Held: Send + Sync {
+    /// What it holds now.
+    fn bytes(&self) -> u64;
+
+    /// What it holds at most.
+    fn capacity(&self) -> u64;
+}
+
 /// Bounded by bytes; what was not used for the longest time goes first.
 pub(crate) struct Cache {
     capacity: usize,
@@ -50,6 +59,16 @@ impl Cache {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held for Cache {
+    fn bytes(&self) -> u64 {
+        self.state().bytes as u64
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity as u64
     }
 }
 

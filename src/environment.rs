@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use rand::RngCore;
 use uuid::{Builder, Uuid};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Held};
 use crate::model::ids::EpochMillis;
 use crate::model::time::LAST;
 use crate::requests::Requests;
@@ -28,6 +28,8 @@ pub(crate) struct Environment {
     pub(crate) remote: Option<Arc<str>>,
     /// What of the objects stays in memory.
     pub(crate) cache: Arc<Cache>,
+    /// What of them lies on the local disk.
+    pub(crate) disk_cache: Option<Arc<dyn Held>>,
 }
 
 /// If nothing else is said.
@@ -65,7 +67,7 @@ impl Environment {
     ) -> Environment {
         let ids = Arc::new(Ids::new(Arc::clone(&clock), Arc::clone(&randomness)));
         let cache = Cache::new(CACHE_BYTES);
-        Environment { clock, ids, randomness, objects, requests: Arc::default(), remote: None, cache }
+        Environment { clock, ids, randomness, objects, requests: Arc::default(), remote: None, cache, disk_cache: None }
     }
 
     /// As the objects have been opened.

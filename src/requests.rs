@@ -24,6 +24,18 @@ pub(crate) enum Request {
 impl Request {
     pub(crate) const ALL: [Request; 7] =
         [Request::Put, Request::Part, Request::Get, Request::Head, Request::List, Request::Delete, Request::Copy];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Request::Put => "put",
+            Request::Part => "part",
+            Request::Get => "get",
+            Request::Head => "head",
+            Request::List => "list",
+            Request::Delete => "delete",
+            Request::Copy => "copy",
+        }
+    }
 }
 
 /// Counts since the start of the process.

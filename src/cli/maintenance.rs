@@ -12,7 +12,7 @@ use super::error::CliError;
 use crate::config::{CompactArguments, GcArguments, StatusArguments};
 use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::open::open_environment;
-use crate::storage::store::status::{self, StoreStatus};
+use crate::storage::store::status::{self, ErasureStatus, StoreStatus};
 use crate::storage::store::{Store, StoreOptions};
 use crate::storage::write::recovery::read_marker;
 
@@ -102,6 +102,11 @@ fn render(status: &StoreStatus) -> String {
     }
     text.push_str(&format!("{tables}\n\n{objects}\n\n"));
     text.push_str(&format!("in the log alone: {} rows", status.tail.rows));
+    let ErasureStatus { waiting, done, files, oldest, .. } = &status.erasures;
+    let since = oldest.as_ref().map(|time| format!(", the oldest of {time}")).unwrap_or_default();
+    text.push_str(&format!(
+        "\nerasures: {waiting} wait, {done} are done; {files} files hold deleted rows that must go{since}"
+    ));
     for (id, import) in &status.imports {
         let state = if import.finished { "finished" } else { "not finished" };
         text.push_str(&format!("\nimport {id}: {} lines, {state}", import.lines));

@@ -100,6 +100,10 @@ impl EpochMillis {
     pub(crate) fn minus(self, duration: Duration) -> EpochMillis {
         EpochMillis(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
+
+    pub(crate) fn plus(self, duration: Duration) -> EpochMillis {
+        EpochMillis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
 }
 
 /// Number of a WAL object: one line of numbers that never restarts. 0 is "nothing yet".

@@ -2,14 +2,17 @@
 //!
 //! What has to be done does not depend on them: deletions are in the log, and the commits know which files are to be
 //! written again. A record only tells up to where in the log its deletions reach, so that it can be known when no object
-//! holds anything of them. Those that wait for that lie in a folder of their own, so that a start reads few.
+//! holds anything of them. Those that wait for that lie in a folder of their own, so that a start reads few; those that
+//! are done are remembered for a while.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::TryStreamExt;
+use futures::future::ready;
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectMeta, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
@@ -21,6 +24,8 @@ use crate::model::ids::{EpochMillis, OrganizationId, ProjectId, WalPosition};
 const KIND: Kind = Kind { name: "erasure", format: 1, reads: 1..=1 };
 const WAITING: &str = "erasures/waiting";
 const DONE: &str = "erasures/done";
+/// How long it is told that nothing is left of something (contract A7).
+pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,6 +100,29 @@ impl Erasures {
         Ok(())
     }
 
+    /// Forgets those that ended too long ago; gives how many.
+    pub(crate) async fn forget(&self) -> Result<usize, StoreError> {
+        let before = self.environment.now().minus(REMEMBERED_FOR);
+        let folder = Path::from(DONE);
+        let listed: Vec<ObjectMeta> = self
+            .environment
+            .objects
+            .list(Some(&folder))
+            .try_filter(|object| ready(object.last_modified.timestamp_millis() < before.0))
+            .try_collect()
+            .await
+            .map_err(|error| StoreError::caused(format!("{folder} could not be listed"), error))?;
+        for object in &listed {
+            match self.environment.objects.delete(&object.location).await {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => {
+                    return Err(StoreError::caused(format!("{} could not be deleted", object.location), error));
+                }
+            }
+        }
+        Ok(listed.len())
+    }
+
     async fn read_waiting(&self) -> Result<(), StoreError> {
         let folder = Path::from(WAITING);
         let listed = self.environment.objects.list(Some(&folder)).map_ok(|object| object.location);
@@ -145,6 +173,11 @@ impl Erasures {
     }
 }
 
+/// Whether an object tells of an erasure that is done.
+pub(crate) fn is_done(path: &Path) -> bool {
+    path.prefix_matches(&Path::from(DONE))
+}
+
 fn path(folder: &str, id: &str) -> Path {
     Path::from(folder).join(id)
 }
@@ -184,5 +217,36 @@ mod tests {
         again.end(erasure).await.unwrap();
         assert!(again.waiting().await.unwrap().is_empty());
         assert_eq!(erasures.find("one").await.unwrap().unwrap().state(), "erased");
+    }
+
+    #[tokio::test]
+    async fn those_that_are_done_are_forgotten_in_time() {
+        let (environment, clock) = Environment::seeded(Arc::new(InMemory::new()), 1);
+        let erasure = |id: &str| Erasure {
+            id: id.to_owned(),
+            organization_id: OrganizationId::new("o"),
+            project_id: None,
+            subjects: Vec::new(),
+            conversations: 0,
+            events: 0,
+            feedback: 0,
+            position: WalPosition(1),
+            hidden_at: environment.now(),
+            erased_at: None,
+        };
+        let erasures = Erasures::new(environment.clone());
+        for id in ["done", "waiting"] {
+            erasures.add(erasure(id)).await.unwrap();
+        }
+        erasures.end(erasure("done")).await.unwrap();
+        let ended = environment.objects.head(&path(DONE, "done")).await.unwrap().last_modified.timestamp_millis();
+        let remembered = REMEMBERED_FOR.as_millis() as i64;
+        clock.set(EpochMillis(ended + remembered));
+        assert_eq!(erasures.forget().await.unwrap(), 0);
+        assert!(erasures.find("done").await.unwrap().is_some());
+        clock.advance(1);
+        assert_eq!(erasures.forget().await.unwrap(), 1);
+        assert!(erasures.find("done").await.unwrap().is_none());
+        assert_eq!(erasures.find("waiting").await.unwrap().unwrap().state(), "hidden");
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::status::{Counted, StoreStatus};
+use self::status::Counted;
 pub(crate) use self::writer::StoreOptions;
 use self::writer::{Held, Opening, Writer};
 use super::erasures::Erasures;
@@ -17,12 +17,8 @@ pub(crate) use super::error::StoreError;
 use super::format::file_id::FileId;
 use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
-use super::maintain::collector::{Collected, Collector, Retired};
-use super::maintain::compaction::compactor::Compactor;
-use super::maintain::compaction::policy::{self, Policy};
-use super::maintain::eraser::{Eraser, Shares};
+use super::maintain::collector::Retired;
 use super::maintain::project_sizes::ProjectSizes;
-use super::maintain::text_indexer::Indexer;
 use super::projects::Projects;
 use super::read::lookup::Lookup;
 use super::read::snapshot::{RowAddress, Snapshot};
@@ -92,6 +88,8 @@ pub(crate) struct Store {
     work: Arc<Work>,
     log: Arc<LogCleaner>,
     counted: Counted,
+    /// Set where it is seen to.
+    erase_within: OnceLock<Duration>,
     erasures: Arc<Erasures>,
     projects: Projects,
     project_sizes: ProjectSizes,
@@ -178,6 +176,7 @@ impl Store {
             work,
             log,
             counted: Counted::default(),
+            erase_within: OnceLock::new(),
             erasures,
             projects,
             project_sizes: ProjectSizes::default(),
@@ -185,90 +184,6 @@ impl Store {
             background,
             held,
         }))
-    }
-
-    /// Makes and keeps the text indexes that searches use, in the background to the end of the store.
-    pub(crate) fn index_texts(&self) -> Result<(), StoreError> {
-        let (published, readiness) = (self.published.clone(), self.readiness.clone());
-        let indexer = Indexer { published, readiness, stop: self.background.clone() };
-        indexer.start().map_err(|error| StoreError::caused("the text indexer's thread could not start", error))
-    }
-
-    /// Merges files, in the background to the end of the store, and writes those again that hold what was erased.
-    pub(crate) fn compact(&self, shares: Shares) -> Result<(), StoreError> {
-        let started = self.compactor(policy::choose, shares).start();
-        started.map_err(|error| StoreError::caused("the compactor's thread could not start", error))
-    }
-
-    /// Deletes what no commit has named for so long, in the background to the end of the store.
-    pub(crate) fn collect(&self, grace: Duration, shares: Shares) {
-        tokio::spawn(self.collector(grace, shares).run());
-    }
-
-    /// Has what was erased leave memory and the log, in the background to the end of the store.
-    pub(crate) fn erase(&self, shares: Shares) {
-        let eraser = Eraser {
-            environment: self.environment.clone(),
-            published: self.published.clone(),
-            readiness: self.readiness.clone(),
-            commands: self.commands.downgrade(),
-            erasures: self.erasures.clone(),
-            log: self.log.clone(),
-            shares,
-            stop: self.background.clone(),
-        };
-        tokio::spawn(eraser.run());
-    }
-
-    /// As [`Self::collect`], once; also what is in no commit, however much it is, if `all_leftovers`.
-    pub(crate) async fn collect_once(
-        &self,
-        grace: Duration,
-        shares: Shares,
-        all_leftovers: bool,
-    ) -> Result<Collected, StoreError> {
-        self.check_writable()?;
-        Collector { all_leftovers, ..self.collector(grace, shares) }.collect().await
-    }
-
-    /// Merges what is most due; false if nothing is.
-    pub(crate) async fn compact_once(&self, shares: Shares) -> Result<bool, StoreError> {
-        self.check_writable()?;
-        self.compactor(policy::choose, shares).compact_once().await
-    }
-
-    fn collector(&self, grace: Duration, shares: Shares) -> Collector {
-        Collector {
-            environment: self.environment.clone(),
-            published: self.published.clone(),
-            readiness: self.readiness.clone(),
-            retired: self.retired.clone(),
-            work: self.work.clone(),
-            first_own: self.first_own,
-            grace,
-            longest: shares.collect_after(),
-            all_leftovers: false,
-            stop: self.background.clone(),
-        }
-    }
-
-    fn compactor(&self, policy: Policy, shares: Shares) -> Compactor {
-        Compactor {
-            policy,
-            environment: self.environment.clone(),
-            published: self.published.clone(),
-            commands: self.commands.downgrade(),
-            retired: self.retired.clone(),
-            rewrite_after: shares.rewrite_after(),
-            work: self.work.clone(),
-            stop: self.background.clone(),
-        }
-    }
-
-    /// What an operator sees of it (contract A7).
-    pub(crate) async fn status(&self) -> Result<StoreStatus, StoreError> {
-        let objects = self.counted.get(&self.environment.objects).await?;
-        Ok(status::status(&self.snapshot(), objects, self.readiness().reason(), Some(self.work.status())))
     }
 
     /// What was asked to be erased, and whether it is.
@@ -567,6 +482,7 @@ fn other_answer() -> StoreError {
     StoreError::Bug("the committer answered another change".into())
 }
 
+mod background;
 pub(crate) mod status;
 mod writer;
 

@@ -1,6 +1,7 @@
 //! `GET /status` (contract A7), and the commands that work on a store without a server.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -40,7 +41,45 @@ fn an_organization_key_sees_what_the_store_holds() {
     assert_eq!(status["tables"]["messages"]["rows"], 8, "{status}");
     assert_eq!(status["tail"], json!({"rows": 0, "bytes": 0}), "{status}");
     assert!(status["objects"]["sidecars"]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{status}");
+    let erasures = &status["erasures"];
+    assert_eq!((&erasures["waiting"], &erasures["done"], &erasures["files"]), (&json!(0), &json!(0), &json!(1)));
+    assert!(erasures["oldest"].is_string() && erasures["due"].is_string(), "c-4 is deleted: {status}");
+    assert!(status["requests"]["put"].as_u64().is_some_and(|count| count > 0), "{status}");
+    assert_eq!(status["caches"]["memory"]["capacity"], 256 << 20, "{status}");
+    assert!(status["work"].get("merging").is_none(), "{status}");
     assert!(status.get("waitingFor").is_none() && status["work"]["since"].is_string(), "{status}");
+}
+
+/// What was asked to be erased is told of until it is done, and then counted.
+#[test]
+fn erasures_are_told_of_from_the_request_to_their_end() {
+    let site = Site::start(&["--erase-within", "4s"]);
+    let key = site.api_key();
+    let org = site.key("org", ORGANIZATION, None, &[]);
+    log(&site, &key, 0..2);
+    let erasures = || site.ok("GET", "/status", &org, None).json()["erasures"].clone();
+    assert_eq!(erasures(), json!({"waiting": 0, "done": 0, "files": 0}));
+    let asked = site.ok("POST", "/erase", &key, Some(r#"{"conversationIds":["c-0"]}"#)).json();
+    let told = erasures();
+    assert_eq!(told["waiting"], 1, "{told}");
+    assert!(told["due"].as_str() > told["oldest"].as_str() && told["oldest"].is_string(), "{told}");
+    let path = format!("/erase/{}", asked["id"].as_str().expect("an id"));
+    let begun = Instant::now();
+    while site.get(&path, &key)["state"] != "erased" {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}\n{}", erasures(), site.server.stderr());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let told = erasures();
+    assert_eq!((&told["waiting"], told.get("oldest"), told.get("due")), (&json!(0), None, None), "{told}");
+    if crate::support::is_remote() {
+        return;
+    }
+    // Objects are counted anew by a command.
+    let store = site.store().to_str().expect("UTF-8");
+    let status: Value = serde_json::from_str(&run(&["status", "--json", "--store", store])).expect("JSON");
+    assert_eq!(status["erasures"], json!({"waiting": 0, "done": 1, "files": 0}));
+    assert!(status.get("requests").is_none() && status.get("caches").is_none(), "of no process: {status}");
+    assert!(run(&["status", "--store", store]).contains("erasures: 0 wait, 1 are done"));
 }
 
 #[test]

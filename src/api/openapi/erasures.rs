@@ -41,7 +41,8 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         id: "getErasure",
         tag: TAG,
         summary: "Whether an erasure is done",
-        description: "`hidden`: gone from every answer. `erased`: no object of the store has a byte of it any more.",
+        description: "`hidden`: gone from every answer. `erased`: no object of the store has a byte of it any more. \
+            Told for 90 days after that, then 404.",
         parameters: &[PROJECT],
         request: None,
         answer: Answer::Json(Content { schema: "Erasure", example: ERASED }),

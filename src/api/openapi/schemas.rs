@@ -77,9 +77,17 @@ fn status() -> Value {
             "since": time(), "flushedBytes": count(), "merges": count(), "mergedBytes": count(), "rewrites": count(),
             "rewrittenBytes": count(), "writeAmplification": {"type": "number", "minimum": 1},
             "collectedObjects": count(), "collectedBytes": count(),
+            "merging": whole(json!({
+                "table": text(), "files": count(), "level": count(), "rows": count(), "rowsDone": count(), "since": time(),
+            })),
         }),
         &["since", "flushedBytes", "merges", "mergedBytes", "rewrites", "rewrittenBytes"],
     );
+    let erasures = object(
+        json!({"waiting": count(), "done": count(), "files": count(), "oldest": time(), "due": time()}),
+        &["waiting", "done", "files"],
+    );
+    let cache = || whole(json!({"bytes": count(), "capacity": count()}));
     object(
         json!({
             "version": text(),
@@ -89,9 +97,12 @@ fn status() -> Value {
             "objects": by_name(whole(json!({"objects": count(), "bytes": count()}))),
             "tail": whole(json!({"rows": count(), "bytes": count()})),
             "imports": by_name(whole(json!({"lines": count(), "finished": {"type": "boolean"}}))),
+            "erasures": erasures,
             "work": work,
+            "requests": by_name(count()),
+            "caches": object(json!({"memory": cache(), "disk": cache()}), &["memory"]),
         }),
-        &["version", "commit", "tables", "objects", "tail", "imports", "work"],
+        &["version", "commit", "tables", "objects", "tail", "imports", "erasures", "work", "requests", "caches"],
     )
 }
 

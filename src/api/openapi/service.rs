@@ -39,14 +39,16 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         summary: "What the store holds, and what is done to it",
         description: "For an organization's key. Of the whole store, whatever organization the rows are of: files by \
                       table and by the number of merges behind them (`levels`), objects by what they are for (counted \
-                      at most every 30 seconds), what waits in memory (`tail`), imports by their ids, and `work`: what \
-                      this process has written since `since`. Sizes are in bytes. `deletedRows` are still in their \
-                      files, which are written again without them.",
+                      at most every 30 seconds), what waits in memory (`tail`), imports by their ids; `erasures`: how many of \
+                      `POST /erase` wait to be gone from every object and are, how many files hold rows of any deletion, \
+                      since when the oldest waits and when it is due; `work`: what this process has written since \
+                      `since`, and what it is `merging`; `requests` to the object store by kind, and `caches`. Sizes \
+                      are in bytes. `deletedRows` are still in their files, which are written again without them.",
         parameters: &[],
         request: None,
         answer: Answer::Json(Content {
             schema: "Status",
-            example: r#"{"version": "0.1.0", "commit": 812, "commitTime": "2026-07-01T08:00:00.000Z", "tables": {"conversations": {"files": 2, "bytes": 9100, "rows": 61, "deletedRows": 3, "levels": {"0": {"files": 1, "bytes": 4000, "rows": 20}, "1": {"files": 1, "bytes": 5100, "rows": 41}}}}, "objects": {"data": {"objects": 6, "bytes": 30100}}, "tail": {"rows": 4, "bytes": 12288}, "imports": {}, "work": {"since": "2026-07-01T06:00:00.000Z", "flushedBytes": 20100, "merges": 1, "mergedBytes": 10000, "rewrites": 0, "rewrittenBytes": 0, "writeAmplification": 1.498, "collectedObjects": 24, "collectedBytes": 10400}}"#,
+            example: r#"{"version": "0.1.0", "commit": 812, "commitTime": "2026-07-01T08:00:00.000Z", "tables": {"conversations": {"files": 2, "bytes": 9100, "rows": 61, "deletedRows": 3, "levels": {"0": {"files": 1, "bytes": 4000, "rows": 20}, "1": {"files": 1, "bytes": 5100, "rows": 41}}}}, "objects": {"data": {"objects": 6, "bytes": 30100}}, "tail": {"rows": 4, "bytes": 12288}, "imports": {}, "erasures": {"waiting": 1, "done": 4, "files": 1, "oldest": "2026-07-01T07:00:00.000Z", "due": "2026-07-02T07:00:00.000Z"}, "requests": {"put": 93, "part": 0, "get": 41, "head": 2, "list": 14, "delete": 60, "copy": 0}, "caches": {"memory": {"bytes": 61440, "capacity": 268435456}}, "work": {"since": "2026-07-01T06:00:00.000Z", "flushedBytes": 20100, "merges": 1, "mergedBytes": 10000, "rewrites": 0, "rewrittenBytes": 0, "writeAmplification": 1.498, "collectedObjects": 24, "collectedBytes": 10400}}"#,
         }),
         errors: &[],
     },

@@ -15,11 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
-use crate::model::ids::{EpochMillis, WalPosition};
+use crate::model::ids::WalPosition;
 use crate::storage::catalog::commit::FileId;
 use crate::storage::erasures::Erasures;
 use crate::storage::error::StoreError;
-use crate::storage::format::tables::for_each_table;
 use crate::storage::log::wal;
 use crate::storage::maintain::collector::list_files;
 use crate::storage::read::snapshot::Snapshot;
@@ -29,6 +28,9 @@ use crate::storage::write::log_cleaner::LogCleaner;
 
 /// From one look to the next, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// From one look for records of erasures that are to be forgotten to the next.
+const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 /// What each step of an erasure may take of the time from a deletion to the moment when all of it has to be gone.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +82,7 @@ impl Eraser {
     pub(crate) async fn run(self) {
         let mut lagging: Lagging = None;
         let mut barriers = Barriers::new();
+        let mut forgot: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -94,13 +97,19 @@ impl Eraser {
             if let Err(error) = self.end_erasures(&mut barriers).await {
                 tracing::warn!(%error, "whether what was erased is gone is not known; looked again later");
             }
+            if forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+                forgot = Some(Instant::now());
+                if let Err(error) = self.erasures.forget().await {
+                    tracing::warn!(%error, "old records of erasures stay; tried again later");
+                }
+            }
         }
     }
 
     async fn look(&self, lagging: &mut Lagging) -> Result<(), StoreError> {
         let snapshot = self.published.load_full();
         let due_before = self.environment.now().minus(self.shares.flush_after());
-        if oldest_in_memory(&snapshot).is_some_and(|since| since <= due_before) {
+        if snapshot.oldest_erasure().is_some_and(|since| since <= due_before) {
             self.send(Command::Flush).await?;
         }
         let taken_over = snapshot.manifest.wal_position;
@@ -167,13 +176,4 @@ impl Eraser {
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable("the store takes no more changes".to_owned())
-}
-
-/// Since when a deletion waits for its flush.
-fn oldest_in_memory(snapshot: &Snapshot) -> Option<EpochMillis> {
-    let mut oldest: Option<EpochMillis> = None;
-    for_each_table!(table in snapshot.tables.as_ref() => {
-        oldest = oldest.into_iter().chain(table.tail.oldest_erasure()).min();
-    });
-    oldest
 }

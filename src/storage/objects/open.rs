@@ -71,7 +71,8 @@ pub(crate) fn cached_on_disk(environment: Environment, folder: PathBuf, bytes: u
     match environment.remote.clone() {
         Some(url) if bytes > 0 => {
             let objects = CachedStore::new(Arc::clone(&environment.objects), &url, folder, bytes);
-            Environment { objects: Arc::new(objects), ..environment }
+            let disk_cache = Some(objects.held());
+            Environment { objects: Arc::new(objects), disk_cache, ..environment }
         }
         _ => environment,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use crate::model::conversation::Conversation;
-use crate::model::ids::WalPosition;
+use crate::model::ids::{EpochMillis, WalPosition};
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::catalog::manifest::Manifest;
 use crate::storage::format::table::Table;
@@ -62,6 +62,15 @@ impl<R: TableRow> TableSnapshot<R> {
 }
 
 impl Snapshot {
+    /// Since when a deletion waits in memory for its flush.
+    pub(crate) fn oldest_erasure(&self) -> Option<EpochMillis> {
+        let mut oldest: Option<EpochMillis> = None;
+        for_each_table!(table in self.tables.as_ref() => {
+            oldest = oldest.into_iter().chain(table.tail.oldest_erasure()).min();
+        });
+        oldest
+    }
+
     pub(crate) fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
         let mut files = None;
         for_each_table!(one in self.tables.as_ref() => files = files.or(one.files_of(table)));

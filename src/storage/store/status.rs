@@ -9,9 +9,13 @@ use object_store::ObjectStore;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use crate::cache::Held;
 use crate::environment::Environment;
+use crate::model::ids::EpochMillis;
 use crate::model::time;
+use crate::requests::Request;
 use crate::storage::catalog::manifest::{Manifest, StoredFile, Table as StoredTable};
+use crate::storage::erasures::{self, Erasure, Erasures};
 use crate::storage::error::StoreError;
 use crate::storage::format::table::{MESSAGES, Table};
 use crate::storage::format::tables::for_each_table;
@@ -43,9 +47,67 @@ pub(crate) struct StoreStatus {
     pub(crate) tail: Tail,
     /// By import id.
     pub(crate) imports: BTreeMap<String, Import>,
+    pub(crate) erasures: ErasureStatus,
     /// Of the server that answers.
+    #[serde(flatten)]
+    pub(crate) process: Option<Process>,
+}
+
+/// How far what was deleted is from being gone (contract A7).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErasureStatus {
+    /// Of those that were asked for by `POST /erase`: not gone from every object yet,
+    pub(crate) waiting: u64,
+    /// and gone, as far as they are remembered.
+    pub(crate) done: u64,
+    /// Data files that hold rows of any deletion.
+    pub(crate) files: u64,
+    /// ISO 8601; since when the oldest deletion waits to be gone. None waits: absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) work: Option<WorkStatus>,
+    pub(crate) oldest: Option<String>,
+    /// When that one has to be gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<String>,
+}
+
+/// What a process that has the store open has done to it, and holds of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Process {
+    pub(crate) work: WorkStatus,
+    /// To the object store since its start, by kind.
+    pub(crate) requests: BTreeMap<&'static str, u64>,
+    pub(crate) caches: Caches,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Caches {
+    pub(crate) memory: CacheStatus,
+    /// Of a store by URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk: Option<CacheStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct CacheStatus {
+    pub(crate) bytes: u64,
+    pub(crate) capacity: u64,
+}
+
+impl CacheStatus {
+    fn of(cache: &dyn Held) -> CacheStatus {
+        CacheStatus { bytes: cache.bytes(), capacity: cache.capacity() }
+    }
+}
+
+impl Process {
+    pub(super) fn of(environment: &Environment, work: WorkStatus) -> Process {
+        let requests = Request::ALL.into_iter().map(|request| (request.name(), environment.requests.of(request)));
+        let disk = environment.disk_cache.as_deref().map(CacheStatus::of);
+        let caches = Caches { memory: CacheStatus::of(environment.cache.as_ref()), disk };
+        Process { work, requests: requests.collect(), caches }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -90,40 +152,73 @@ pub(crate) struct Import {
 
 /// Keeps the last count.
 #[derive(Default)]
-pub(crate) struct Counted(Mutex<Option<(Instant, BTreeMap<&'static str, Objects>)>>);
+pub(crate) struct Counted(Mutex<Option<(Instant, Count)>>);
+
+/// All objects, at one time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Count {
+    by_kind: BTreeMap<&'static str, Objects>,
+    done_erasures: u64,
+}
 
 /// Of a store that a server may have open: nothing is written, and no lock taken.
 pub(crate) async fn of_store(environment: &Environment, location: &str) -> Result<StoreStatus, StoreError> {
     let state = recovery::read(environment, location, &mut Counters::new()).await?;
-    let objects = count(environment.objects.as_ref()).await?;
-    Ok(status(&state.snapshot(&environment.objects), objects, None, None))
+    let count = count(environment.objects.as_ref()).await?;
+    let waiting = Erasures::new(environment.clone()).waiting().await?;
+    let snapshot = state.snapshot(&environment.objects);
+    let erasures = erasure_status(&snapshot, &waiting, count.done_erasures, None);
+    Ok(StoreStatus { erasures, ..status(&snapshot, count, None) })
 }
 
 impl Counted {
     /// Counts at most every so often.
-    pub(crate) async fn get(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-    ) -> Result<BTreeMap<&'static str, Objects>, StoreError> {
+    pub(crate) async fn get(&self, store: &Arc<dyn ObjectStore>) -> Result<Count, StoreError> {
         let mut counted = self.0.lock().await;
-        if let Some((at, objects)) = counted.as_ref()
+        if let Some((at, count)) = counted.as_ref()
             && at.elapsed() < COUNTED_FOR
         {
-            return Ok(objects.clone());
+            return Ok(count.clone());
         }
-        let objects = count(store.as_ref()).await?;
-        *counted = Some((Instant::now(), objects.clone()));
-        Ok(objects)
+        let count = count(store.as_ref()).await?;
+        *counted = Some((Instant::now(), count.clone()));
+        Ok(count)
     }
 }
 
-/// `work` is that of the process that has the store open.
-pub(crate) fn status(
-    snapshot: &Snapshot,
-    objects: BTreeMap<&'static str, Objects>,
-    waiting_for: Option<String>,
-    work: Option<WorkStatus>,
-) -> StoreStatus {
+/// What only a process that has the store open knows.
+pub(super) struct Known<'a> {
+    pub(super) count: Count,
+    pub(super) waiting: &'a [Erasure],
+    pub(super) erase_within: Option<Duration>,
+    /// Why no changes are taken.
+    pub(super) waiting_for: Option<String>,
+    pub(super) process: Process,
+}
+
+/// Of a store that this process has open.
+pub(super) fn of_process(snapshot: &Snapshot, known: Known<'_>) -> StoreStatus {
+    let Known { count, waiting, erase_within, waiting_for, process } = known;
+    let erasures = erasure_status(snapshot, waiting, count.done_erasures, erase_within);
+    StoreStatus { erasures, process: Some(process), ..status(snapshot, count, waiting_for) }
+}
+
+fn erasure_status(snapshot: &Snapshot, waiting: &[Erasure], done: u64, within: Option<Duration>) -> ErasureStatus {
+    let files = snapshot.manifest.tables.values().flat_map(|table| table.files.values());
+    let in_files: Vec<EpochMillis> = files.filter_map(|file| Some(file.erased?.oldest.at)).collect();
+    let asked_for = waiting.iter().map(|erasure| erasure.hidden_at);
+    let oldest = in_files.iter().copied().chain(asked_for).chain(snapshot.oldest_erasure()).min();
+    ErasureStatus {
+        waiting: waiting.len() as u64,
+        done,
+        files: in_files.len() as u64,
+        oldest: oldest.map(time::render),
+        due: oldest.zip(within).map(|(oldest, within)| time::render(oldest.plus(within).min(EpochMillis(time::LAST)))),
+    }
+}
+
+/// Without what a process adds, and without erasures.
+fn status(snapshot: &Snapshot, count: Count, waiting_for: Option<String>) -> StoreStatus {
     let manifest = &snapshot.manifest;
     let mut tail = Tail::default();
     for_each_table!(table in snapshot.tables.as_ref() => {
@@ -141,10 +236,11 @@ pub(crate) fn status(
         commit: manifest.number.0,
         commit_time: manifest.time.map(time::render),
         tables: tables(manifest),
-        objects,
+        objects: count.by_kind,
         tail,
         imports: imports.collect(),
-        work,
+        erasures: ErasureStatus::default(),
+        process: None,
     }
 }
 
@@ -177,12 +273,13 @@ fn table_status(name: &str, table: &StoredTable) -> TableStatus {
     status
 }
 
-async fn count(store: &dyn ObjectStore) -> Result<BTreeMap<&'static str, Objects>, StoreError> {
-    let mut counted: BTreeMap<&'static str, Objects> = BTreeMap::new();
+async fn count(store: &dyn ObjectStore) -> Result<Count, StoreError> {
+    let mut counted = Count::default();
     let mut listed = store.list(None);
     let failed = |error| StoreError::caused("the objects could not be listed", error);
     while let Some(object) = listed.try_next().await.map_err(failed)? {
-        let of_kind = counted.entry(kind(object.location.as_ref())).or_default();
+        counted.done_erasures += u64::from(erasures::is_done(&object.location));
+        let of_kind = counted.by_kind.entry(kind(object.location.as_ref())).or_default();
         of_kind.objects += 1;
         of_kind.bytes += object.size;
     }
@@ -196,6 +293,7 @@ fn kind(path: &str) -> &'static str {
         "wal" => "log",
         "sidecars" => "sidecars",
         "text_index" => "textIndexes",
+        "erasures" => "erasures",
         _ if rest.starts_with("data/") => "data",
         // What other engines read, made from the commits.
         _ if rest.starts_with("_delta_log/") || rest.starts_with("deletion_vector_") => "derived",
@@ -218,6 +316,7 @@ mod tests {
             ("events/deletion_vector_0190.bin", "derived"),
             ("sidecars/0190.sidecar", "sidecars"),
             ("text_index/0190.text", "textIndexes"),
+            ("erasures/done/0190", "erasures"),
             ("FORMAT", "other"),
             ("keys/0123.json", "other"),
         ];

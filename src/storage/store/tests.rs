@@ -13,6 +13,7 @@ use crate::model::ids::ConversationId;
 use crate::model::origin::{Reach, Sender};
 use crate::storage::catalog::delta::TableLog;
 use crate::storage::error::ErrorKind;
+use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::faulty::{Fault, FlakyStore};
 
 /// Longer than any clock of a test goes.

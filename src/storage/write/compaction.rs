@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 use super::files::{self, FileNumbers, Merge, SortKey, Stored, Written, sort_key};
 use super::progress::Imports;
 use super::state::{State, TableState};
+use super::work::Merging;
 use crate::environment::Environment;
 use crate::model::conversation::Conversation;
 use crate::storage::catalog::change::{CatalogChange, MovedRows, RemovedFile, TableChange};
@@ -70,8 +71,8 @@ impl Family for Compacted {
 pub(crate) async fn write<R: Stored>(
     environment: &Environment,
     Inputs { files, level, erased }: Inputs,
-    numbers: FileNumbers,
-    columns: ColumnRegistry,
+    (numbers, columns): (FileNumbers, ColumnRegistry),
+    progress: &Merging,
 ) -> Result<Compacted<R>, StoreError> {
     let live: Vec<Vec<u32>> = files.iter().map(live_rows).collect();
     let mut moved: Vec<Vec<Option<u32>>> = files.iter().map(|file| vec![None; file.file.rows as usize]).collect();
@@ -84,7 +85,7 @@ pub(crate) async fn write<R: Stored>(
         let merge = Merge { numbers, level, have_threads, rows };
         let inputs = files.iter().zip(&live).map(|(file, rows)| Input::new(file, rows)).collect();
         let moves = &mut moved;
-        let feed = async move |feed: Feed<R>| merge_rows(environment, inputs, moves, &feed).await;
+        let feed = async move |feed: Feed<R>| merge_rows(environment, inputs, (moves, progress), &feed).await;
         written = files::write_merged(environment, merge, columns, sample, feed).await?;
     }
     // Without rows nothing has moved anywhere, whatever the id.
@@ -153,7 +154,7 @@ impl<'a, R: Stored> Input<'a, R> {
 async fn merge_rows<R: Stored>(
     environment: &Environment,
     mut inputs: Vec<Input<'_, R>>,
-    moved: &mut [Vec<Option<u32>>],
+    (moved, progress): (&mut [Vec<Option<u32>>], &Merging),
     feed: &Feed<R>,
 ) -> Result<(), StoreError> {
     let (mut part, mut bytes, mut next) = (Vec::new(), 0, 0_u32);
@@ -174,6 +175,7 @@ async fn merge_rows<R: Stored>(
             part.push(value);
         }
         if ended || bytes >= PART_BYTES || part.len() >= MAX_PART {
+            progress.advance(part.len());
             // If one takes no more, its error is told.
             if !part.is_empty() && !feed.give(std::mem::take(&mut part)).await {
                 return Ok(());

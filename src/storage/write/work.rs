@@ -1,6 +1,7 @@
 //! What a process has done to its store since it opened it: how much it took in, and how often that was written again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -17,6 +18,52 @@ pub(crate) struct Work {
     rewritten_bytes: AtomicU64,
     collected_objects: AtomicU64,
     collected_bytes: AtomicU64,
+    merging: Mutex<Option<Arc<Merging>>>,
+}
+
+/// Files that are being written again.
+pub(crate) struct Merging {
+    pub(crate) table: &'static str,
+    pub(crate) files: usize,
+    /// Of the new file.
+    pub(crate) level: u32,
+    /// That it will have.
+    pub(crate) rows: u64,
+    pub(crate) since: EpochMillis,
+    done: AtomicU64,
+}
+
+impl Merging {
+    pub(crate) fn new(table: &'static str, files: usize, level: u32, rows: u64, since: EpochMillis) -> Arc<Merging> {
+        Arc::new(Merging { table, files, level, rows, since, done: AtomicU64::new(0) })
+    }
+
+    /// So many rows more are read.
+    pub(crate) fn advance(&self, rows: usize) {
+        add(&self.done, rows as u64);
+    }
+}
+
+/// Tells of it until it is dropped.
+pub(crate) struct Telling<'a>(&'a Work);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.tell(None);
+    }
+}
+
+/// As it is told (contract A7).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MergingStatus {
+    pub(crate) table: &'static str,
+    pub(crate) files: usize,
+    pub(crate) level: u32,
+    pub(crate) rows: u64,
+    /// Of those, read so far.
+    pub(crate) rows_done: u64,
+    pub(crate) since: String,
 }
 
 /// As it is told (contract A7).
@@ -39,6 +86,9 @@ pub(crate) struct WorkStatus {
     /// Old objects that were deleted.
     pub(crate) collected_objects: u64,
     pub(crate) collected_bytes: u64,
+    /// What is being merged or written again now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) merging: Option<MergingStatus>,
 }
 
 impl Work {
@@ -52,7 +102,25 @@ impl Work {
             rewritten_bytes: AtomicU64::new(0),
             collected_objects: AtomicU64::new(0),
             collected_bytes: AtomicU64::new(0),
+            merging: Mutex::default(),
         }
+    }
+
+    /// Files are being written again, until what is given back is dropped.
+    pub(crate) fn begins(&self, merging: Arc<Merging>) -> Telling<'_> {
+        self.tell(Some(merging));
+        Telling(self)
+    }
+
+    fn tell(&self, merging: Option<Arc<Merging>>) {
+        *self.merging.lock().unwrap_or_else(PoisonError::into_inner) = merging;
+    }
+
+    fn merging(&self) -> Option<MergingStatus> {
+        let merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let Merging { table, files, level, rows, since, done } = merging.as_ref();
+        let (rows_done, since) = (get(done).min(*rows), time::render(*since));
+        Some(MergingStatus { table, files: *files, level: *level, rows: *rows, rows_done, since })
     }
 
     pub(crate) fn flushed(&self, bytes: u64) {
@@ -88,6 +156,7 @@ impl Work {
                 .then(|| ((flushed + merged + rewritten) as f64 / flushed as f64 * 1_000.0).round() / 1_000.0),
             collected_objects: get(&self.collected_objects),
             collected_bytes: get(&self.collected_bytes),
+            merging: self.merging(),
         }
     }
 }
@@ -98,4 +167,25 @@ fn add(counter: &AtomicU64, value: u64) {
 
 fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_is_told_of_until_it_ends() {
+        let work = Work::new(EpochMillis(0));
+        assert_eq!(work.status().merging, None);
+        let merging = Merging::new("events", 8, 1, 100, EpochMillis(1_000));
+        {
+            let _told = work.begins(Arc::clone(&merging));
+            merging.advance(30);
+            merging.advance(10);
+            let told = work.status().merging.unwrap();
+            assert_eq!((told.table, told.files, told.level, told.rows, told.rows_done), ("events", 8, 1, 100, 40));
+            assert_eq!(told.since, "1970-01-01T00:00:01.000Z");
+        }
+        assert_eq!(work.status().merging, None);
+    }
 }

@@ -22,7 +22,7 @@ use crate::storage::maintain::idle;
 use crate::storage::read::snapshot::{Snapshot, TableSnapshot};
 use crate::storage::write::committer::{Command, Compaction, NewFileContext};
 use crate::storage::write::compaction::{self, Compacted, Inputs};
-use crate::storage::write::work::Work;
+use crate::storage::write::work::{Merging, Work};
 
 /// From one look to the next, where there was nothing to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -101,10 +101,13 @@ impl Compactor {
         let mut figures = Figures::default();
         let NewFileContext { numbers, columns: registries } = self.ask(Command::NewFile).await?;
         let tables: PerTable<Option<Compacted>> = per_table!(
-            inputs in chosen, columns in registries => match inputs {
+            kind in PerTable::<Kind>::default(), inputs in chosen, columns in registries => match inputs {
                 Some(inputs) => {
-                    figures.add(&inputs);
-                    let compacted = compaction::write(&self.environment, inputs, numbers, columns).await?;
+                    figures.add(kind.name(), &inputs);
+                    let merging = figures.merging(&inputs, self.environment.now());
+                    let _told = self.work.begins(Arc::clone(&merging));
+                    let written = compaction::write(&self.environment, inputs, (numbers, columns), &merging);
+                    let compacted = written.await?;
                     figures.bytes += compacted.bytes();
                     Some(compacted)
                 }
@@ -132,6 +135,7 @@ impl Compactor {
 
 #[derive(Default)]
 struct Figures {
+    table: &'static str,
     rows: u64,
     level: u32,
     /// Written.
@@ -139,7 +143,12 @@ struct Figures {
 }
 
 impl Figures {
-    fn add(&mut self, inputs: &Inputs) {
+    fn merging(&self, inputs: &Inputs, since: EpochMillis) -> Arc<Merging> {
+        Merging::new(self.table, inputs.files.len(), self.level, self.rows, since)
+    }
+
+    fn add(&mut self, table: &'static str, inputs: &Inputs) {
+        self.table = table;
         self.rows += inputs.files.iter().map(|file| u64::from(file.file.rows) - file.deleted.len()).sum::<u64>();
         self.level = inputs.level;
     }

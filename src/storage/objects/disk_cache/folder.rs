@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::cache::Held;
+
 const MAGIC: [u8; 8] = *b"CLBLOCK1";
 const HEAD_BYTES: usize = 48;
 const FILE_MODE: u32 = 0o600;
@@ -70,6 +72,16 @@ impl Known {
 
     fn oldest(&self) -> Option<Place> {
         self.order.first_key_value().map(|(_, place)| *place)
+    }
+}
+
+impl Held for BlockFolder {
+    fn bytes(&self) -> u64 {
+        self.known().bytes
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::spawn_blocking;
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::folder::{Block, BlockFolder, Place};
+use crate::cache::Held;
 
 mod folder;
 
@@ -50,6 +51,11 @@ impl CachedStore {
         let look = Arc::clone(&blocks);
         spawn_blocking(move || look.look_through());
         CachedStore { inner, store: store.to_owned(), blocks }
+    }
+
+    /// How much it is.
+    pub(crate) fn held(&self) -> Arc<dyn Held> {
+        Arc::clone(&self.blocks) as Arc<dyn Held>
     }
 
     /// What the name of a cached object is hashed to; None for what may change.

@@ -94,6 +94,9 @@ async fn what_was_read_once_is_not_asked_for_again() {
     let other = super::tests::cached(&folder, &memory, 1 << 30).await;
     assert!(other.read(&data("a"), 0..BLOCK as u64 * 2).await == bytes[..BLOCK * 2]);
     assert_eq!(other.gets(), 0);
+    let on_disk: u64 = files(&folder).iter().map(|(_, bytes)| bytes).sum();
+    assert!(on_disk > 0);
+    assert_eq!((cached.cache.held().bytes(), cached.cache.held().capacity()), (on_disk, 1 << 30));
 }
 
 #[tokio::test]
