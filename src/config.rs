@@ -92,21 +92,29 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_FLUSH_ROWS", default_value_t = 50_000, value_name = "ROWS", value_parser = at_least_one())]
     pub(crate) flush_rows: u64,
 
-    /// Open connections; more wait
+    /// Open connections; where there are as many, the one that is idle for the longest makes room
     #[arg(long, env = "CONVOLAKE_MAX_CONNECTIONS", default_value_t = 4096, value_name = "NUMBER", value_parser = at_least_one())]
     pub(crate) max_connections: u64,
 
-    /// Request bodies of all connections together, in bytes
+    /// What requests of all connections hold together, their bodies and their answers, in bytes
     #[arg(long, env = "CONVOLAKE_BODY_BYTES", default_value_t = 256 << 20, value_name = "BYTES", value_parser = at_least_one())]
     pub(crate) body_bytes: u64,
 
-    /// Time for a request's headers, also the longest idle time of a connection, in seconds
+    /// Longest time between two requests of a connection, in seconds; proxies keep connections for 60
+    #[arg(long, env = "CONVOLAKE_KEEP_ALIVE_SECONDS", default_value_t = 75, value_name = "SECONDS", value_parser = at_least_one())]
+    pub(crate) keep_alive_seconds: u64,
+
+    /// Time for a request's headers, in seconds
     #[arg(long, env = "CONVOLAKE_HEADER_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) header_seconds: u64,
 
     /// Longest pause within a request's body (a whole body may take six times as long), in seconds
     #[arg(long, env = "CONVOLAKE_BODY_PAUSE_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) body_pause_seconds: u64,
+
+    /// Bytes a second that a client has to take of its answer; one that is slower for longer than the write pause is cut off
+    #[arg(long, env = "CONVOLAKE_MIN_READ_RATE", default_value_t = 4096, value_name = "BYTES", value_parser = at_least_one())]
+    pub(crate) min_read_rate: u64,
 
     /// Longest time in which a client takes nothing of its answer, in seconds
     #[arg(long, env = "CONVOLAKE_WRITE_PAUSE_SECONDS", default_value_t = 30, value_name = "SECONDS", value_parser = at_least_one())]

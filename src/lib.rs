@@ -12,6 +12,7 @@
 //! - [`environment`]: the clock, ids, randomness and objects that all of this is given.
 //! - [`cache`]: what of the objects stays in memory, bounded by bytes.
 //! - [`requests`]: how many the object store has got, by kind.
+//! - [`shares`]: what one of many who take from something bounded may have.
 //! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
 //!   PostgreSQL's `jsonb` semantics.
 //!
@@ -29,4 +30,5 @@ pub(crate) mod environment;
 pub(crate) mod model;
 pub(crate) mod query;
 pub(crate) mod requests;
+pub(crate) mod shares;
 pub(crate) mod storage;

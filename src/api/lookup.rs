@@ -16,8 +16,12 @@ pub(crate) async fn find(
 ) -> Result<Vec<Arc<Conversation>>, Problem> {
     let caller = call.caller()?;
     let Some(scope) = caller.reach(call.parameters.text("projectId")) else { return Ok(Vec::new()) };
+    let turn = call.holder().turn_to_read().await?;
     let mut found = services.store.find(&scope.organization_id, scope.project_id.as_ref(), lookup).await?;
     found.retain(|conversation| caller.finds(&conversation.origin));
+    // And once more what is answered of them.
+    call.hold(2 * found.iter().map(|conversation| conversation.memory_bytes()).sum::<usize>())?;
+    drop(turn);
     Ok(found)
 }
 

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 
 use super::http::body::sized;
-use super::http::call::json;
+use super::http::call::{Call, json};
+use super::http::held::Holder;
 use super::http::problem::Problem;
 use super::services::Services;
 use crate::model::conversation::Conversation;
@@ -21,6 +22,7 @@ use crate::storage::store::{Store, StoreError};
 /// `{"conversations":[`, the conversations at these addresses as `written`, and `tail`.
 pub(crate) async fn stream_list(
     services: &Services,
+    call: &Call,
     snapshot: Arc<Snapshot>,
     rows: &[RowAddress],
     tail: String,
@@ -28,6 +30,7 @@ pub(crate) async fn stream_list(
 ) -> Result<Response, Problem> {
     let pages = Pages {
         store: Arc::clone(&services.store),
+        holder: call.holder().clone(),
         snapshot,
         rows: rows.to_vec().into(),
         size: ReadSize::default(),
@@ -55,6 +58,7 @@ pub(crate) trait Written: Send + Sync {
 /// The rest of a list's body, made piece by piece from one snapshot.
 struct Pages {
     store: Arc<Store>,
+    holder: Holder,
     snapshot: Arc<Snapshot>,
     rows: VecDeque<RowAddress>,
     size: ReadSize,
@@ -69,7 +73,11 @@ impl Pages {
             return Ok(None);
         }
         let rows: Vec<RowAddress> = self.rows.drain(..self.size.rows().min(self.rows.len())).collect();
+        let turn = self.holder.turn_to_read().await?;
         let conversations = self.store.read_rows(&self.snapshot, &rows).await?;
+        let mut held = self.holder.nothing();
+        held.grow(conversations.iter().map(|conversation| conversation.memory_bytes()).sum()).await?;
+        drop(turn);
         self.size.learn(conversations.iter().map(Arc::as_ref));
         let (head, tail) = (self.head.take(), if self.rows.is_empty() { self.tail.take() } else { None });
         let ratings = try_join_all(conversations.iter().map(|conversation| self.ratings(conversation))).await?;
@@ -88,7 +96,9 @@ impl Pages {
             piece.extend_from_slice(tail.unwrap_or_default().as_bytes());
             piece
         });
-        Ok(Some((piece.await?.into(), self)))
+        let piece = piece.await?;
+        drop(held);
+        Ok(Some((self.holder.counted(piece).await, self)))
     }
 
     async fn ratings(&self, conversation: &Conversation) -> Result<Ratings, StoreError> {

@@ -1,6 +1,7 @@
 //! What keys may do (contract A1). Every scope of a read and every identity of a write is made here from the caller's
 //! key.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key::{Key, KeyKind, KeyScope};
@@ -8,6 +9,7 @@ use crate::model::ids::{IntegrationId, ProjectId};
 use crate::model::origin::{Origin, Reach, Sender, SenderKind};
 use crate::model::resolve::Identity;
 use crate::model::scope::Scope;
+use crate::shares::Taker;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,15 @@ impl Caller {
         match named {
             Some(name) if self.key.kind == KeyKind::Web => Err(Denied::Extension(name)),
             _ => Ok(()),
+        }
+    }
+
+    /// Who takes a share of what is bounded; a web key is shared out by address.
+    pub(crate) fn taker(&self, address: Option<IpAddr>) -> Taker {
+        Taker {
+            organization: self.key.organization_id.as_str().into(),
+            key: self.key.id.as_str().into(),
+            address: address.filter(|_| self.key.kind == KeyKind::Web),
         }
     }
 

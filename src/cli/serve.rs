@@ -14,9 +14,11 @@ use tracing_subscriber::EnvFilter;
 use super::descriptors;
 use super::error::CliError;
 use crate::api;
-use crate::api::http::body::BodyLimits;
+use crate::api::http::body::{BodyLimits, LARGEST_REQUEST};
+use crate::api::http::connection::Pace;
 use crate::api::http::cors::CorsOrigins;
-use crate::api::http::gate::Gate;
+use crate::api::http::gate::{self, Gate};
+use crate::api::http::held::RequestMemory;
 use crate::api::http::listener::{self, ListenerLimits};
 use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
@@ -89,8 +91,16 @@ pub(crate) async fn listen(
     let keys = KeyRing::open(KeyStore::new(store.environment().clone())).await?;
     let pause = Duration::from_secs(arguments.body_pause_seconds);
     let ids = Arc::clone(&store.environment().ids);
-    let bodies = BodyLimits::new(arguments.body_bytes as usize, pause);
-    let gate = Gate { ids, keys, cors, bodies, rates: Rates::new() };
+    let max_connections = descriptors::connections_that_fit(arguments.max_connections) as usize;
+    let gate = Gate {
+        ids,
+        keys,
+        cors,
+        bodies: BodyLimits::new(pause),
+        rates: Rates::new(),
+        memory: RequestMemory::new(arguments.body_bytes as usize, LARGEST_REQUEST),
+        open: gate::open_requests(max_connections),
+    };
     let retention = Retention {
         store: Arc::clone(&store),
         engine: Arc::clone(&services.engine),
@@ -106,9 +116,13 @@ pub(crate) async fn listen(
     tokio::spawn(retention.run());
     announce(&format!("listening on http://{address}"))?;
     let limits = ListenerLimits {
-        max_connections: descriptors::connections_that_fit(arguments.max_connections) as usize,
+        max_connections,
         header_time: Duration::from_secs(arguments.header_seconds),
-        write_pause: Duration::from_secs(arguments.write_pause_seconds),
+        keep_alive: Duration::from_secs(arguments.keep_alive_seconds),
+        pace: Pace {
+            pause: Duration::from_secs(arguments.write_pause_seconds),
+            bytes_per_second: arguments.min_read_rate,
+        },
         drain_time: Duration::from_secs(arguments.drain_seconds),
     };
     listener::serve(listener, router, limits, stop).await;

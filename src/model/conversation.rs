@@ -248,6 +248,11 @@ impl Conversation {
             })
     }
 
+    /// About how many bytes it has in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.text_bytes() + self.messages.len() * size_of::<Message>()
+    }
+
     /// About how many bytes its JSON has.
     pub(crate) fn text_bytes(&self) -> usize {
         let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());

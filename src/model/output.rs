@@ -3,6 +3,8 @@
 //! The official client (`@inkeep/inkeep-analytics` 0.2.4) validates every answer: nullable fields are present as null,
 //! only `image_url.detail` is left out when not given.
 
+use std::sync::Arc;
+
 use super::conversation::{Conversation, ConversationType, Message};
 use super::ids::{EpochMillis, IntegrationId};
 use super::json::parser;
@@ -15,42 +17,124 @@ const MAX_DEPTH: usize = 16;
 /// Appends the conversation as one JSON object.
 pub(crate) fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
     let mut text = String::with_capacity(1024);
-    let openai = conversation.conversation_type == ConversationType::Openai;
-    let conversation_type = conversation.conversation_type.as_str();
+    let mut next = Some(Part::Head);
+    while let Some(part) = next {
+        next = part.write(conversation, &mut text);
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The same in pieces.
+pub(crate) struct Pieces {
+    conversation: Arc<Conversation>,
+    next: Option<Part>,
+}
+
+impl Pieces {
+    pub(crate) fn new(conversation: Arc<Conversation>) -> Pieces {
+        Pieces { conversation, next: Some(Part::Head) }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// What the next piece may come to beyond what it is asked for.
+    pub(crate) fn largest_left(&self) -> usize {
+        if self.is_done() { 0 } else { self.conversation.text_bytes() }
+    }
+
+    /// The next piece, of a little over `bytes`; `None` after the last.
+    pub(crate) fn next(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        self.next?;
+        let mut text = String::new();
+        while let Some(part) = self.next
+            && text.len() <= bytes
+        {
+            self.next = part.write(&self.conversation, &mut text);
+        }
+        Some(text.into_bytes())
+    }
+}
+
+/// What of a conversation is written at once.
+#[derive(Clone, Copy)]
+enum Part {
+    /// All before its messages.
+    Head,
+    /// A message, by its place.
+    Message(usize),
+    /// The same as OpenAI has it.
+    OpenAi(usize),
+}
+
+impl Part {
+    /// Gives the part that comes next.
+    fn write(self, conversation: &Conversation, text: &mut String) -> Option<Part> {
+        let is_openai = conversation.conversation_type == ConversationType::Openai;
+        let messages = &conversation.messages;
+        match self {
+            Part::Head => {
+                write_head(conversation, text);
+                Some(Part::Message(0))
+            }
+            Part::Message(at) => match messages.get(at) {
+                Some(message) => {
+                    text.push_str(if at == 0 { "" } else { "," });
+                    write_message(conversation, message, text);
+                    Some(Part::Message(at + 1))
+                }
+                None if is_openai => {
+                    text.push_str("],\"messagesOpenAIFormat\":[");
+                    Some(Part::OpenAi(0))
+                }
+                None => {
+                    text.push_str("]}");
+                    None
+                }
+            },
+            Part::OpenAi(at) => match messages.get(at) {
+                Some(message) => {
+                    text.push_str(if at == 0 { "{" } else { ",{" });
+                    write_field("role", Some(&message.role), text);
+                    write_field("name", message.name.as_deref(), text);
+                    write_openai_content(message, text);
+                    write_raw("tool_calls", message.tool_calls.as_ref(), text);
+                    text.push('}');
+                    Some(Part::OpenAi(at + 1))
+                }
+                None => {
+                    text.push_str("]}");
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// To the begin of the list of messages.
+fn write_head(conversation: &Conversation, text: &mut String) {
     text.push('{');
-    write_field("id", Some(conversation.id.as_str()), &mut text);
-    write_field("externalId", conversation.external_id.as_deref(), &mut text);
-    write_field("externalUrl", conversation.external_url.as_deref(), &mut text);
-    write_field("type", Some(conversation_type), &mut text);
+    write_field("id", Some(conversation.id.as_str()), text);
+    write_field("externalId", conversation.external_id.as_deref(), text);
+    write_field("externalUrl", conversation.external_url.as_deref(), text);
+    write_field("type", Some(conversation.conversation_type.as_str()), text);
     let ticket = conversation.support_ticket_conversation_id.as_deref();
-    write_field("supportTicketConversationId", ticket, &mut text);
-    write_time("createdAt", conversation.created_at, &mut text);
-    write_time("updatedAt", conversation.updated_at, &mut text);
-    write_field("projectId", Some(conversation.project_id.as_str()), &mut text);
-    write_field("integrationId", conversation.integration_id.as_ref().map(IntegrationId::as_str), &mut text);
-    write_raw("properties", conversation.properties.as_ref(), &mut text);
-    write_raw("userProperties", conversation.user_properties.as_ref(), &mut text);
-    write_key("tags", &mut text);
+    write_field("supportTicketConversationId", ticket, text);
+    write_time("createdAt", conversation.created_at, text);
+    write_time("updatedAt", conversation.updated_at, text);
+    write_field("projectId", Some(conversation.project_id.as_str()), text);
+    write_field("integrationId", conversation.integration_id.as_ref().map(IntegrationId::as_str), text);
+    write_raw("properties", conversation.properties.as_ref(), text);
+    write_raw("userProperties", conversation.user_properties.as_ref(), text);
+    write_key("tags", text);
     match &conversation.tags {
-        Some(tags) => write_list(tags, &mut text, |tag, text| write_string(tag, text)),
+        Some(tags) => write_list(tags, text, |tag, text| write_string(tag, text)),
         None => text.push_str("null"),
     }
-    write_field("visibility", conversation.visibility.map(|visibility| visibility.as_str()), &mut text);
-    write_key("messages", &mut text);
-    write_list(&conversation.messages, &mut text, |message, text| write_message(conversation, message, text));
-    if openai {
-        write_key("messagesOpenAIFormat", &mut text);
-        write_list(&conversation.messages, &mut text, |message, text| {
-            text.push('{');
-            write_field("role", Some(&message.role), text);
-            write_field("name", message.name.as_deref(), text);
-            write_openai_content(message, text);
-            write_raw("tool_calls", message.tool_calls.as_ref(), text);
-            text.push('}');
-        });
-    }
-    text.push('}');
-    out.extend_from_slice(text.as_bytes());
+    write_field("visibility", conversation.visibility.map(|visibility| visibility.as_str()), text);
+    write_key("messages", text);
+    text.push('[');
 }
 
 pub(crate) fn write_message(conversation: &Conversation, message: &Message, text: &mut String) {

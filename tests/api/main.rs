@@ -29,6 +29,7 @@ mod properties;
 mod queries;
 mod raw_data;
 mod search;
+mod shares;
 mod site;
 mod status;
 mod threads;

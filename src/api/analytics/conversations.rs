@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 
 use crate::api::http::body::sized;
 use crate::api::http::call::{Call, json};
@@ -11,12 +13,15 @@ use crate::api::lookup::{find, the_one, unknown};
 use crate::api::pages::{Written, stream_list};
 use crate::api::services::Services;
 use crate::model::conversation::Conversation;
+use crate::model::document;
+use crate::model::output::{self, Pieces};
 use crate::model::rating::Ratings;
-use crate::model::{document, output};
 use crate::storage::read::lookup::Lookup;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
+/// A piece of an answer is sent once it has this many bytes.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// `POST /conversations`
 pub(crate) async fn log(services: &Services, call: &mut Call) -> Result<Response, Problem> {
@@ -34,7 +39,7 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let snapshot = services.store.snapshot();
     let (rows, total) = services.engine.latest(Arc::clone(&snapshot), scope, limit, offset).await?;
     let tail = format!("],\"total\":{total},\"pageSize\":{limit},\"count\":{}}}", rows.len());
-    stream_list(services, snapshot, &rows, tail, Arc::new(AsLogged)).await
+    stream_list(services, call, snapshot, &rows, tail, Arc::new(AsLogged)).await
 }
 
 /// As [`output`] shows them.
@@ -71,11 +76,22 @@ pub(crate) async fn delete(services: &Services, call: &mut Call) -> Result<Respo
     Ok(json(r#"{"success":true,"message":"Conversation deleted"}"#))
 }
 
+/// Sent in pieces as they are written: an answer may be ten times as long as the document.
 async fn respond(conversation: Arc<Conversation>) -> Result<Response, Problem> {
-    let body = sized(conversation.text_bytes(), move || {
-        let mut body = Vec::new();
-        output::write_conversation(&conversation, &mut body);
-        body
+    let mut pieces = Pieces::new(conversation);
+    let next = async |mut pieces: Pieces| {
+        let bytes = pieces.largest_left();
+        sized(bytes, move || Some((pieces.next(PIECE_BYTES)?, pieces))).await
+    };
+    let Some((first, rest)) = next(pieces).await? else { return Err(Problem::internal()) };
+    pieces = rest;
+    if pieces.is_done() {
+        return Ok(json(first));
+    }
+    let rest = futures::stream::try_unfold(pieces, move |pieces| async move {
+        let piece = next(pieces).await.map_err(|_| std::io::Error::other("a piece could not be written"))?;
+        Ok::<_, std::io::Error>(piece.map(|(piece, pieces)| (Bytes::from(piece), pieces)))
     });
-    Ok(json(body.await?))
+    let first = futures::stream::iter([Ok(Bytes::from(first))]);
+    Ok(json(Body::from_stream(futures::StreamExt::chain(first, rest))))
 }

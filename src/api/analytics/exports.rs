@@ -36,7 +36,7 @@ pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Re
 async fn export(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let export = call.read_json().await?.parse(|body| check_export(view, body)).await??;
     let scope = call.caller()?.scope();
-    let (read, chunks) = encode(CsvWriter::new(export.formula_safe));
+    let (read, chunks) = encode(CsvWriter::new(export.formula_safe), call.holder().clone());
     let task = services.engine.ask(services.store.snapshot(), scope, Question::Export(export.query), read).await?;
     let mut response = Response::new(chunks.body(task, "export").await?);
     let headers = response.headers_mut();

@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use crate::api::http::call::{Call, json};
+use crate::api::http::held::Holder;
 use crate::api::http::problem::Problem;
 use crate::api::lookup::several_projects;
 use crate::api::services::Services;
@@ -45,7 +46,12 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
     let head = format!(
         "{{\"positiveFeedbackCount\":{positive_count},\"negativeFeedbackCount\":{negative_count},\"positiveFeedback\":["
     );
-    let pages = Pages { snapshot, head: Some(head), lists: VecDeque::from([positive.into(), negative.into()]) };
+    let pages = Pages {
+        snapshot,
+        holder: call.holder().clone(),
+        head: Some(head),
+        lists: VecDeque::from([positive.into(), negative.into()]),
+    };
     // The first piece before the headers, so that a store that cannot read still answers 500.
     let Some((first, pages)) = pages.next().await? else { return Err(Problem::internal()) };
     let rest = futures::stream::try_unfold(pages, |pages| async {
@@ -61,8 +67,8 @@ pub(crate) async fn get(services: &Services, call: &mut Call) -> Result<Response
     let found = find(&snapshot, call).await?;
     let feedback = found.first().ok_or_else(unknown)?;
     let mut text = String::new();
-    write_with_conversation(&snapshot, feedback, &mut text).await?;
-    Ok(json(text))
+    write_with_conversation(&snapshot, call.holder(), feedback, &mut text).await?;
+    Ok(json(Body::from(call.holder().counted(text.into_bytes()).await)))
 }
 
 /// `DELETE /feedback/{id}`
@@ -99,9 +105,19 @@ async fn find(snapshot: &Snapshot, call: &Call) -> Result<Vec<Arc<Feedback>>, Pr
 }
 
 /// The feedback with its whole conversation and message.
-async fn write_with_conversation(snapshot: &Snapshot, feedback: &Feedback, text: &mut String) -> Result<(), Problem> {
+async fn write_with_conversation(
+    snapshot: &Snapshot,
+    holder: &Holder,
+    feedback: &Feedback,
+    text: &mut String,
+) -> Result<(), Problem> {
     let lookup = Lookup::Id(&feedback.owner_id);
+    let turn = holder.turn_to_read().await?;
     let found = snapshot.find(&feedback.organization_id, Some(&feedback.project_id), lookup).await?;
+    // And what is written of it.
+    let mut held = holder.nothing();
+    held.grow(2 * found.iter().map(|conversation| conversation.memory_bytes()).sum::<usize>()).await?;
+    drop(turn);
     let held = found.first().and_then(|conversation| Some((conversation, message_of(conversation, feedback)?)));
     // The link and the conversation are of one snapshot.
     let Some((conversation, message)) = held else { return Err(Problem::internal()) };
@@ -123,6 +139,7 @@ fn message_of<'a>(conversation: &'a Conversation, feedback: &Feedback) -> Option
 /// The rest of a list's body, made feedback by feedback from one snapshot: each brings a whole conversation along.
 struct Pages {
     snapshot: Arc<Snapshot>,
+    holder: Holder,
     head: Option<String>,
     /// What is left of the positive list and of the negative one; the negative alone once the positive is closed.
     lists: VecDeque<VecDeque<RowAddress>>,
@@ -146,13 +163,13 @@ impl Pages {
                 if !std::mem::take(&mut first) {
                     text.push(',');
                 }
-                write_with_conversation(&self.snapshot, feedback, &mut text).await?;
+                write_with_conversation(&self.snapshot, &self.holder, feedback, &mut text).await?;
             }
             if text.len() > PIECE_BYTES {
                 break;
             }
         }
-        if text.is_empty() { Ok(None) } else { Ok(Some((text.into(), self))) }
+        if text.is_empty() { Ok(None) } else { Ok(Some((self.holder.counted(text.into_bytes()).await, self))) }
     }
 }
 

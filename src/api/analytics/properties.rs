@@ -31,7 +31,7 @@ async fn read(call: &mut Call) -> Result<Payload, Problem> {
 
 async fn answer(services: &Services, call: &Call, query: PropertyQuery) -> Result<Response, Problem> {
     let scope = call.caller()?.scope();
-    let (read, chunks) = encode(JsonList::default());
+    let (read, chunks) = encode(JsonList::default(), call.holder().clone());
     let task = services.engine.ask(services.store.snapshot(), scope, Question::Properties(query), read).await?;
     Ok(json(chunks.body(task, "list of properties").await?))
 }

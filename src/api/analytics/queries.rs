@@ -36,7 +36,7 @@ async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Re
     let caller = call.caller()?;
     caller.check_extension(query.extension().map(|field| field.name))?;
     let scope = caller.scope();
-    let (read, chunks) = encode(JsonRows::new(Envelope::Query { page_size: query.limit }));
+    let (read, chunks) = encode(JsonRows::new(Envelope::Query { page_size: query.limit }), call.holder().clone());
     let task = services.engine.ask(services.store.snapshot(), scope, Question::Query(query), read).await?;
     Ok(json(chunks.body(task, "query").await?))
 }

@@ -30,7 +30,7 @@ async fn report(services: &Services, call: &Call, report: SearchReport) -> Resul
         })?),
     };
     let scope = call.caller()?.scope_in(call.parameters.text("project_id"))?;
-    let (read, chunks) = encode(JsonRows::new(Envelope::Report));
+    let (read, chunks) = encode(JsonRows::new(Envelope::Report), call.holder().clone());
     let question = Question::SearchReport { report, after };
     let task = services.engine.ask(services.store.snapshot(), scope, question, read).await?;
     Ok(json(chunks.body(task, "report").await?))

@@ -2,7 +2,6 @@
 //! requests hold together.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,9 +9,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::held::Held;
 use super::problem::Problem;
 
 /// 2 MB (published), decompressed.
@@ -26,20 +25,27 @@ const INLINE_BYTES: usize = 65_536;
 /// What is read and thrown away after a refusal, so that a client that is still sending gets to read the answer.
 const DRAIN_BYTES: usize = 8 * MAX_BODY_BYTES;
 const DRAIN_TIME: Duration = Duration::from_secs(3);
-const PERMIT_BYTES: usize = 1024;
+/// A byte of a body counts as itself and as what is made of it.
+const COPIES: usize = 2;
+/// What is made of an object beyond its text, a message for example; and the shortest object that is one of many.
+const OBJECT_BYTES: usize = 384;
+const SHORTEST_OBJECT: usize = 28;
+/// What the largest body comes to, whatever is in it.
+pub(crate) const LARGEST_REQUEST: usize =
+    COPIES * (MAX_BODY_BYTES + MAX_COMPRESSED_BYTES) + MAX_BODY_BYTES / SHORTEST_OBJECT * OBJECT_BYTES;
+/// A step of decompression.
+const DECOMPRESS_BYTES: usize = 256 << 10;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
-    in_flight: Arc<Semaphore>,
     /// For the next piece of a body; the whole may take six times as long.
     pause: Duration,
 }
 
-/// A whole body; counts as in flight until it is dropped.
+/// A whole body.
 #[derive(Debug)]
 pub(crate) struct Payload {
     bytes: Bytes,
-    permit: OwnedSemaphorePermit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +56,19 @@ enum Encoding {
 }
 
 impl BodyLimits {
-    /// `in_flight_bytes` bounds the bodies of all requests together, and is at least one body.
-    pub(crate) fn new(in_flight_bytes: usize, pause: Duration) -> Self {
-        let permits = in_flight_bytes.max(2 * MAX_COMPRESSED_BYTES).div_ceil(PERMIT_BYTES);
-        Self { in_flight: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))), pause }
+    pub(crate) fn new(pause: Duration) -> Self {
+        Self { pause }
     }
 
     /// A JSON body. 415 for another type or an unknown encoding, 413 beyond the limit, 400 for broken compression or a
-    /// body that does not arrive, 503 when too many bytes are in flight.
-    pub(crate) async fn read_json(&self, headers: &HeaderMap, body: &mut Body) -> Result<Payload, Problem> {
+    /// body that does not arrive, 429 and 503 when too much is held. `held` grows as the body arrives, never by what is
+    /// announced, and by what will be made of it.
+    pub(crate) async fn read_json(
+        self,
+        headers: &HeaderMap,
+        body: &mut Body,
+        held: &mut Held,
+    ) -> Result<Payload, Problem> {
         check_content_type(headers)?;
         let encoding = encoding(headers)?;
         let limit = if encoding == Encoding::Identity { MAX_BODY_BYTES } else { MAX_COMPRESSED_BYTES };
@@ -66,26 +76,14 @@ impl BodyLimits {
         if announced.is_some_and(|length| length > limit) {
             return Err(Problem::too_large(MAX_BODY_BYTES));
         }
-        let reserved = match encoding {
-            Encoding::Identity => announced.unwrap_or(limit),
-            Encoding::Gzip | Encoding::Zstd => announced.unwrap_or(limit) + MAX_BODY_BYTES,
-        };
-        let permit = self.reserve(reserved).await?;
-        let arrived = timeout(6 * self.pause, collect(body, limit, self.pause)).await;
-        let bytes = arrived.unwrap_or_else(|_| Err(too_slow()))?;
-        if encoding == Encoding::Identity {
-            return Ok(Payload { bytes, permit });
+        let arrived = timeout(6 * self.pause, collect(body, limit, self.pause, held)).await;
+        let mut bytes = arrived.unwrap_or_else(|_| Err(too_slow()))?;
+        if encoding != Encoding::Identity {
+            bytes = decompress(bytes, encoding, held).await?;
         }
-        let bytes = blocking(move || decompress(&bytes, encoding)).await??;
-        Ok(Payload { bytes: bytes.into(), permit })
-    }
-
-    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        match timeout(self.pause, Arc::clone(&self.in_flight).acquire_many_owned(permits)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::unavailable("too many request bodies are in flight", 1)),
-        }
+        let objects = bytes.iter().filter(|byte| **byte == b'{').count();
+        held.grow(objects.min(bytes.len() / SHORTEST_OBJECT) * OBJECT_BYTES).await?;
+        Ok(Payload { bytes })
     }
 }
 
@@ -95,11 +93,8 @@ impl Payload {
         self,
         work: impl FnOnce(&[u8]) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let Payload { bytes, permit } = self;
-        let size = bytes.len();
-        let result = sized(size, move || work(&bytes)).await;
-        drop(permit);
-        result
+        let Payload { bytes } = self;
+        sized(bytes.len(), move || work(&bytes)).await
     }
 }
 
@@ -131,7 +126,7 @@ pub(crate) async fn drain(body: &mut Body) {
     let _ = timeout(DRAIN_TIME, reading).await;
 }
 
-async fn collect(body: &mut Body, limit: usize, pause: Duration) -> Result<Bytes, Problem> {
+async fn collect(body: &mut Body, limit: usize, pause: Duration, held: &mut Held) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = timeout(pause, body.frame()).await.map_err(|_| too_slow())? {
         let frame = frame.map_err(|_| Problem::bad_request("the body broke off").closing())?;
@@ -139,6 +134,7 @@ async fn collect(body: &mut Body, limit: usize, pause: Duration) -> Result<Bytes
         if bytes.len() + data.len() > limit {
             return Err(Problem::too_large(MAX_BODY_BYTES));
         }
+        held.grow(COPIES * data.len()).await?;
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
@@ -149,24 +145,46 @@ fn too_slow() -> Problem {
 }
 
 /// Never makes more than the limit, whatever the input says about its size.
-fn decompress(input: &[u8], encoding: Encoding) -> Result<Vec<u8>, Problem> {
-    let mut output = Vec::new();
-    let bound = MAX_BODY_BYTES as u64 + 1;
-    let read = match encoding {
-        Encoding::Identity => input.take(bound).read_to_end(&mut output),
-        Encoding::Gzip => flate2::read::MultiGzDecoder::new(input).take(bound).read_to_end(&mut output),
-        Encoding::Zstd => zstd::stream::read::Decoder::with_buffer(input).and_then(|mut decoder| {
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            decoder.take(bound).read_to_end(&mut output)
-        }),
-    };
-    if output.len() > MAX_BODY_BYTES {
-        return Err(Problem::too_large(MAX_BODY_BYTES));
+async fn decompress(input: Bytes, encoding: Encoding, held: &mut Held) -> Result<Bytes, Problem> {
+    let mut output = BytesMut::new();
+    // In steps, each away from the event loop, so that each is counted before the next is made.
+    let mut reader = decoder(input, encoding)?;
+    loop {
+        let (read, back) = blocking(move || {
+            let mut step = Vec::new();
+            let read = reader.by_ref().take(DECOMPRESS_BYTES as u64).read_to_end(&mut step);
+            (read.map(|_| step), reader)
+        })
+        .await?;
+        reader = back;
+        let step = read.map_err(|_| broken())?;
+        let is_last = step.len() < DECOMPRESS_BYTES;
+        if output.len() + step.len() > MAX_BODY_BYTES {
+            return Err(Problem::too_large(MAX_BODY_BYTES));
+        }
+        held.grow(COPIES * step.len()).await?;
+        output.extend_from_slice(&step);
+        if is_last {
+            return Ok(output.freeze());
+        }
     }
-    match read {
-        Ok(_) => Ok(output),
-        Err(_) => Err(Problem::bad_request("the body is not what its Content-Encoding says")),
-    }
+}
+
+fn decoder(input: Bytes, encoding: Encoding) -> Result<Box<dyn Read + Send>, Problem> {
+    let input = std::io::Cursor::new(input);
+    Ok(match encoding {
+        Encoding::Identity => Box::new(input),
+        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(|_| broken())?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|_| broken())?;
+            Box::new(decoder)
+        }
+    })
+}
+
+fn broken() -> Problem {
+    Problem::bad_request("the body is not what its Content-Encoding says")
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
@@ -213,11 +231,21 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::http::held::RequestMemory;
+    use crate::shares::Taker;
     use axum::http::HeaderValue;
     use std::io::Write;
 
     fn limits() -> BodyLimits {
-        BodyLimits::new(0, Duration::from_millis(100))
+        BodyLimits::new(Duration::from_millis(100))
+    }
+
+    fn memory() -> RequestMemory {
+        RequestMemory::new(4 * LARGEST_REQUEST, LARGEST_REQUEST)
+    }
+
+    fn held(memory: &RequestMemory) -> Held {
+        memory.of(Taker::default()).nothing()
     }
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
@@ -226,7 +254,8 @@ mod tests {
 
     async fn read(encoding: &str, bytes: Vec<u8>) -> Result<usize, u16> {
         let headers = headers(&[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, encoding)]);
-        let payload = limits().read_json(&headers, &mut Body::from(bytes)).await;
+        let mut held = held(&memory());
+        let payload = limits().read_json(&headers, &mut Body::from(bytes), &mut held).await;
         payload.map(|payload| payload.bytes.len()).map_err(|problem| problem.status().as_u16())
     }
 
@@ -288,24 +317,42 @@ mod tests {
     async fn a_stalled_body_is_given_up() {
         let stalled = futures::stream::pending::<Result<Bytes, std::io::Error>>();
         let headers = headers(&[(CONTENT_TYPE, "application/json")]);
-        let problem = limits().read_json(&headers, &mut Body::from_stream(stalled)).await.unwrap_err();
+        let mut held = held(&memory());
+        let read = limits().read_json(&headers, &mut Body::from_stream(stalled), &mut held).await;
+        let problem = read.unwrap_err();
         assert_eq!(problem.status().as_u16(), 400);
     }
 
+    /// Nothing is counted of what is announced, and all of what has arrived.
     #[tokio::test]
-    async fn bodies_in_flight_are_bounded() {
-        let limits = limits();
+    async fn bodies_count_as_they_arrive() {
+        let memory = memory();
+        let two_mb = MAX_BODY_BYTES.to_string();
+        let headers = headers(&[(CONTENT_TYPE, "application/json"), (CONTENT_LENGTH, &two_mb)]);
+        let (sender, receiver) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
+        let mut body = Body::from_stream(receiver);
+        let mut held = held(&memory);
+        let mut reading = Box::pin(limits().read_json(&headers, &mut body, &mut held));
+        for arrived in 0..3 {
+            assert!(futures::poll!(&mut reading).is_pending());
+            assert_eq!(memory.shares().held().0, COPIES * 10 * arrived);
+            sender.unbounded_send(Ok(Bytes::from_static(b"0123456789"))).unwrap();
+        }
+        drop(sender);
+        assert_eq!(reading.await.unwrap().bytes.len(), 30);
+    }
+
+    /// Many small objects take more memory than their text.
+    #[tokio::test]
+    async fn what_is_made_of_a_body_counts() {
+        let memory = memory();
         let headers = headers(&[(CONTENT_TYPE, "application/json")]);
-        let mut held = Vec::new();
-        let refused = loop {
-            match limits.read_json(&headers, &mut Body::from("{}")).await {
-                Ok(payload) => held.push(payload),
-                Err(problem) => break problem,
-            }
-            assert!(held.len() < 10);
-        };
-        assert_eq!(refused.status().as_u16(), 503);
-        held.clear();
-        assert!(limits.read_json(&headers, &mut Body::from("{}")).await.is_ok());
+        let messages = br#"{"role":"user","content":""},"#.repeat(MAX_BODY_BYTES / 29);
+        let mut held = held(&memory);
+        limits().read_json(&headers, &mut Body::from(messages), &mut held).await.unwrap();
+        let all = memory.shares().held().0;
+        assert!((30_000_000..=LARGEST_REQUEST).contains(&all), "{all}");
+        drop(held);
+        assert_eq!(memory.shares().held().0, 0);
     }
 }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use hyper::body::Body as _;
 
 use super::body::{BodyLimits, Payload};
+use super::held::{Held, Holder};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::auth::scopes::Caller;
@@ -23,6 +24,9 @@ pub(crate) struct Call {
     /// A mutex only because a body is not `Sync`; it is never locked.
     body: Mutex<Body>,
     bodies: BodyLimits,
+    holder: Holder,
+    /// A mutex as above.
+    held: Mutex<Vec<Held>>,
 }
 
 impl Call {
@@ -33,13 +37,30 @@ impl Call {
         headers: HeaderMap,
         body: Body,
         bodies: BodyLimits,
+        holder: Holder,
     ) -> Self {
-        Self { parameters, ids, caller, headers, body: Mutex::new(body), bodies }
+        Self { parameters, ids, caller, headers, body: Mutex::new(body), bodies, holder, held: Mutex::default() }
     }
 
-    /// The rest of the body.
-    pub(super) fn into_body(self) -> Body {
-        self.body.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// The rest of the body, and what was held for the call.
+    pub(super) fn into_parts(self) -> (Body, Vec<Held>) {
+        let body = self.body.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (body, self.held.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What more than this call holds is taken from.
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Counts bytes that are in memory until the answer is sent.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Problem> {
+        self.keep(self.holder.take(bytes)?);
+        Ok(())
+    }
+
+    pub(super) fn keep(&self, held: Held) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
     }
 
     /// Who called; a route that needs it is not `Access::Public`.
@@ -67,8 +88,11 @@ impl Call {
     }
 
     pub(crate) async fn read_json(&mut self) -> Result<Payload, Problem> {
+        let mut held = self.holder.nothing();
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.bodies.read_json(&self.headers, body).await
+        let payload = self.bodies.read_json(&self.headers, body, &mut held).await?;
+        self.keep(held);
+        Ok(payload)
     }
 }
 

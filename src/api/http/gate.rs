@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -20,14 +20,21 @@ use super::access;
 use super::body::{self, BodyLimits};
 use super::call::Call;
 use super::cors::CorsOrigins;
+use super::held::{Holder, Kept, RequestMemory, holding};
+use super::listener::{OverLimit, Peer};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::route::Route;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::rates::Rates;
-use crate::auth::scopes::Access;
+use crate::auth::scopes::{Access, Caller};
 use crate::environment::Ids;
+use crate::shares::{Over, Part, Share, Shares, Sizes, Taker};
 
+/// Is answered also where there is no connection left for anything else.
+const HEALTH: &str = "/health";
+/// Requests that everybody may have open as long as there are connections.
+const FEW_REQUESTS: usize = 16;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is checked before a handler runs.
@@ -37,6 +44,14 @@ pub(crate) struct Gate {
     pub(crate) cors: CorsOrigins,
     pub(crate) bodies: BodyLimits,
     pub(crate) rates: Rates,
+    pub(crate) memory: RequestMemory,
+    /// Connections with a request whose answer is not sent yet.
+    pub(crate) open: Arc<Shares>,
+}
+
+/// A quarter of the connections for one key that is alone, and some for everybody where there are few.
+pub(crate) fn open_requests(max_connections: usize) -> Arc<Shares> {
+    Shares::new(Sizes { capacity: max_connections, floor: FEW_REQUESTS, key_part: Part(1, 3) })
 }
 
 /// The router of a table of routes; `S` is what their handlers work on.
@@ -87,23 +102,42 @@ pub(crate) fn router<S: Send + Sync + 'static>(
 /// The rest of the body, the key's id, and the answer.
 type Outcome = (Body, Option<String>, Result<Response, Problem>);
 
-/// Key and access, then the handler.
+/// Of one request: whose it is, and what counts as its until the answer is sent.
+struct Admitted {
+    caller: Option<Caller>,
+    holder: Holder,
+    open: Option<Share>,
+}
+
+/// Key and access, then rate and share.
+async fn admit(gate: &Gate, access: Access, parts: &Parts) -> Result<Admitted, (Option<String>, Problem)> {
+    if access == Access::Public {
+        return Ok(Admitted { caller: None, holder: gate.memory.of(Taker::default()), open: None });
+    }
+    let caller = access::authenticate(&gate.keys, &parts.headers, access).await;
+    let caller = caller.map_err(|problem| (None, problem))?;
+    let key_id = || Some(caller.key_id().to_owned());
+    caller.check(access).map_err(|denied| (key_id(), denied.into()))?;
+    let rate = gate.rates.take(caller.key());
+    rate.map_err(|wait| (key_id(), Problem::too_many("the key has its rate of requests; try again later", wait)))?;
+    let taker = caller.taker(parts.extensions.get::<Peer>().map(|peer| peer.0));
+    let open = gate.open.try_take(&taker, 1).map_err(|over| {
+        let problem = match over {
+            Over::Own => Problem::too_many(
+                "the key, or its organization or address, has as many requests open as its share is",
+                Duration::from_secs(1),
+            ),
+            Over::All => Problem::unavailable("as many requests are open as there may be", 1),
+        };
+        (key_id(), problem)
+    })?;
+    Ok(Admitted { holder: gate.memory.of(taker), open: Some(open), caller: Some(caller) })
+}
+
 async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, body: Body) -> Outcome {
-    let caller = match route.access {
-        Access::Public => None,
-        access => {
-            let caller = access::authenticate(&gate.keys, &parts.headers, access).await;
-            match caller.and_then(|caller| Ok(caller.check(access).map(|()| caller)?)) {
-                Ok(caller) => match gate.rates.take(caller.key()) {
-                    Ok(()) => Some(caller),
-                    Err(wait) => {
-                        let key_id = Some(caller.key_id().to_owned());
-                        return (body, key_id, Err(Problem::too_many("the key has a rate of requests", wait)));
-                    }
-                },
-                Err(problem) => return (body, None, Err(problem)),
-            }
-        }
+    let Admitted { caller, holder, open } = match admit(gate, route.access, &parts).await {
+        Ok(admitted) => admitted,
+        Err((key_id, problem)) => return (body, key_id, Err(problem)),
     };
     let key_id = caller.as_ref().map(|caller| caller.key_id().to_owned());
     let ids = match RawPathParams::from_request_parts(&mut parts, &()).await {
@@ -112,10 +146,13 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
         Err(_) => return (body, key_id, Err(Problem::not_found("the path is not UTF-8"))),
     };
     let parameters = Parameters::parse(parts.uri.query());
-    let mut call = Call::new(parameters, ids, caller, parts.headers, body, gate.bodies.clone());
+    let mut call = Call::new(parameters, ids, caller, parts.headers, body, gate.bodies, holder);
     let handled = AssertUnwindSafe((route.handler)(services, &mut call)).catch_unwind().await;
     let result = handled.unwrap_or_else(|_| Err(Problem::internal()));
-    (call.into_body(), key_id, result)
+    let (rest, mut held) = call.into_parts();
+    held.retain(|held| !held.is_empty());
+    let result = result.map(|response| response.map(|body| holding(body, Kept { held, open })));
+    (rest, key_id, result)
 }
 
 /// Gives the request its id, and the answer its headers, its problem document and its line in the log.
@@ -126,7 +163,11 @@ async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnc
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let origin = parts.headers.get(ORIGIN).cloned();
     let waits_for_continue = parts.headers.contains_key(EXPECT);
-    let (mut rest, key_id, result) = answer(parts, body).await;
+    let is_over = parts.extensions.get::<OverLimit>().is_some() && path != HEALTH;
+    let (mut rest, key_id, result) = match is_over {
+        true => (body, None, Err(Problem::unavailable("all connections are taken", 1).closing())),
+        false => answer(parts, body).await,
+    };
     let mut response = result.unwrap_or_else(|problem| problem.into_response(&path, &request_id));
     if response.status().is_client_error() && !rest.is_end_stream() && !waits_for_continue {
         body::drain(&mut rest).await;

@@ -1,23 +1,29 @@
 //! Connections: how many, how slow they may be, and how they end. HTTP/1.1.
+//!
+//! A connection without a request is nobody's ([`super::connection`]): where there are as many as there may be, the one
+//! that has been idle for the longest makes room for a new one. Where all of them have requests, one more is taken, on
+//! which only `/health` is answered.
 
-use std::io;
-use std::pin::{Pin, pin};
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const MAX_HEADER_BYTES: usize = 65_536;
+use super::connection::{Connection, Connections, Guard, Pace};
+
+/// What a connection may have of a request in memory before it is read.
+pub(crate) const MAX_HEADER_BYTES: usize = 65_536;
 const MAX_HEADERS: usize = 100;
 /// After a failed accept (no file descriptor left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,27 +31,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListenerLimits {
     pub(crate) max_connections: usize,
-    /// From the end of an answer (or the connect) to the end of the next request's headers.
+    /// From the connect, or from a request's first byte, to the end of its headers.
     pub(crate) header_time: Duration,
-    /// How long a client may take nothing of an answer.
-    pub(crate) write_pause: Duration,
+    /// From the end of an answer to the first byte of the next request.
+    pub(crate) keep_alive: Duration,
+    /// How slowly a client may take an answer.
+    pub(crate) pace: Pace,
     /// How long open requests may go on after `stop`.
     pub(crate) drain_time: Duration,
 }
 
+/// From where a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Marks a request on the connection beyond the limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OverLimit;
+
 /// Serves until `stop`, then lets open requests end.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let connections = TaskTracker::new();
+    let open = Connections::new(limits.max_connections.max(1));
+    let tasks = TaskTracker::new();
     loop {
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
+            let accepted = listener.accept().await;
+            if accepted.is_ok() {
+                open.room().await;
+            }
+            accepted
         };
-        let (slot, stream) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            (slot, accepted) = accepted => match accepted {
-                Ok((stream, _)) => (slot, stream),
+            accepted = accepted => match accepted {
+                Ok((stream, address)) => (stream, Peer(address.ip().to_canonical())),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     sleep(ACCEPT_PAUSE).await;
@@ -53,36 +72,53 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Listene
                 }
             },
         };
-        let connection = connection(stream, router.clone(), limits, stop.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(slot);
-        });
+        let connection = open.take();
+        tasks.spawn(serve_one(stream, peer, connection, router.clone(), limits, stop.clone()));
     }
     drop(listener);
-    connections.close();
-    if timeout(limits.drain_time, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections are still open after the drain time");
+    tasks.close();
+    if timeout(limits.drain_time, tasks.wait()).await.is_err() {
+        tracing::warn!(open = tasks.len(), "connections are still open after the drain time");
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: ListenerLimits, stop: CancellationToken) {
+async fn serve_one(
+    stream: TcpStream,
+    peer: Peer,
+    connection: Connection,
+    router: Router,
+    limits: ListenerLimits,
+    stop: CancellationToken,
+) {
     // Only latency is lost where this fails.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteGuard::new(stream, limits.write_pause));
-    let mut connection = pin!(
+    let (state, is_over_limit) = (Arc::clone(connection.state()), connection.is_over_limit());
+    let io = TokioIo::new(Guard::new(stream, Arc::clone(&state), limits.header_time, limits.keep_alive, limits.pace));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        if is_over_limit {
+            request.extensions_mut().insert(OverLimit);
+        }
+        let busy = state.begin_request();
+        let answer = hyper::service::Service::call(&router, request);
+        async move { answer.await.map(|response| response.map(|body| busy.until_sent(body))) }
+    });
+    let mut serving = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_time)
+            // The guard of the stream knows how long is too long.
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEADER_BYTES)
             .max_headers(MAX_HEADERS)
-            .serve_connection(io, TowerToHyperService::new(router))
+            .serve_connection(io, service)
     );
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = serving.as_mut() => ended,
+        // Another connection needs the place.
+        () = connection.displaced() => return,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
     };
     if let Err(error) = ended {
@@ -90,71 +126,10 @@ async fn connection(stream: TcpStream, router: Router, limits: ListenerLimits, s
     }
 }
 
-/// A stream whose writes fail when the peer takes nothing for too long: a client that stops reading must not hold an
-/// answer's memory, or a query, for ever.
-struct WriteGuard<T> {
-    stream: T,
-    pause: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl<T> WriteGuard<T> {
-    fn new(stream: T, pause: Duration) -> Self {
-        Self { stream, pause, stalled: None }
-    }
-
-    fn watch<R>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if progress.is_ready() {
-            self.stalled = None;
-            return progress;
-        }
-        let pause = self.pause;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + pause)));
-        match sleep.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading"))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for WriteGuard<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buf)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for WriteGuard<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(context, buf);
-        self.watch(context, progress)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(context, bufs);
-        self.watch(context, progress)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(context, progress)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch(context, progress)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use axum::body::Body;
     use axum::routing::get;
@@ -164,11 +139,13 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
     const LIMITS: ListenerLimits = ListenerLimits {
         max_connections: 2,
         header_time: Duration::from_millis(300),
-        write_pause: Duration::from_millis(300),
+        keep_alive: Duration::from_millis(300),
+        pace: Pace { pause: Duration::from_millis(300), bytes_per_second: 1_000 },
         drain_time: Duration::from_millis(600),
     };
 
@@ -248,6 +225,70 @@ mod tests {
         let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await;
         assert!(read.is_ok(), "the connection stays open");
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What the kernel takes for a client that does not read ends some time.
+    #[tokio::test]
+    async fn a_client_that_reads_too_slowly_is_cut_off() {
+        let pace = Pace { pause: Duration::from_millis(300), bytes_per_second: 10_000_000 };
+        let Server { address, .. } = start(ListenerLimits { pace, ..LIMITS }).await;
+        let mut slow = ask(address, "/endless").await;
+        let begin = Instant::now();
+        let mut bytes = [0; 16_384];
+        while slow.read(&mut bytes).await.is_ok_and(|read| read > 0) {
+            assert!(begin.elapsed() < Duration::from_secs(30), "it reads on and on");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_one_that_is_idle_longest_makes_room() {
+        let pace = Pace { pause: Duration::from_secs(60), ..LIMITS.pace };
+        let long = Duration::from_secs(60);
+        let limits = ListenerLimits { header_time: long, keep_alive: long, pace, ..LIMITS };
+        let Server { address, held, .. } = start(limits).await;
+        let first = TcpStream::connect(address).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        let mut second = ask(address, "/quick").await;
+        read_until(&mut second, "quick").await;
+        let mut third = ask(address, "/quick").await;
+        read_until(&mut third, "quick").await;
+        assert_eq!(read_all(first).await, "", "the first one is closed");
+        // Those that are used stay.
+        for stream in [&mut second, &mut third] {
+            stream.write_all(b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            read_until(stream, "quick").await;
+        }
+        // With a request on each of them, one more is taken.
+        for stream in [&mut second, &mut third] {
+            stream.write_all(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            held.begun.notified().await;
+        }
+        let mut beyond = ask(address, "/quick").await;
+        read_until(&mut beyond, "quick").await;
+        held.end.notify_one();
+        held.end.notify_one();
+    }
+
+    /// Proxies keep connections longer than a request's headers may take.
+    #[tokio::test]
+    async fn an_idle_connection_outlives_the_time_for_headers() {
+        let limits = ListenerLimits { keep_alive: Duration::from_secs(2), ..LIMITS };
+        let Server { address, .. } = start(limits).await;
+        let mut stream = ask(address, "/quick").await;
+        read_until(&mut stream, "quick").await;
+        sleep(Duration::from_millis(800)).await;
+        stream.write_all(b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        read_until(&mut stream, "quick").await;
+        let begin = Instant::now();
+        stream.write_all(b"GET /quick HTTP/1.1\r\nx-a: ").await.unwrap();
+        read_all(stream).await;
+        assert!(begin.elapsed() < Duration::from_millis(1_500), "its next headers took {:?}", begin.elapsed());
+        let mut idle = ask(address, "/quick").await;
+        read_until(&mut idle, "quick").await;
+        let begin = Instant::now();
+        read_all(idle).await;
+        assert!(begin.elapsed() > Duration::from_millis(1_500), "closed after {:?}", begin.elapsed());
     }
 
     #[tokio::test]

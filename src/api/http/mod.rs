@@ -5,8 +5,10 @@
 pub(crate) mod access;
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod connection;
 pub(crate) mod cors;
 pub(crate) mod gate;
+pub(crate) mod held;
 pub(crate) mod listener;
 pub(crate) mod parameters;
 pub(crate) mod problem;

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::encoder::Encoder;
+use crate::api::http::held::Holder;
 use crate::query::admission::Task;
 use crate::query::error::QueryError;
 use crate::query::execute::row_stream::RowStream;
@@ -28,15 +29,20 @@ const WAITING_CHUNKS: usize = 4;
 /// Reads rows on the query threads.
 pub(crate) type ReadRows = Box<dyn FnOnce(RowStream) -> BoxFuture<'static, Result<(), QueryError>> + Send>;
 
-/// What encodes an answer, and where its chunks come out.
-pub(crate) fn encode(encoder: impl Encoder) -> (ReadRows, Chunks) {
+/// What encodes an answer, and where its chunks come out, which count as `holder`'s until they are sent.
+pub(crate) fn encode(encoder: impl Encoder, holder: Holder) -> (ReadRows, Chunks) {
     let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
-    (Box::new(move |rows| Box::pin(write(rows, encoder, sender))), Chunks(receiver))
+    (Box::new(move |rows| Box::pin(write(rows, encoder, holder, sender))), Chunks(receiver))
 }
 
-async fn write(mut rows: RowStream, mut encoder: impl Encoder, sender: mpsc::Sender<Bytes>) -> Result<(), QueryError> {
+async fn write(
+    mut rows: RowStream,
+    mut encoder: impl Encoder,
+    holder: Holder,
+    sender: mpsc::Sender<Bytes>,
+) -> Result<(), QueryError> {
     let send = async |chunk: &mut Vec<u8>| {
-        let sent = sender.send(Bytes::from(std::mem::take(chunk))).await;
+        let sent = sender.send(holder.counted(std::mem::take(chunk)).await).await;
         sent.map_err(|_| QueryError::Internal("the client is gone".into()))
     };
     let mut chunk = Vec::new();

@@ -180,7 +180,7 @@ pub(crate) async fn list(services: &Services, call: &mut Call) -> Result<Respons
         None => "null".to_owned(),
     };
     let tail = format!("],\"cursor\":{cursor}}}");
-    stream_list(services, snapshot, &page.rows, tail, Arc::new(WithVariables(request.variables))).await
+    stream_list(services, call, snapshot, &page.rows, tail, Arc::new(WithVariables(request.variables))).await
 }
 
 /// With the variables of these names.

@@ -65,6 +65,17 @@ fn an_openai_conversation_is_shown_with_its_chat_format() {
     ] {
         assert!(text.contains(&expected), "{expected}\nin\n{text}");
     }
+    // Pieces of any size are the same text.
+    let conversation = Arc::new(conversation);
+    for bytes in [0, 100, 1_000_000] {
+        let (mut pieces, mut joined) = (Pieces::new(Arc::clone(&conversation)), Vec::new());
+        while let Some(piece) = pieces.next(bytes) {
+            assert!(!piece.is_empty());
+            joined.extend(piece);
+        }
+        assert!(pieces.is_done());
+        assert_eq!(String::from_utf8(joined).unwrap(), text);
+    }
     // An answer can be logged again as it is.
     let again = stored(&text);
     assert_eq!(shown(&again), text);

@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::api::http::body::LARGEST_REQUEST;
 use crate::api::http::call::json;
 use crate::auth::key::{KeyKind, KeyScope};
 use crate::auth::key_store::{KeyStore, NewKey};
@@ -88,8 +89,10 @@ impl World {
             ids: environment.ids,
             keys: KeyRing::open(store).await.unwrap(),
             cors: CorsOrigins::new(&origins).unwrap(),
-            bodies: BodyLimits::new(0, Duration::from_secs(1)),
+            bodies: BodyLimits::new(Duration::from_secs(1)),
             rates: Rates::new(),
+            memory: RequestMemory::new(0, LARGEST_REQUEST),
+            open: open_requests(100),
         };
         let [api, web, web_query] = texts.try_into().unwrap();
         Self { router: router(Arc::new(gate), Arc::new(()), ROUTES), api, web, web_query }
