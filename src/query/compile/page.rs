@@ -37,7 +37,7 @@ pub(crate) struct AddressColumns {
 }
 
 /// The output of a plan; an expression that is asked for twice is one column. Scan columns keep their names: by it
-/// DataFusion knows in which order to read row groups.
+/// a scan knows in which order to read files and row groups.
 #[derive(Default)]
 struct Output(Vec<(Expr, String)>);
 

@@ -1,3 +1,5 @@
+mod latest;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
