@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A cache as an operator sees it.
 pub(crate) trait Held: Send + Sync {
@@ -17,36 +18,39 @@ pub(crate) trait Held: Send + Sync {
 /// Bounded by bytes; what was not used for the longest time goes first.
 pub(crate) struct Cache {
     capacity: usize,
+    uses: AtomicU64,
     state: Mutex<State>,
 }
 
 /// Whose value it is, and which of theirs.
 type Key = (u64, u64);
 
-/// `order` has each entry's last use, `bytes` is the sum of theirs.
+/// `order` has each entry once, under its last use or an earlier one; `bytes` is the sum of theirs.
 #[derive(Default)]
 struct State {
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, Arc<Entry>>,
     order: BTreeMap<u64, Key>,
     bytes: usize,
     next_owner: u64,
-    next_use: u64,
 }
 
 struct Entry {
     value: Arc<dyn Any + Send + Sync>,
     bytes: usize,
-    used: u64,
+    /// Its last use. A use is noted here alone, so that none waits for another.
+    used: AtomicU64,
+    /// Where `order` has it.
+    ordered: AtomicU64,
 }
 
 impl Cache {
     pub(crate) fn new(capacity: usize) -> Arc<Cache> {
-        Arc::new(Cache { capacity, state: Mutex::default() })
+        Arc::new(Cache { capacity, uses: AtomicU64::new(0), state: Mutex::default() })
     }
 
     /// A place for one value, which is empty now and may be so again whenever it is looked at.
     pub(crate) fn slot<T: Send + Sync + 'static>(self: &Arc<Self>) -> Slot<T> {
-        Slot(self.shelf())
+        Slot { shelf: self.shelf(), entry: Mutex::default() }
     }
 
     /// A place for many values, each under a number of its own.
@@ -54,6 +58,33 @@ impl Cache {
         let mut state = self.state();
         state.next_owner += 1;
         Shelf { cache: Arc::clone(self), owner: state.next_owner, value: PhantomData }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    fn next_use(&self) -> u64 {
+        // The numbers alone are compared.
+        self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn use_now(&self, entry: &Entry) -> Arc<dyn Any + Send + Sync> {
+        entry.used.store(self.next_use(), Ordering::Relaxed);
+        Arc::clone(&entry.value)
+    }
+
+    fn insert(&self, key: Key, value: Arc<dyn Any + Send + Sync>, bytes: usize) -> Arc<Entry> {
+        let mut state = self.state();
+        state.remove(key);
+        let now = self.next_use();
+        let entry = Arc::new(Entry { value, bytes, used: AtomicU64::new(now), ordered: AtomicU64::new(now) });
+        state.entries.insert(key, Arc::clone(&entry));
+        state.order.insert(now, key);
+        state.bytes += bytes;
+        while state.bytes > self.capacity && state.evict() {}
+        entry
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,47 +104,49 @@ impl Held for Cache {
 }
 
 impl State {
-    fn get(&mut self, key: Key) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.next_use += 1;
-        let entry = self.entries.get_mut(&key)?;
-        self.order.remove(&entry.used);
-        entry.used = self.next_use;
-        self.order.insert(entry.used, key);
-        Some(Arc::clone(&entry.value))
-    }
-
     fn remove(&mut self, key: Key) {
         if let Some(entry) = self.entries.remove(&key) {
-            self.order.remove(&entry.used);
+            self.order.remove(&entry.ordered.load(Ordering::Relaxed));
             self.bytes -= entry.bytes;
         }
     }
 
-    fn insert(&mut self, key: Key, value: Arc<dyn Any + Send + Sync>, bytes: usize, capacity: usize) {
-        self.remove(key);
-        self.next_use += 1;
-        self.entries.insert(key, Entry { value, bytes, used: self.next_use });
-        self.order.insert(self.next_use, key);
-        self.bytes += bytes;
-        while self.bytes > capacity
-            && let Some((_, oldest)) = self.order.first_key_value()
-        {
-            let oldest = *oldest;
-            self.remove(oldest);
+    /// Removes what was used longest ago, or puts the first in the order to where it belongs by now. False if nothing is
+    /// there.
+    fn evict(&mut self) -> bool {
+        let Some((ordered, key)) = self.order.pop_first() else { return false };
+        let Some(entry) = self.entries.get(&key) else { return true };
+        let used = entry.used.load(Ordering::Relaxed);
+        if used == ordered {
+            self.remove(key);
+        } else {
+            entry.ordered.store(used, Ordering::Relaxed);
+            self.order.insert(used, key);
         }
+        true
     }
 }
 
-pub(crate) struct Slot<T: Send + Sync + 'static>(Shelf<T>);
+pub(crate) struct Slot<T: Send + Sync + 'static> {
+    shelf: Shelf<T>,
+    /// Found without a look into the cache.
+    entry: Mutex<Weak<Entry>>,
+}
 
 impl<T: Send + Sync + 'static> Slot<T> {
     pub(crate) fn get(&self) -> Option<Arc<T>> {
-        self.0.get(0)
+        let entry = self.entry().upgrade()?;
+        Arc::downcast(self.shelf.cache.use_now(&entry)).ok()
     }
 
     /// `bytes`: about what the value holds in memory.
     pub(crate) fn set(&self, value: Arc<T>, bytes: usize) {
-        self.0.set(0, value, bytes);
+        let mut held = self.entry();
+        *held = Arc::downgrade(&self.shelf.insert(0, value, bytes));
+    }
+
+    fn entry(&self) -> MutexGuard<'_, Weak<Entry>> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,13 +159,17 @@ pub(crate) struct Shelf<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Shelf<T> {
     pub(crate) fn get(&self, number: u64) -> Option<Arc<T>> {
-        let value = self.cache.state().get((self.owner, number))?;
-        Arc::downcast(value).ok()
+        let entry = Arc::clone(self.cache.state().entries.get(&(self.owner, number))?);
+        Arc::downcast(self.cache.use_now(&entry)).ok()
     }
 
     /// `bytes`: about what the value holds in memory.
     pub(crate) fn set(&self, number: u64, value: Arc<T>, bytes: usize) {
-        self.cache.state().insert((self.owner, number), value, bytes, self.cache.capacity);
+        self.insert(number, value, bytes);
+    }
+
+    fn insert(&self, number: u64, value: Arc<T>, bytes: usize) -> Arc<Entry> {
+        self.cache.insert((self.owner, number), value, bytes)
     }
 }
 

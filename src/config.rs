@@ -64,7 +64,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_TAIL_BYTES", default_value_t = 512 << 20, value_name = "BYTES", value_parser = at_least_one())]
     pub(crate) tail_bytes: u64,
 
-    /// Memory for what is read of the store's files again and again (footers, checksums), in bytes
+    /// Memory for what is read of the store's files again and again (footers, checksums, openings of indexes), in bytes
     #[arg(long, env = "CONVOLAKE_CACHE_BYTES", default_value_t = CACHE_BYTES as u64, value_name = "BYTES")]
     pub(crate) cache_bytes: u64,
 

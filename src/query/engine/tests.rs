@@ -106,6 +106,7 @@ impl Builder {
             layout,
             statistics,
             FileIndex::empty(),
+            &Cache::new(1 << 20),
         );
         let file = FileSnapshot { file: Arc::new(file), deleted: Arc::new(deleted) };
         Arc::make_mut(&mut self.snapshot.tables.conversations.files).push(file);

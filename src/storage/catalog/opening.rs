@@ -106,7 +106,7 @@ async fn open_group<R: Indexed>(
     let file = match opened.await {
         Err(error) if error.kind() == ErrorKind::Damaged => {
             tracing::warn!(%error, "a sidecar is missing or damaged; it is made again");
-            open(&remaker.again().await?).await?
+            open(&remaker.sidecar().await?).await?
         }
         opened => opened?,
     };
@@ -160,7 +160,7 @@ impl DescribedGroup<'_> {
     pub(crate) async fn open<R: TableRow>(&self, number: u32, threads_number: u32) -> Result<DataFile, StoreError> {
         let failed = |error| StoreError::caused("what has to be known of a data file", error);
         let body = self.sidecar.index_body().map_err(failed)?;
-        let index = FileIndex::open(&self.sidecar.opening, body);
+        let index = FileIndex::open(&self.sidecar.opening, body, &self.environment.cache);
         let index = index.map_err(|error| StoreError::caused("a row index could not be opened", error))?;
         let mut file = self.file::<R>(R::TABLE, number, index)?;
         file.messages =
@@ -189,6 +189,7 @@ impl DescribedGroup<'_> {
         let schema = schema::rows_schema::<R>(layout);
         let columns = schema.fields().iter().map(|field| (field.name().as_str(), field.data_type()));
         let (statistics, parquet) = (statistics.read(columns), self.parquet(table.name(), entry)?);
-        Ok(DataFile::new((entry.id, number), parquet, entry.rows, layout.clone(), statistics, index))
+        let cache = &self.environment.cache;
+        Ok(DataFile::new((entry.id, number), parquet, entry.rows, layout.clone(), statistics, index, cache))
     }
 }

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -28,7 +27,7 @@ use crate::storage::format::parquet_file::{Blocks, FileReader, ParquetFile};
 use crate::storage::format::rebuild::{Indexed, Source};
 use crate::storage::format::sidecar::description::FileDescription;
 use crate::storage::format::sidecar::file::{DescribedFile, NewSidecar, Sidecar};
-use crate::storage::format::sidecar::part::Remake;
+use crate::storage::format::sidecar::part::{Remade, Remake};
 use crate::storage::format::statistics::rows_statistics;
 use crate::storage::format::table::{MESSAGES, Table};
 
@@ -49,7 +48,7 @@ impl<R: Indexed> Remaker<R> {
     }
 
     /// Stored, or in memory alone where nothing can be written now.
-    pub(crate) async fn again(self: Arc<Self>) -> Result<Sidecar, StoreError> {
+    pub(crate) async fn sidecar(self: Arc<Self>) -> Result<Sidecar, StoreError> {
         let made = self.make().await?;
         if self.write(&made).await {
             let cache = Arc::clone(&self.environment.cache);
@@ -99,10 +98,10 @@ impl<R: Indexed> Remaker<R> {
 
 #[async_trait]
 impl<R: Indexed> Remake for Remaker<R> {
-    async fn body(&self) -> Result<Bytes, StoreError> {
+    async fn again(&self) -> Result<Remade, StoreError> {
         let made = self.make().await?;
         self.write(&made).await;
-        Ok(made.body())
+        Ok(made.parts())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A data file and what is known of it without reading it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use object_store::path::Path;
 use roaring::RoaringBitmap;
@@ -14,7 +14,8 @@ use super::parquet_file::ParquetFile;
 use super::row_index::file::FileIndex;
 use super::statistics::ColumnStatistics;
 use super::stored_key::StoredKey;
-use super::text_index::file::TextIndex;
+use super::text_index::kept::KeptTextIndex;
+use crate::cache::Cache;
 use crate::model::previous::Previous;
 
 /// An immutable Parquet file of a table that queries read.
@@ -35,7 +36,7 @@ pub(crate) struct DataFile {
     /// Finds rows by id, externalId and reference, and the messages of a row; empty of threads.
     pub(crate) index: FileIndex,
     /// Of conversations, once it is made.
-    pub(crate) text_index: OnceLock<TextIndex>,
+    pub(crate) text_index: KeptTextIndex,
     /// Of conversations: what re-logs look up.
     pub(crate) previous: Coalesced<Previous>,
     /// What finds rows again.
@@ -51,6 +52,7 @@ impl DataFile {
         layout: Layout,
         statistics: BTreeMap<String, ColumnStatistics>,
         index: FileIndex,
+        cache: &Arc<Cache>,
     ) -> Self {
         let parquet = Arc::new(parquet);
         Self {
@@ -63,7 +65,7 @@ impl DataFile {
             messages: None,
             threads: None,
             index,
-            text_index: OnceLock::new(),
+            text_index: KeptTextIndex::new(id, rows, cache),
             previous: Coalesced::default(),
             keys: Coalesced::default(),
         }

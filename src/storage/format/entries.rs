@@ -189,7 +189,7 @@ mod tests {
     use crate::storage::format::parts::Parts;
     use crate::storage::format::row_index::builder::IndexBuilder;
     use crate::storage::format::row_index::file::FileIndex;
-    use crate::storage::format::sidecar::part::Part;
+    use crate::storage::format::sidecar::part::{Part, Remade};
     use crate::storage::format::table_row::TableRow;
     use crate::storage::format::upload::Uploaded;
     use crate::storage::format::writer::{SiblingPaths, WrittenRows, sibling_parts, write_rows, write_siblings};
@@ -201,7 +201,7 @@ mod tests {
 
     fn data_file(parquet: ParquetFile, rows: u32, index: FileIndex) -> DataFile {
         let id = FileId(uuid::Uuid::nil());
-        DataFile::new((id, 1), parquet, rows, Layout::default(), BTreeMap::new(), index)
+        DataFile::new((id, 1), parquet, rows, Layout::default(), BTreeMap::new(), index, &Cache::new(1 << 20))
     }
 
     #[tokio::test]
@@ -227,7 +227,9 @@ mod tests {
         let mut builder = IndexBuilder::new();
         stored.iter().enumerate().for_each(|(row, one)| builder.push(row as u128, None, one.siblings()));
         let built = builder.finish().unwrap();
-        let index = FileIndex::open(&built.opening, Part::in_memory(Path::from("i"), built.body)).unwrap();
+        let parts = Remade { opening: built.opening.clone(), body: built.body };
+        let body = Part::in_memory(Path::from("i"), parts);
+        let index = FileIndex::open(&built.opening, body, &Cache::new(1 << 20)).unwrap();
         let mut main = data_file(file("c", &written.conversations), 3_000, index);
         main.messages = Some(Arc::new(file("m", &written.messages)));
         for count in [1, 7, 100] {

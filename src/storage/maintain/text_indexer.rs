@@ -45,9 +45,8 @@ impl Indexer {
         let snapshot = self.published.load_full();
         // What is there already serves at once, before anything is made.
         for entry in snapshot.tables.conversations.files.iter() {
-            match open(&snapshot, entry).await {
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a text index is made again"),
+            if let Err(error) = entry.file.text_index.open(snapshot.store.as_ref()).await {
+                tracing::warn!(%error, "a text index is made again");
             }
         }
         drop(snapshot);
@@ -58,7 +57,7 @@ impl Indexer {
             let snapshot = self.published.load_full();
             let missing = |entry: &&FileSnapshot| {
                 let waits = failed.get(&entry.file.number).is_some_and(|at| at.elapsed() < RETRY_AFTER);
-                entry.file.text_index.get().is_none() && !waits
+                !entry.file.text_index.is_there() && !waits
             };
             let writable = *self.readiness.borrow() == Readiness::Ready;
             let next = snapshot.tables.conversations.files.iter().find(missing).filter(|_| writable);
@@ -84,10 +83,11 @@ impl Indexer {
     /// stopped.
     async fn open_or_make(&self, snapshot: &Snapshot, entry: &FileSnapshot) -> Result<bool, StoreError> {
         // What cannot be opened is made again; why was said at the start.
-        match open(snapshot, entry).await {
-            Ok(()) if entry.file.text_index.get().is_some() => Ok(true),
-            _ => self.make(snapshot, entry).await,
+        let kept = &entry.file.text_index;
+        if !kept.is_damaged() && matches!(kept.open(snapshot.store.as_ref()).await, Ok(Some(_))) {
+            return Ok(true);
         }
+        self.make(snapshot, entry).await
     }
 
     /// False if it was stopped.
@@ -118,27 +118,9 @@ impl Indexer {
         let put = snapshot.store.put(&path, PutPayload::from(object.clone())).await;
         put.map_err(|error| StoreError::caused("a text index could not be written", error))?;
         let index = TextIndex::from_bytes(path, &object).map_err(failed)?;
-        let _ = entry.file.text_index.set(index);
+        entry.file.text_index.keep(index);
         let (rows, bytes) = (entry.file.rows, object.len());
         tracing::info!(file = %entry.file.path(), rows, bytes, seconds = begun.elapsed().as_secs_f64(), "texts are indexed");
         Ok(true)
-    }
-}
-
-/// Takes the index of a file, if it has one.
-async fn open(snapshot: &Snapshot, entry: &FileSnapshot) -> Result<(), StoreError> {
-    let opened = TextIndex::open(snapshot.store.as_ref(), text_index::path(entry.file.id)).await;
-    match opened.map_err(|error| StoreError::caused("a text index", error))? {
-        Some(index) if index.rows() == entry.file.rows => {
-            let _ = entry.file.text_index.set(index);
-            Ok(())
-        }
-        Some(index) => Err(StoreError::Damaged(format!(
-            "the text index of {} has {} rows, the file {}",
-            entry.file.path(),
-            index.rows(),
-            entry.file.rows
-        ))),
-        None => Ok(()),
     }
 }

@@ -60,9 +60,13 @@ impl Snapshot {
     /// A file's number and its candidates; `None`: no index tells.
     async fn candidates_in(&self, entry: FileSnapshot, term: &SearchTerm) -> (u32, Option<RoaringBitmap>) {
         let number = entry.file.number;
-        let Some(index) = entry.file.text_index.get() else { return (number, None) };
-        match index.candidates(self.store.as_ref(), term).await {
-            Ok(candidates) => (number, Some(candidates - &*entry.deleted)),
+        let kept = &entry.file.text_index;
+        let candidates = async {
+            let Some(index) = kept.get(self.store.as_ref()).await? else { return Ok(None) };
+            index.candidates(self.store.as_ref(), term).await.map(Some)
+        };
+        match candidates.await.map_err(|error| kept.failed(error)) {
+            Ok(candidates) => (number, candidates.map(|candidates| candidates - &*entry.deleted)),
             Err(error) => {
                 tracing::warn!(%error, "a text index could not be read; its rows are read whole");
                 (number, None)
@@ -75,14 +79,18 @@ impl Snapshot {
         let mut found = vec![false; rows.len()];
         let mut indexed = vec![false; rows.len()];
         for entry in self.tables.conversations.files.iter() {
-            let Some(index) = entry.file.text_index.get() else { continue };
             let mut wanted: Vec<(u32, usize)> = Vec::new();
             for (slot, address) in rows.iter().enumerate().filter(|(_, row)| row.source == entry.file.number) {
                 wanted.push((address.row, slot));
             }
+            if wanted.is_empty() {
+                continue;
+            }
             wanted.sort_unstable();
+            let Ok(Some(index)) = entry.file.text_index.get(self.store.as_ref()).await else { continue };
             let numbers: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
-            let Ok(verified) = index.verify(self.store.as_ref(), &numbers, term).await else { continue };
+            let verified = index.verify(self.store.as_ref(), &numbers, term).await;
+            let Ok(verified) = verified.map_err(|error| entry.file.text_index.failed(error)) else { continue };
             for ((_, slot), has) in wanted.into_iter().zip(verified) {
                 if let (Some(found), Some(indexed)) = (found.get_mut(slot), indexed.get_mut(slot)) {
                     (*found, *indexed) = (has, true);

@@ -19,6 +19,7 @@ use crate::storage::objects::faulty::{Fault, FlakyStore};
 /// Longer than any clock of a test goes.
 const NO_DEADLINE: Shares = Shares { within: Duration::from_secs(1_000 * 365 * 24 * 3_600) };
 
+mod cache;
 mod collection;
 mod compaction;
 mod origin;

@@ -55,9 +55,7 @@ pub(super) async fn keep(environment: &Environment, file: &DataFile, object: Byt
         Err(error) => Err(error.to_string()),
     };
     match kept {
-        Ok(index) => {
-            let _ = file.text_index.set(index);
-        }
+        Ok(index) => drop(file.text_index.keep(index)),
         Err(error) => tracing::warn!(%error, file = %file.path(), "a text index is made later"),
     }
 }

@@ -1,6 +1,7 @@
 //! Reads an index.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use object_store::ObjectStore;
 
@@ -8,19 +9,46 @@ use super::error::IndexError;
 use super::header::{HEADER_BYTES, Header, Places};
 use super::keys::{Keys, Shape};
 use super::offsets::Offsets;
+use crate::cache::{Cache, Slot};
 use crate::storage::format::sidecar::part::Part;
 
 /// Rows whose messages are looked up one by one; of more, those of all rows are read at once.
 const SINGLE_LOOKUPS: usize = 32;
 
-/// An open index: its opening is in memory, its body in a sidecar.
+/// An open index: its header is in memory, its opening while there is room, its body in a sidecar.
 pub(crate) struct FileIndex {
     body: Part,
     header: Header,
+    /// Of the opening, as the header declares it.
+    checksum: u64,
     places: Places,
+    /// None of an index of no keys.
+    opened: Option<Slot<Opened>>,
+}
+
+/// What an opening tells.
+struct Opened {
     ids: Keys,
     external_ids: Keys,
     references: Keys,
+}
+
+impl Opened {
+    /// Of an opening that is as long as the header says.
+    fn read(header: &Header, mut opening: &[u8]) -> Opened {
+        let [ids, external_ids, references] = header.shapes;
+        let [ids_at, external_ids_at, references_at] = header.places().entries;
+        Opened {
+            ids: Keys::read(&mut opening, ids, ids_at),
+            external_ids: Keys::read(&mut opening, external_ids, external_ids_at),
+            references: Keys::read(&mut opening, references, references_at),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let keys = [&self.ids, &self.external_ids, &self.references];
+        size_of::<Self>() + keys.into_iter().map(Keys::memory_bytes).sum::<usize>()
+    }
 }
 
 impl FileIndex {
@@ -28,69 +56,87 @@ impl FileIndex {
     pub(crate) fn empty() -> Self {
         let (messages, threads) = (Offsets::of(&[]), Offsets::of(&[]));
         let header = Header { rows: 0, shapes: [Shape::declared(0, 0, 0); 3], messages, threads };
-        let (ids, external_ids, references) = (Keys::none(), Keys::none(), Keys::none());
-        Self { body: Part::none(), places: header.places(), header, ids, external_ids, references }
+        Self { body: Part::none(), places: header.places(), header, checksum: header.checksum(&[]), opened: None }
     }
 
-    pub(crate) fn open(opening: &[u8], body: Part) -> Result<Self, IndexError> {
+    pub(crate) fn open(opening: &[u8], body: Part, cache: &Arc<Cache>) -> Result<Self, IndexError> {
         let corrupt = |reason: String| IndexError::Corrupt { path: body.path().clone(), reason };
         let (header, declared) = Header::read(opening, body.length()).map_err(corrupt)?;
-        let mut opening = opening
-            .get(HEADER_BYTES..HEADER_BYTES + header.opening_bytes() as usize)
-            .ok_or_else(|| corrupt("its opening is cut".to_owned()))?;
-        let checksum = header.checksum(opening);
-        if checksum != declared {
-            return Err(corrupt(format!("checksum {checksum:016x}, {declared:016x} is declared")));
-        }
-        let places = header.places();
-        let [ids, external_ids, references] = header.shapes;
-        let [ids_at, external_ids_at, references_at] = places.entries;
-        let ids = Keys::read(&mut opening, ids, ids_at);
-        let external_ids = Keys::read(&mut opening, external_ids, external_ids_at);
-        let references = Keys::read(&mut opening, references, references_at);
-        Ok(Self { body, header, places, ids, external_ids, references })
+        let index = Self { body, places: header.places(), header, checksum: declared, opened: Some(cache.slot()) };
+        index.keep(opening)?;
+        Ok(index)
     }
 
     pub(crate) fn rows(&self) -> u32 {
         self.header.rows as u32
     }
 
-    /// What it holds in memory.
+    fn keep(&self, opening: &[u8]) -> Result<Arc<Opened>, IndexError> {
+        let end = HEADER_BYTES + self.header.opening_bytes() as usize;
+        let opening = opening.get(HEADER_BYTES..end).ok_or_else(|| self.corrupt("its opening is cut".to_owned()))?;
+        let checksum = self.header.checksum(opening);
+        if checksum != self.checksum {
+            return Err(self.corrupt(format!("checksum {checksum:016x}, {:016x} is declared", self.checksum)));
+        }
+        let opened = Arc::new(Opened::read(&self.header, opening));
+        if let Some(slot) = &self.opened {
+            slot.set(Arc::clone(&opened), opened.memory_bytes());
+        }
+        Ok(opened)
+    }
+
+    /// Read again if there was no room for it.
+    async fn opened(&self, store: &dyn ObjectStore) -> Result<Option<Arc<Opened>>, IndexError> {
+        let Some(slot) = &self.opened else { return Ok(None) };
+        match slot.get() {
+            Some(opened) => Ok(Some(opened)),
+            None => self.keep(&self.body.opening(store).await?).map(Some),
+        }
+    }
+
+    /// What of it is in memory.
     #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> usize {
-        let keys = [&self.ids, &self.external_ids, &self.references];
-        size_of::<Self>() + keys.into_iter().map(Keys::memory_bytes).sum::<usize>()
+        let opened = self.opened.as_ref().and_then(Slot::get);
+        size_of::<Self>() + opened.map_or(0, |opened| opened.memory_bytes())
     }
 
-    /// False is certain; reads nothing.
+    /// False is certain.
     #[cfg(test)]
     pub(crate) fn may_contain_id(&self, hash: u128) -> bool {
-        self.ids.may_contain(hash)
+        self.opened.as_ref().and_then(Slot::get).is_some_and(|opened| opened.ids.may_contain(hash))
     }
 
-    /// False is certain; reads nothing.
+    /// False is certain.
     #[cfg(test)]
     pub(crate) fn may_contain_external_id(&self, hash: u128) -> bool {
-        self.external_ids.may_contain(hash)
+        self.opened.as_ref().and_then(Slot::get).is_some_and(|opened| opened.external_ids.may_contain(hash))
     }
 
     /// Rows, ascending, whose id may have this hash; deleted ones too. The caller compares the ids: an entry keeps some
-    /// bits of a hash. At most one read.
+    /// bits of a hash. At most one read, if the opening is in memory.
     pub(crate) async fn find_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
-        self.find(store, &self.ids, hash).await
+        self.find(store, |opened| &opened.ids, hash).await
     }
 
     /// As [`FileIndex::find_id`].
     pub(crate) async fn find_external_id(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
-        self.find(store, &self.external_ids, hash).await
+        self.find(store, |opened| &opened.external_ids, hash).await
     }
 
     /// As [`FileIndex::find_id`].
     pub(crate) async fn find_reference(&self, store: &dyn ObjectStore, hash: u128) -> Result<Vec<u32>, IndexError> {
-        self.find(store, &self.references, hash).await
+        self.find(store, |opened| &opened.references, hash).await
     }
 
-    async fn find(&self, store: &dyn ObjectStore, keys: &Keys, hash: u128) -> Result<Vec<u32>, IndexError> {
+    async fn find(
+        &self,
+        store: &dyn ObjectStore,
+        keys: fn(&Opened) -> &Keys,
+        hash: u128,
+    ) -> Result<Vec<u32>, IndexError> {
+        let Some(opened) = self.opened(store).await? else { return Ok(Vec::new()) };
+        let keys = keys(&opened);
         let Some(range) = keys.range(hash) else { return Ok(Vec::new()) };
         let rows = keys.rows_of(&self.body.read(store, range).await?, hash);
         match rows.iter().find(|row| **row >= self.rows()) {

@@ -111,10 +111,6 @@ impl Shape {
 }
 
 impl Keys {
-    pub(super) fn none() -> Self {
-        Self { bloom: Bloom::for_keys(0), fence: Vec::new(), shape: Shape::declared(0, 0, 0), start: 0 }
-    }
-
     /// Of `count` keys: the bytes of what is kept in memory.
     pub(super) fn opening_bytes(count: u64) -> u64 {
         Bloom::bytes_for(count) as u64 + count.div_ceil(FENCE_STEP as u64) * 8
@@ -193,7 +189,6 @@ impl Keys {
         self.bloom.may_contain(hash)
     }
 
-    #[cfg(test)]
     pub(super) fn memory_bytes(&self) -> usize {
         self.bloom.0.num_blocks() * BLOOM_BLOCK_BYTES + self.fence.len() * 8
     }

@@ -9,7 +9,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload
 
 use super::description::{Description, FileDescription};
 use super::header::{HEADER_BYTES, Header, checksum};
-use super::part::{BODY_BLOCK_BYTES, Part, Remake};
+use super::part::{BODY_BLOCK_BYTES, OpeningPlace, Part, Remade, Remake};
 use crate::cache::Cache;
 use crate::storage::format::checked::{BlockHasher, CheckedObject, ReadError, checksum_bytes, read_checksums};
 use crate::storage::format::file_id::FileId;
@@ -28,7 +28,7 @@ pub(crate) fn path(id: FileId) -> Path {
 /// The row index in the two parts that a sidecar keeps apart.
 #[derive(Debug, PartialEq)]
 pub(crate) struct BuiltIndex {
-    /// Read once and kept.
+    /// Read whole and kept while there is room.
     pub(crate) opening: Bytes,
     /// Read by ranges.
     pub(crate) body: Bytes,
@@ -104,19 +104,21 @@ impl NewSidecar {
     /// Once it is written.
     pub(crate) fn stored(self, remake: Arc<dyn Remake>, cache: &Arc<Cache>) -> Result<Sidecar, ReadError> {
         let (start, length) = (self.head.len() as u64, (self.index.len() + self.blocks.len()) as u64);
+        let before_opening = start.saturating_sub((self.body_checksums.len() * 8 + self.opening.len()) as u64);
+        let opening = OpeningPlace::new(before_opening, &self.opening);
         let body = CheckedObject::part((self.path, start), length, BODY_BLOCK_BYTES, self.body_checksums)?;
-        let body = Part::stored(body, length, remake, cache);
+        let body = Part::stored(body, length, opening, remake, cache);
         Ok(Sidecar { description: self.description, opening: self.opening, body })
     }
 
     /// Where it cannot be written.
     pub(crate) fn in_memory(self) -> Sidecar {
-        let body = Part::in_memory(self.path.clone(), self.body());
-        Sidecar { description: self.description, opening: self.opening, body }
+        let (path, opening, description) = (self.path.clone(), self.opening.clone(), self.description.clone());
+        Sidecar { description, opening, body: Part::in_memory(path, self.parts()) }
     }
 
-    pub(crate) fn body(&self) -> Bytes {
-        [self.index.as_ref(), self.blocks.as_ref()].concat().into()
+    pub(crate) fn parts(self) -> Remade {
+        Remade { opening: self.opening, body: [self.index.as_ref(), self.blocks.as_ref()].concat().into() }
     }
 }
 
@@ -169,7 +171,8 @@ impl Sidecar {
         }
         let checksums = read_checksums(&checksums);
         let body = CheckedObject::part((path.clone(), head_bytes), header.body, BODY_BLOCK_BYTES, checksums)?;
-        Ok(Sidecar { description, opening, body: Part::stored(body, header.body, remake, cache) })
+        let place = OpeningPlace::new(HEADER_BYTES + header.description, &opening);
+        Ok(Sidecar { description, opening, body: Part::stored(body, header.body, place, remake, cache) })
     }
 
     /// Of the row index.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::OnceCell;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::{Cache, Shelf};
 use crate::storage::error::{Cause, ErrorKind, StoreError};
@@ -29,40 +30,75 @@ pub(crate) struct Part {
 enum Body {
     Stored(Stored),
     /// Of a sidecar that could not be written, and of tests.
-    Memory(Path, Bytes),
+    Memory(Path, Remade),
 }
 
 struct Stored {
     object: CheckedObject,
     length: u64,
+    opening: OpeningPlace,
     /// Verified, by their numbers.
     blocks: Shelf<Bytes>,
     remake: Arc<dyn Remake>,
     /// Once it was damaged.
-    remade: OnceCell<Bytes>,
+    remade: OnceCell<Remade>,
+}
+
+/// Where the opening of the row index lies in the sidecar, and its checksum.
+pub(crate) struct OpeningPlace {
+    range: Range<u64>,
+    checksum: u64,
+}
+
+impl OpeningPlace {
+    pub(crate) fn new(start: u64, opening: &[u8]) -> OpeningPlace {
+        OpeningPlace { range: start..start.saturating_add(opening.len() as u64), checksum: xxh3_64(opening) }
+    }
+
+    fn verify(&self, object: &CheckedObject, opening: &[u8]) -> Result<(), ReadError> {
+        let found = xxh3_64(opening);
+        if found == self.checksum {
+            return Ok(());
+        }
+        let reason = format!("its opening has the checksum {found:016x}, {:016x} is known of it", self.checksum);
+        Err(ReadError::Damaged { object: object.path().clone(), reason })
+    }
+}
+
+/// The parts of a sidecar that are read later on, in memory.
+pub(crate) struct Remade {
+    /// Of the row index.
+    pub(crate) opening: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// Makes a sidecar again from its files, and stores it where that can be done.
 #[async_trait]
 pub(crate) trait Remake: Send + Sync {
-    /// The whole body.
-    async fn body(&self) -> Result<Bytes, StoreError>;
+    async fn again(&self) -> Result<Remade, StoreError>;
 }
 
 impl Part {
     /// All of a body.
-    pub(crate) fn stored(object: CheckedObject, length: u64, remake: Arc<dyn Remake>, cache: &Arc<Cache>) -> Part {
-        let body = Body::Stored(Stored { object, length, blocks: cache.shelf(), remake, remade: OnceCell::new() });
+    pub(crate) fn stored(
+        object: CheckedObject,
+        length: u64,
+        opening: OpeningPlace,
+        remake: Arc<dyn Remake>,
+        cache: &Arc<Cache>,
+    ) -> Part {
+        let (blocks, remade) = (cache.shelf(), OnceCell::new());
+        let body = Body::Stored(Stored { object, length, opening, blocks, remake, remade });
         Part { body: Arc::new(body), range: 0..length }
     }
 
-    pub(crate) fn in_memory(path: Path, bytes: Bytes) -> Part {
-        let range = 0..bytes.len() as u64;
-        Part { body: Arc::new(Body::Memory(path, bytes)), range }
+    pub(crate) fn in_memory(path: Path, parts: Remade) -> Part {
+        let range = 0..parts.body.len() as u64;
+        Part { body: Arc::new(Body::Memory(path, parts)), range }
     }
 
     pub(crate) fn none() -> Part {
-        Part::in_memory(Path::default(), Bytes::new())
+        Part::in_memory(Path::default(), Remade { opening: Bytes::new(), body: Bytes::new() })
     }
 
     /// A part of this one; None where it ends before.
@@ -80,6 +116,22 @@ impl Part {
         match self.body.as_ref() {
             Body::Stored(stored) => stored.object.path(),
             Body::Memory(path, _) => path,
+        }
+    }
+
+    /// The opening of the row index.
+    pub(crate) async fn opening(&self, store: &dyn ObjectStore) -> Result<Bytes, ReadError> {
+        match self.body.as_ref() {
+            Body::Memory(_, parts) => Ok(parts.opening.clone()),
+            Body::Stored(stored) => match stored.remade.get() {
+                Some(parts) => Ok(parts.opening.clone()),
+                None => match stored.read_opening(store).await {
+                    Err(error) if error.kind() == ErrorKind::Damaged => {
+                        Ok(stored.made_again(error).await?.opening.clone())
+                    }
+                    read => read,
+                },
+            },
         }
     }
 
@@ -105,11 +157,11 @@ impl Part {
             cut.collect()
         };
         match self.body.as_ref() {
-            Body::Memory(_, bytes) => cut(bytes),
+            Body::Memory(_, parts) => cut(&parts.body),
             Body::Stored(stored) => match stored.remade.get() {
-                Some(bytes) => cut(bytes),
+                Some(parts) => cut(&parts.body),
                 None => match stored.read(store, &absolute).await {
-                    Err(error) if error.kind() == ErrorKind::Damaged => cut(stored.made_again(error).await?),
+                    Err(error) if error.kind() == ErrorKind::Damaged => cut(&stored.made_again(error).await?.body),
                     read => read,
                 },
             },
@@ -173,17 +225,26 @@ impl Stored {
         })
     }
 
-    async fn made_again(&self, damage: ReadError) -> Result<&Bytes, ReadError> {
+    async fn read_opening(&self, store: &dyn ObjectStore) -> Result<Bytes, ReadError> {
+        let path = self.object.path();
+        let opening = store.get_range(path, self.opening.range.clone()).await;
+        let opening = opening.map_err(|source| ReadError::Store { object: path.clone(), source })?;
+        self.opening.verify(&self.object, &opening)?;
+        Ok(opening)
+    }
+
+    async fn made_again(&self, damage: ReadError) -> Result<&Remade, ReadError> {
         self.remade.get_or_try_init(|| self.make_again(damage)).await
     }
 
-    /// The checksums in memory are sound: the body that is made again has to have the same.
-    async fn make_again(&self, damage: ReadError) -> Result<Bytes, ReadError> {
+    /// The checksums in memory are sound: what is made again has to have the same.
+    async fn make_again(&self, damage: ReadError) -> Result<Remade, ReadError> {
         tracing::warn!(%damage, "a sidecar is damaged; it is made again");
         let not_remade = |source| ReadError::NotRemade { object: self.object.path().clone(), source: Box::new(source) };
-        let body = self.remake.body().await.map_err(not_remade)?;
-        self.object.verify(&(0..self.length), &body)?;
-        Ok(body)
+        let made = self.remake.again().await.map_err(not_remade)?;
+        self.object.verify(&(0..self.length), &made.body)?;
+        self.opening.verify(&self.object, &made.opening)?;
+        Ok(made)
     }
 }
 

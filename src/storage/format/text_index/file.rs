@@ -7,7 +7,7 @@
 //! rows of each bucket: checksum u32, Roaring bitmap; without rows the checksum alone
 //! blocks: zstd of the folded texts of some rows, behind where each ends (u32)
 //! ```
-//! Integers are little-endian. Block table and header are read once and kept, some two bytes a row; everything else is
+//! Integers are little-endian. Block table and header are kept while there is room, some two bytes a row; everything else is
 //! read by small ranges.
 
 use bytes::Bytes;
@@ -327,8 +327,21 @@ impl TextIndex {
         Ok(Some(Self { path, rows: header.rows as u32, bits: header.bits as u32, table, places }))
     }
 
+    #[cfg(test)]
     pub(crate) fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// Itself, if it is of a data file of so many rows.
+    pub(super) fn of_rows(self, rows: u32) -> Result<Self, TextIndexError> {
+        match self.rows == rows {
+            true => Ok(self),
+            false => Err(self.corrupt(format!("it has {} rows, its data file {rows}", self.rows))),
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.table.len() * size_of::<BlockEntry>()
     }
 
     fn corrupt(&self, reason: impl Into<String>) -> TextIndexError {

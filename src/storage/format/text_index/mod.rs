@@ -4,3 +4,4 @@
 
 pub(crate) mod file;
 pub(crate) mod grams;
+pub(crate) mod kept;

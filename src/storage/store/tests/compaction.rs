@@ -86,7 +86,7 @@ async fn a_merged_file_has_its_text_index_at_once() {
     assert!(store.compactor(all, NO_DEADLINE).compact_once().await.unwrap());
     let snapshot = store.snapshot();
     let [entry] = snapshot.tables.conversations.files.as_slice() else { panic!("one file") };
-    let index = entry.file.text_index.get().expect("its index");
+    let index = entry.file.text_index.get(store.snapshot().store.as_ref()).await.unwrap().expect("its index");
     assert_eq!((index.rows(), entry.file.rows), (3, 3));
     let (mut found, objects) = (BTreeSet::new(), snapshot.store.as_ref());
     for (term, count) in [("Alpha", 1), ("beta", 1), ("gamma", 1), ("delta", 0)] {
