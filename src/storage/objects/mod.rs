@@ -3,6 +3,8 @@
 //! process ([`fail_point`]), and a store that breaks in tests. Small objects lie in checksummed [`frame`]s.
 
 #[cfg(test)]
+pub(crate) mod adverse;
+#[cfg(test)]
 mod conformance;
 pub(crate) mod counted;
 pub(crate) mod disk;

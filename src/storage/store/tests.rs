@@ -22,6 +22,7 @@ const NO_DEADLINE: Shares = Shares { within: Duration::from_secs(1_000 * 365 * 2
 mod cache;
 mod collection;
 mod compaction;
+mod histories;
 mod origin;
 mod readiness;
 mod requests;
