@@ -32,6 +32,7 @@ mod search;
 mod shares;
 mod site;
 mod status;
+mod takeover;
 mod threads;
 mod upsert;
 mod views;

@@ -25,7 +25,7 @@ fn check(store: &Path, text: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn wait_until_absent(server: &Server, store: &Path, text: &str) {
+pub fn wait_until_absent(server: &Server, store: &Path, text: &str) {
     let begin = Instant::now();
     loop {
         let (status, said) = check(store, text);
@@ -175,6 +175,62 @@ fn an_erasure_ends_though_the_server_is_killed() {
     }
     assert_eq!(fixture.count(&server), before - 1);
     assert_eq!(server.expect_json(404, "GET", "/conversations/c-secret", &fixture.key, None)["status"], 404);
+}
+
+/// A user who is erased goes on meanwhile: what was acknowledged before is gone, what came after stays.
+#[test]
+fn a_user_is_erased_who_keeps_writing() {
+    let fixture = Fixture::new();
+    let store = fixture.store.path();
+    let server = fixture.start(&WITHIN);
+    let user = format!("u-{SECRET}");
+    let asked = std::sync::atomic::AtomicU8::new(0);
+    let stage = || asked.load(std::sync::atomic::Ordering::SeqCst);
+    let (before, after, answer) = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            for number in 0..2_000 {
+                let begun = stage();
+                if begun == 3 {
+                    break;
+                }
+                let (id, text) = (format!("w-{number}"), format!("{SECRET} {number}."));
+                let mut document = conversation(&id, &text);
+                document["userProperties"] = json!({"userId": user});
+                fixture.post(&server, "/conversations", &document);
+                // Between the two it may be either.
+                match (begun, stage()) {
+                    (0, 0) => before.push((id, text)),
+                    (2, _) => after.push((id, text)),
+                    _ => {}
+                }
+            }
+            (before, after)
+        });
+        let wait = || std::thread::sleep(Duration::from_millis(700));
+        let go = |stage: u8| asked.store(stage, std::sync::atomic::Ordering::SeqCst);
+        wait();
+        go(1);
+        let answer = fixture.post(&server, "/erase", &json!({"userId": user}));
+        go(2);
+        wait();
+        go(3);
+        let (before, after) = writing.join().expect("it writes");
+        (before, after, answer)
+    });
+    assert!(before.len() > 5 && after.len() > 5, "{} before, {} after", before.len(), after.len());
+    assert!(answer["conversations"].as_u64() >= Some(before.len() as u64), "{answer}");
+    wait_until_erased(&server, &fixture.key, answer["id"].as_str().expect("an id"), PATIENCE);
+    for (id, text) in before.iter().step_by((before.len() / 3).max(1)) {
+        let (status, said) = check(store, text);
+        assert_eq!(status, Some(0), "{id}: {said}");
+    }
+    for (id, _) in &before {
+        assert_eq!(server.request("GET", &format!("/conversations/{id}"), Some(&fixture.key), None).status, 404);
+    }
+    for (id, _) in &after {
+        server.expect_json(200, "GET", &format!("/conversations/{id}"), &fixture.key, None);
+    }
 }
 
 /// What is older than its project keeps it goes by itself, and as a deletion does.

@@ -7,10 +7,16 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
+use crate::erasure::wait_until_absent;
 use crate::support::{Server, create_key};
 use crate::writers::{Ledger, verify, write};
 
 const WRITERS: usize = 6;
+
+/// Merges, collections and erasures all the time, so that kills meet them too.
+fn arguments(rows: &str) -> [&str; 8] {
+    ["--flush-rows", rows, "--flush-seconds", "1", "--gc-grace-seconds", "1", "--erase-within", "3s"]
+}
 
 /// `CONVOLAKE_KILL_ROUNDS` overrides the number of rounds.
 fn rounds() -> u64 {
@@ -26,7 +32,7 @@ fn acknowledged_changes_survive_sigkill() {
     for round in 0..rounds() {
         // Small flushes, so that kills meet every state of the files.
         let rows = random.random_range(5..120).to_string();
-        let mut server = Server::start_on(store.path(), &["--flush-rows", &rows, "--flush-seconds", "1"]);
+        let mut server = Server::start_on(store.path(), &arguments(&rows));
         verify_all(&server, &key, &mut ledgers);
         let stop = AtomicBool::new(false);
         let pause = Duration::from_millis(random.random_range(20..900));
@@ -45,7 +51,14 @@ fn acknowledged_changes_survive_sigkill() {
         });
         server.kill();
     }
-    let mut server = Server::start_on(store.path(), &[]);
+    let mut server = Server::start_on(store.path(), &arguments("10"));
+    verify_all(&server, &key, &mut ledgers);
+    // What was deleted before is gone by itself, whatever was killed on the way.
+    let all = ledgers.iter().flatten();
+    let deleted = all.filter(|(_, known)| known.acknowledged.is_none()).map(|(id, _)| id);
+    for id in deleted.take(3) {
+        wait_until_absent(&server, store.path(), &format!("ext-{id}\""));
+    }
     verify_all(&server, &key, &mut ledgers);
     let changed: usize = ledgers.iter().map(|ledger| ledger.len()).sum();
     assert!(changed > 100, "only {changed} conversations were written: the test tests nothing");

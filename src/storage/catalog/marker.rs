@@ -107,6 +107,10 @@ pub(crate) async fn open(objects: &dyn ObjectStore, location: &str, purpose: Pur
     }
     let found = foreign_objects(objects).await.map_err(failed)?;
     if !found.is_empty() {
+        // Another process may have made the store between the two looks.
+        if let Some(object) = read_object(objects, &path).await.map_err(failed)? {
+            return check(&object, &path, location, purpose);
+        }
         return Err(MarkerError::Foreign { location: location.to_owned(), found });
     }
     let Purpose::Writing { new_store } = purpose else {

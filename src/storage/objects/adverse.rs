@@ -40,7 +40,10 @@ enum Fate {
     /// It happens, and an error is answered.
     AnswerLost,
     /// It happens later than what was asked after it; `posthumous`: also where the process that asked is dead by then.
-    Late { by: Duration, posthumous: bool },
+    Late {
+        by: Duration,
+        posthumous: bool,
+    },
     /// The answer breaks off in the middle.
     Torn,
 }

@@ -171,6 +171,11 @@ fn s3(service: &Service) -> Arc<dyn ObjectStore> {
     Arc::new(amazon(builder).unwrap().build().unwrap())
 }
 
+/// For tests of what stands on it; nothing where the program is not there.
+pub(crate) fn seaweedfs() -> Option<Arc<dyn ObjectStore>> {
+    services::seaweedfs().map(s3)
+}
+
 #[tokio::test]
 async fn seaweedfs_conforms() {
     let Some(service) = services::seaweedfs() else { return };

@@ -5,7 +5,7 @@
 #[cfg(test)]
 pub(crate) mod adverse;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub(crate) mod counted;
 pub(crate) mod disk;
 pub(crate) mod disk_cache;

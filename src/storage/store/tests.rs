@@ -24,6 +24,7 @@ mod collection;
 mod compaction;
 mod histories;
 mod origin;
+mod races;
 mod readiness;
 mod requests;
 mod sidecars;

@@ -151,3 +151,63 @@ async fn a_compaction_lets_a_flush_go_on_whose_commit_is_in_doubt() {
     until("the flush ends", async || store.snapshot().manifest.tables["conversations"].files.len() == 2).await;
     assert_eq!(scan(store).await.len(), 12);
 }
+
+/// Files that cannot be merged, as long as that lasts, keep nobody from logging, erasing and asking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_go_on_while_every_compaction_fails() {
+    let disk = disk();
+    let process = Process::start(&disk, 4).await;
+    let store = &process.store;
+    let mut model = BTreeMap::new();
+    for flush in 0..3 {
+        for row in 0..4 {
+            let id = format!("c{}", flush * 4 + row);
+            log(store, &id, 1).await.unwrap();
+            model.insert(id, (1, None));
+        }
+        until("a flush", async || files(store).await == flush + 1).await;
+    }
+    // Sooner or later: where the file is written, and where it is committed.
+    for (round, prefix) in ["conversations/data", "messages/data", "sidecars/", "commits/"].into_iter().enumerate() {
+        let (commit, version) = (store.snapshot().manifest.number, 10 + round as u64);
+        for id in ["c0", "c1", "c2", "c3"] {
+            log(store, id, version).await.unwrap();
+            model.insert(id.to_owned(), (version, None));
+        }
+        until("something to merge", async || store.snapshot().manifest.number > commit && files(store).await > 1).await;
+        process.objects.fail(Some((prefix, Fault::NotWritten)));
+        let compactor = store.compactor(all, NO_DEADLINE);
+        let compacting = tokio::spawn(async move {
+            let mut failed = 0;
+            // As many as a minute's worth of retries, or until its commit is made at last.
+            while failed < 60 && compactor.compact_once().await.is_err() {
+                failed += 1;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            failed
+        });
+        for id in ["c0", "c5", "new"] {
+            log(store, id, version).await.unwrap();
+            model.insert(id.to_owned(), (version, None));
+        }
+        let gone = format!("c{}", 6 + round);
+        assert!(!store.delete_conversation(&key(&gone)).await.unwrap().is_nothing());
+        model.remove(&gone);
+        assert_eq!(scan(store).await, model, "{prefix}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        process.objects.fail(None);
+        let failed = tokio::time::timeout(Duration::from_secs(30), compacting).await.expect("it ends").unwrap();
+        assert!(failed > 0 || prefix == "commits/" || prefix == "sidecars/", "{prefix} never failed");
+        assert_eq!(scan(store).await, model, "{prefix}");
+    }
+    let compactor = store.compactor(all, NO_DEADLINE);
+    until("all files are one", async || {
+        let _ = compactor.compact_once().await;
+        files(store).await <= 1
+    })
+    .await;
+    assert_eq!(scan(store).await, model);
+    store.shutdown().await.unwrap();
+    process.end();
+    assert_eq!(scan(&Process::start(&disk, 4).await.store).await, model);
+}
