@@ -39,13 +39,28 @@ pub(crate) fn parse_document_time(text: &str) -> Result<EpochMillis, String> {
 
 /// A time given in a query, as exact decimal epoch milliseconds; without a zone it is UTC. `None` if it is no time.
 pub(crate) fn parse_query_time(text: &str) -> Option<String> {
+    parse_local_time(text, |local| local, |local| local)
+}
+
+/// The same, where a time without a zone is one of a local clock: `date` and `time` give the instants of local dates
+/// and date-times, all as milliseconds since 1970 (on the local clock, and in UTC).
+pub(crate) fn parse_local_time(
+    text: &str,
+    date: impl FnOnce(i64) -> i64,
+    time: impl FnOnce(i64) -> i64,
+) -> Option<String> {
     let parsed = parse(text)?;
+    let millis = match (parsed.has_time, parsed.has_zone) {
+        (_, true) => parsed.millis,
+        (false, false) => date(parsed.millis),
+        (true, false) => time(parsed.millis),
+    };
     let finer = parsed.finer.trim_end_matches('0');
     if finer.is_empty() {
-        return Some(parsed.millis.to_string());
+        return Some(millis.to_string());
     }
-    if parsed.millis >= 0 {
-        return Some(format!("{}.{finer}", parsed.millis));
+    if millis >= 0 {
+        return Some(format!("{millis}.{finer}"));
     }
     // Below the epoch the fraction leads towards zero: -5 and .25 make -4.75.
     let mut complement: Vec<u8> = finer.bytes().map(|digit| b'9' - digit + b'0').collect();
@@ -53,7 +68,7 @@ pub(crate) fn parse_query_time(text: &str) -> Option<String> {
         *last += 1;
     }
     let complement: String = complement.into_iter().map(char::from).collect();
-    Some(format!("-{}.{complement}", -(parsed.millis + 1)))
+    Some(format!("-{}.{complement}", -(millis + 1)))
 }
 
 /// `2024-08-26T00:00:00.000Z`.

@@ -18,9 +18,13 @@ pub(crate) struct Query {
     pub(crate) aggregations: Vec<Aggregation>,
     /// Whether rows are groups (any aggregation, time selection or `groupBy`) rather than stored rows.
     pub(crate) grouped: bool,
+    /// Calculations over the aggregations of a group.
+    pub(crate) formulas: Vec<Formula>,
     /// Output columns in order; names are unique.
     pub(crate) columns: Vec<OutputColumn>,
     pub(crate) filter: Option<Filter>,
+    /// Which groups are left (contract A5).
+    pub(crate) having: Option<Having>,
     /// As asked; the tie-breakers are added by `compile`.
     pub(crate) order: Vec<Order>,
     /// 1 to 100,000, and the response's `pageSize`; unlimited in exports that name none.
@@ -28,6 +32,20 @@ pub(crate) struct Query {
     pub(crate) offset: usize,
     pub(crate) time_zone: TimeZone,
     pub(crate) week_start: Weekday,
+    pub(crate) shape: Shape,
+    /// The first thing of contract A5 that the request asks for, beside fields.
+    pub(crate) extension: Option<&'static str>,
+}
+
+/// How an answer tells its rows, and what beside them (contract A5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Every output column is in every row.
+    pub(crate) nulls: bool,
+    /// The answer lists its columns.
+    pub(crate) columns: bool,
+    /// The aggregations over all rows that the filter left.
+    pub(crate) totals: bool,
 }
 
 /// A field, or the value at a path into a JSON field.
@@ -49,16 +67,37 @@ impl FieldRef {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TimeUnit {
+    Minute,
     Hour,
     Day,
     Week,
     Month,
+    Quarter,
+    Year,
+}
+
+/// How long the buckets of a time selection are: so many of a unit (more than one of minutes and hours only).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TimeStep {
+    pub(crate) unit: TimeUnit,
+    pub(crate) count: u8,
+}
+
+/// A number that the local clock or calendar shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TimePart {
+    HourOfDay,
+    /// ISO: Monday is 1, Sunday 7.
+    DayOfWeek,
+    DayOfMonth,
+    MonthOfYear,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeyExpr {
     Field(FieldRef),
-    Bucket { field: &'static Field, unit: TimeUnit },
+    Bucket { field: &'static Field, step: TimeStep },
+    Part { field: &'static Field, part: TimePart },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,13 +108,97 @@ pub(crate) enum AggregateFunction {
     Avg,
     Min,
     Max,
+    /// `percentile_cont` at this share.
+    Percentile(Share),
+    Median,
+    /// Of a sample.
+    Stddev,
+    /// The first present value in the order of time.
+    First,
+    Last,
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Share {
+    /// Of the double.
+    bits: u64,
+}
+
+impl Share {
+    pub(crate) const HALF: Share = Share { bits: 0.5_f64.to_bits() };
+
+    /// `None` outside 0 to 1.
+    pub(crate) fn new(value: f64) -> Option<Share> {
+        // Negative zero is zero.
+        (0.0..=1.0).contains(&value).then(|| Share { bits: (value + 0.0).to_bits() })
+    }
+
+    pub(crate) fn value(self) -> f64 {
+        f64::from_bits(self.bits)
+    }
 }
 
 /// `argument` is absent for the row count only.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Aggregation {
     pub(crate) function: AggregateFunction,
     pub(crate) argument: Option<FieldRef>,
+    /// The rows that it looks at; `None`: all of its group.
+    pub(crate) filter: Option<Filter>,
+}
+
+/// A calculation on doubles; absent where an operand is, where it divides by 0 and where the result is not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Formula {
+    Number(f64),
+    /// Index into [`Query::aggregations`].
+    Aggregation(usize),
+    Negated(Box<Formula>),
+    Binary(Box<Formula>, Arithmetic, Box<Formula>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+/// A filter over the output columns of a grouped query, with three truth values: what compares an absent value is
+/// unknown, and only what is true is left.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Having {
+    /// Empty: true.
+    And(Vec<Having>),
+    /// Empty: false.
+    Or(Vec<Having>),
+    Not(Box<Having>),
+    IsNull(ColumnExpr),
+    IsNotNull(ColumnExpr),
+    /// `eq`, `neq`, `in`, `notIn`. An absent value matches if `or_null`, which is never set with `negated`.
+    In {
+        column: ColumnExpr,
+        values: Vec<ShownValue>,
+        or_null: bool,
+        negated: bool,
+    },
+    Compare {
+        column: ColumnExpr,
+        comparison: Comparison,
+        value: ShownValue,
+    },
+}
+
+/// A literal of the type that a column shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ShownValue {
+    Number(f64),
+    Text(String),
+    Boolean(bool),
+    /// Epoch milliseconds as an exact decimal.
+    Time(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +207,8 @@ pub(crate) enum ColumnExpr {
     Group(usize),
     /// Index into [`Query::aggregations`].
     Aggregation(usize),
+    /// Index into [`Query::formulas`].
+    Formula(usize),
     /// Only in queries that are not grouped.
     Field(FieldRef),
 }
@@ -136,27 +261,49 @@ impl Query {
             groups: Vec::new(),
             aggregations: Vec::new(),
             grouped: false,
+            formulas: Vec::new(),
             columns: Vec::new(),
             filter,
+            having: None,
             order: Vec::new(),
             limit: usize::MAX,
             offset: 0,
             time_zone: TimeZone::UTC,
             week_start: Weekday::Monday,
+            shape: Shape::default(),
+            extension: None,
         }
     }
 
-    /// A field of contract A5 that is named anywhere.
-    pub(crate) fn extension(&self) -> Option<&'static Field> {
+    /// The shown aggregations and formulas over all rows that the filter leaves.
+    pub(crate) fn totals(&self) -> Query {
+        let shown = |column: &&OutputColumn| matches!(column.expr, ColumnExpr::Aggregation(_) | ColumnExpr::Formula(_));
+        Query {
+            groups: Vec::new(),
+            columns: self.columns.iter().filter(shown).cloned().collect(),
+            having: None,
+            order: Vec::new(),
+            limit: 1,
+            offset: 0,
+            ..self.clone()
+        }
+    }
+
+    /// The first thing of contract A5 that the request names.
+    pub(crate) fn extension(&self) -> Option<&'static str> {
+        self.extension.or_else(|| self.extension_field().map(|field| field.name))
+    }
+
+    fn extension_field(&self) -> Option<&'static Field> {
         let groups = self.groups.iter().map(|key| match key {
             KeyExpr::Field(reference) => reference.field,
-            KeyExpr::Bucket { field, .. } => field,
+            KeyExpr::Bucket { field, .. } | KeyExpr::Part { field, .. } => field,
         });
         let arguments = self.aggregations.iter().filter_map(|one| Some(one.argument.as_ref()?.field));
         let exprs = self.columns.iter().map(|column| &column.expr).chain(self.order.iter().map(|order| &order.expr));
         let shown = exprs.filter_map(|expr| match expr {
             ColumnExpr::Field(reference) => Some(reference.field),
-            ColumnExpr::Group(_) | ColumnExpr::Aggregation(_) => None,
+            ColumnExpr::Group(_) | ColumnExpr::Aggregation(_) | ColumnExpr::Formula(_) => None,
         });
         let named = groups.chain(arguments).chain(shown).find(|field| field.extension);
         named.or_else(|| self.filter.as_ref()?.extension())
@@ -169,7 +316,7 @@ pub(crate) struct Order {
     pub(crate) descending: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filter {
     /// Empty: true.
     And(Vec<Filter>),
@@ -207,7 +354,7 @@ pub(crate) enum Comparison {
 
 /// A literal of the type that the target takes: `Text` for text fields, `Number` (a JSON number token) for integer
 /// fields, `Boolean`, `Time` (epoch milliseconds) and, for JSON fields and paths and for list fields, `Json`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Literal {
     Text(String),
     Number(String),
@@ -217,7 +364,7 @@ pub(crate) enum Literal {
     Json(Json),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Condition {
     IsNull(FieldRef),
     IsNotNull(FieldRef),

@@ -19,6 +19,7 @@ mod cors;
 mod erasures;
 mod events;
 mod export;
+mod extensions;
 mod feedback;
 mod isolation;
 mod keys;

@@ -34,9 +34,10 @@ pub(crate) async fn semantic_threads(services: &Services, call: &mut Call) -> Re
 async fn answer(services: &Services, call: &mut Call, view: &'static View) -> Result<Response, Problem> {
     let query = call.read_json().await?.parse(move |body| check(view, body)).await??;
     let caller = call.caller()?;
-    caller.check_extension(query.extension().map(|field| field.name))?;
+    caller.check_extension(query.extension())?;
     let scope = caller.scope();
-    let (read, chunks) = encode(JsonRows::new(Envelope::Query { page_size: query.limit }), call.holder().clone());
+    let envelope = Envelope::Query { page_size: query.limit, lists_columns: query.shape.columns };
+    let (read, chunks) = encode(JsonRows::new(envelope), call.holder().clone());
     let task = services.engine.ask(services.store.snapshot(), scope, Question::Query(query), read).await?;
     Ok(json(chunks.body(task, "query").await?))
 }

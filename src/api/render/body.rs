@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::encoder::Encoder;
+use super::encoder::{Encoder, End};
 use crate::api::http::held::Holder;
 use crate::query::admission::Task;
 use crate::query::error::QueryError;
@@ -56,7 +56,7 @@ async fn write(
             }
         }
     }
-    encoder.close(rows.total(), &mut chunk);
+    encoder.close(End { total: rows.total(), totals: rows.totals() }, &mut chunk)?;
     if chunk.is_empty() { Ok(()) } else { send(&mut chunk).await }
 }
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use super::cells::Cells;
-use super::encoder::{Encoder, check_shape};
+use super::encoder::{Encoder, End, check_shape};
 use crate::model::ids::EpochMillis;
 use crate::model::json::raw;
 use crate::model::time;
@@ -171,7 +171,9 @@ impl Encoder for CsvWriter {
         Ok(end)
     }
 
-    fn close(&mut self, _total: Option<u64>, _out: &mut Vec<u8>) {}
+    fn close(&mut self, _end: End<'_>, _out: &mut Vec<u8>) -> Result<(), QueryError> {
+        Ok(())
+    }
 }
 
 struct Line<'a> {
@@ -252,7 +254,7 @@ mod tests {
         let mut out = Vec::new();
         writer.open(&columns(&export.query, parts), &mut out).expect("few columns");
         writer.write_batch(&batch, &mut out, 0..batch.num_rows(), usize::MAX).expect("written");
-        writer.close(None, &mut out);
+        writer.close(End::default(), &mut out).expect("no totals");
         String::from_utf8(out).expect("UTF-8")
     }
 

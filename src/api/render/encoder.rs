@@ -6,6 +6,16 @@ use arrow::array::RecordBatch;
 
 use crate::query::error::QueryError;
 use crate::query::execute::columns::ResultColumn;
+use crate::query::execute::row_stream::Totals;
+
+/// What is known of an answer once its rows are read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct End<'a> {
+    /// Of all matches, where they are counted.
+    pub(crate) total: Option<u64>,
+    /// The aggregations over all rows, where they are asked for.
+    pub(crate) totals: Option<&'a Totals>,
+}
 
 /// Writes rows as one document. Runs on the query threads.
 pub(crate) trait Encoder: Send + 'static {
@@ -28,8 +38,11 @@ pub(crate) trait Encoder: Send + 'static {
         most_bytes: usize,
     ) -> Result<usize, QueryError>;
 
-    /// What stands after the last row. `total`: of all matches, where they are counted.
-    fn close(&mut self, total: Option<u64>, out: &mut Vec<u8>);
+    /// What stands after the last row.
+    ///
+    /// # Errors
+    /// As [`Self::write_batch`], of the totals.
+    fn close(&mut self, end: End<'_>, out: &mut Vec<u8>) -> Result<(), QueryError>;
 }
 
 pub(crate) fn check_shape(batch: &RecordBatch, rows: &Range<usize>, columns: usize) -> Result<(), QueryError> {

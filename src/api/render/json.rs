@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use super::cells::Cells;
-use super::encoder::{Encoder, check_shape};
+use super::encoder::{Encoder, End, check_shape};
 use super::text::write_string;
 use crate::query::error::QueryError;
 use crate::query::execute::columns::{ResultColumn, ResultKind};
@@ -14,7 +14,7 @@ use crate::query::execute::columns::{ResultColumn, ResultKind};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Envelope {
     /// Of a query: with the number of all matches, and of the rows asked for and shown.
-    Query { page_size: usize },
+    Query { page_size: usize, lists_columns: bool },
     /// Of a report: with the number of all rows.
     Report,
 }
@@ -25,6 +25,18 @@ pub(crate) struct JsonRows {
     envelope: Envelope,
     columns: Vec<Column>,
     rows: usize,
+}
+
+/// The type of a column in an answer's list of them (contract A5).
+fn type_name(kind: ResultKind) -> &'static str {
+    match kind {
+        ResultKind::Text => "string",
+        ResultKind::Time => "time",
+        ResultKind::EpochMillis | ResultKind::Integer | ResultKind::Number => "number",
+        ResultKind::Boolean => "boolean",
+        ResultKind::Json | ResultKind::JsonTexts => "json",
+        ResultKind::TextList => "list",
+    }
 }
 
 #[derive(Debug)]
@@ -87,16 +99,33 @@ impl Encoder for JsonRows {
         Ok(end)
     }
 
-    fn close(&mut self, total: Option<u64>, out: &mut Vec<u8>) {
-        let total = total.unwrap_or_default();
-        let end = match self.envelope {
-            Envelope::Query { page_size } => {
-                let count = self.rows;
-                format!(r#"],"total":{total},"pageSize":{page_size},"count":{count}}}}}"#)
+    fn close(&mut self, end: End<'_>, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        let total = end.total.unwrap_or_default();
+        out.extend_from_slice(format!(r#"],"total":{total}"#).as_bytes());
+        if let Envelope::Query { page_size, lists_columns } = self.envelope {
+            out.extend_from_slice(format!(r#","pageSize":{page_size},"count":{}"#, self.rows).as_bytes());
+            if let Some(totals) = end.totals {
+                out.extend_from_slice(br#","totals":"#);
+                out.extend(first_row(&totals.columns, &totals.row)?);
             }
-            Envelope::Report => format!(r#"],"total":{total}}}}}"#),
-        };
-        out.extend_from_slice(end.as_bytes());
+            if lists_columns {
+                self.write_columns(out);
+            }
+        }
+        out.extend_from_slice(b"}}");
+        Ok(())
+    }
+}
+
+impl JsonRows {
+    fn write_columns(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#","columns":["#);
+        for (index, column) in self.columns.iter().enumerate() {
+            out.extend_from_slice(if index > 0 { br#",{"name":"#.as_slice() } else { br#"{"name":"# });
+            out.extend_from_slice(column.key.strip_suffix(b":").unwrap_or(&column.key));
+            out.extend_from_slice(format!(r#","type":"{}"}}"#, type_name(column.kind)).as_bytes());
+        }
+        out.push(b']');
     }
 }
 
@@ -184,8 +213,9 @@ impl Encoder for JsonList {
         Ok(end)
     }
 
-    fn close(&mut self, _total: Option<u64>, out: &mut Vec<u8>) {
+    fn close(&mut self, _end: End<'_>, out: &mut Vec<u8>) -> Result<(), QueryError> {
         out.extend_from_slice(b"]}");
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `where`: the tree of conditions and the matrix of operators, field types and values.
 
+use super::context::Context;
 use super::fields::{field, path};
 use super::reader::{At, Object, list, quoted, string, word};
 use crate::model::json::jsonb;
@@ -9,9 +10,10 @@ use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::error::QueryError;
 use crate::query::view::{Field, FieldKind, View};
 
-const LEVELS: usize = 64;
-const CONDITIONS: usize = 1_000;
-const LIST_VALUES: usize = 10_000;
+pub(crate) const LEVELS: usize = 64;
+/// Of a request, `having` and the filters of aggregations included.
+pub(crate) const CONDITIONS: usize = 1_000;
+pub(crate) const LIST_VALUES: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
@@ -52,21 +54,26 @@ pub(crate) fn operator_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The checked filter with constants folded, so that its size is that of its conditions; none if it is always true.
-pub(crate) fn filter(view: &'static View, json: &Json, at: &At<'_>) -> Result<Option<Filter>, QueryError> {
-    let mut checker = FilterChecker { view, conditions: 0 };
+pub(crate) fn filter(
+    view: &'static View,
+    json: &Json,
+    at: &At<'_>,
+    context: &Context,
+) -> Result<Option<Filter>, QueryError> {
+    let checker = FilterChecker { view, context };
     Ok(match checker.node(json, at, 1)? {
         Filter::And(parts) if parts.is_empty() => None,
         filter => Some(filter),
     })
 }
 
-struct FilterChecker {
+struct FilterChecker<'a> {
     view: &'static View,
-    conditions: usize,
+    context: &'a Context,
 }
 
-impl FilterChecker {
-    fn node(&mut self, json: &Json, at: &At<'_>, level: usize) -> Result<Filter, QueryError> {
+impl FilterChecker<'_> {
+    fn node(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Filter, QueryError> {
         if level > LEVELS {
             return Err(at.error(format!("filters nest over {LEVELS} levels deep")));
         }
@@ -80,14 +87,13 @@ impl FilterChecker {
         }
     }
 
-    fn nodes(&mut self, json: &Json, at: &At<'_>, level: usize) -> Result<Vec<Filter>, QueryError> {
+    fn nodes(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Vec<Filter>, QueryError> {
         let parts = list(json, at, usize::MAX)?.iter().enumerate();
         parts.map(|(index, part)| self.node(part, &at.index(index), level + 1)).collect()
     }
 
-    fn condition(&mut self, json: &Json, at: &At<'_>) -> Result<Condition, QueryError> {
-        self.conditions += 1;
-        if self.conditions > CONDITIONS {
+    fn condition(&self, json: &Json, at: &At<'_>) -> Result<Condition, QueryError> {
+        if self.context.condition() > CONDITIONS {
             return Err(at.error(format!("over {CONDITIONS} conditions given")));
         }
         let object = Object::read(json, at, &["field", "operator", "value"])?;
@@ -101,11 +107,11 @@ impl FilterChecker {
             Some(value) => match path_form(value) {
                 Some((elements, value)) if field.kind == FieldKind::Json || !is_empty(elements) => {
                     let path = path(elements, &operand_at.key("path"), field)?;
-                    Operand { target: FieldRef { field, path }, value, at: &inner_at }
+                    Operand { target: FieldRef { field, path }, value, at: &inner_at, context: self.context }
                 }
-                _ => Operand { target: whole(field), value: Some(value), at: &operand_at },
+                _ => Operand { target: whole(field), value: Some(value), at: &operand_at, context: self.context },
             },
-            None => Operand { target: whole(field), value: None, at: &operand_at },
+            None => Operand { target: whole(field), value: None, at: &operand_at, context: self.context },
         };
         if let Operator::Null { negated } = operator {
             return Ok(if negated { Condition::IsNotNull(operand.target) } else { Condition::IsNull(operand.target) });
@@ -142,6 +148,7 @@ struct Operand<'a> {
     target: FieldRef,
     value: Option<&'a Json>,
     at: &'a At<'a>,
+    context: &'a Context,
 }
 
 impl Operand<'_> {
@@ -199,7 +206,7 @@ impl Operand<'_> {
                 }
             }
             Operator::Equal { negated } => {
-                let values = vec![literal(&self.target, value, self.at)?];
+                let values = vec![literal(&self.target, value, self.at, self.context)?];
                 Condition::In { target: self.target, values, or_null: false, negated }
             }
             Operator::In { negated } => self.membership(value, negated)?,
@@ -231,7 +238,7 @@ impl Operand<'_> {
         for (index, element) in given.iter().enumerate() {
             match element {
                 Json::Null => has_null = true,
-                element => values.push(literal(&self.target, element, &self.at.index(index))?),
+                element => values.push(literal(&self.target, element, &self.at.index(index), self.context)?),
             }
         }
         Ok(Condition::In { target: self.target, values, or_null: has_null && !negated, negated })
@@ -242,7 +249,7 @@ impl Operand<'_> {
             (FieldKind::Json, Json::String(text)) => Literal::Text(text.clone()),
             (FieldKind::Json, Json::Number(token)) => Literal::Number(token.clone()),
             (FieldKind::Json, other) => return Err(self.at.wrong_kind(other, "a number or a string")),
-            _ => literal(&self.target, value, self.at)?,
+            _ => literal(&self.target, value, self.at, self.context)?,
         };
         Ok(Condition::Compare { target: self.target, comparison, value })
     }
@@ -273,19 +280,12 @@ impl Operand<'_> {
 }
 
 /// A value that is not null, as the target's type has it.
-fn literal(target: &FieldRef, value: &Json, at: &At<'_>) -> Result<Literal, QueryError> {
+fn literal(target: &FieldRef, value: &Json, at: &At<'_>, context: &Context) -> Result<Literal, QueryError> {
     Ok(match (target.field.kind, value) {
         (FieldKind::Text, Json::String(text)) => Literal::Text(text.clone()),
         (FieldKind::Integer, Json::Number(token)) => Literal::Number(token.clone()),
         (FieldKind::Boolean, Json::Bool(value)) => Literal::Boolean(*value),
-        (FieldKind::Time, Json::Number(token)) => Literal::Time(jsonb::number_text(token)),
-        (FieldKind::Time, Json::String(text)) => match time::parse_query_time(text) {
-            Some(millis) => Literal::Time(millis),
-            None => {
-                let message = format!("{} is no ISO 8601 date or time", quoted(text));
-                return Err(at.error(message));
-            }
-        },
+        (FieldKind::Time, value) => Literal::Time(time_literal(value, at, context)?),
         (FieldKind::TextList, Json::Array(_)) => {
             strings(value, at)?;
             Literal::Json(value.clone())
@@ -296,15 +296,25 @@ fn literal(target: &FieldRef, value: &Json, at: &At<'_>) -> Result<Literal, Quer
         (FieldKind::Text | FieldKind::Binary, other) => return Err(at.wrong_kind(other, "a string")),
         (FieldKind::Integer, other) => return Err(at.wrong_kind(other, "a number")),
         (FieldKind::Boolean, other) => return Err(at.wrong_kind(other, "a boolean")),
-        (FieldKind::Time, other) => {
-            return Err(at.wrong_kind(other, "an ISO 8601 time or a number of epoch milliseconds"));
-        }
         (FieldKind::TextList, other) => return Err(at.wrong_kind(other, "a list of strings")),
         (FieldKind::Json, other) if target.field.is_list => {
             return Err(at.wrong_kind(other, "a list or `{path, value}`"));
         }
         (FieldKind::Json, other) => return Err(at.wrong_kind(other, "an object or `{path, value}`")),
     })
+}
+
+/// A time as exact decimal epoch milliseconds; one without a zone is of the request's local clock.
+pub(crate) fn time_literal(value: &Json, at: &At<'_>, context: &Context) -> Result<String, QueryError> {
+    match value {
+        Json::Number(token) => Ok(jsonb::number_text(token)),
+        Json::String(text) => {
+            let date = |local| context.clock().first_instant(local);
+            let parsed = time::parse_local_time(text, date, |local| context.clock().instant(local));
+            parsed.ok_or_else(|| at.error(format!("{} is no ISO 8601 date or time", quoted(text))))
+        }
+        other => Err(at.wrong_kind(other, "an ISO 8601 time or a number of epoch milliseconds")),
+    }
 }
 
 fn strings(json: &Json, at: &At<'_>) -> Result<Vec<String>, QueryError> {

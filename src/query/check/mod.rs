@@ -1,7 +1,10 @@
 //! Checks a query request against contract A3: its JSON becomes a [`Query`], or an error that says where and why.
 
+mod context;
 mod fields;
 mod filter;
+mod formula;
+mod having;
 mod names;
 mod order;
 mod properties;
@@ -14,9 +17,10 @@ mod tests;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
+use self::context::Context;
 pub(crate) use self::properties::{check_property_keys, check_property_values};
 use self::reader::{At, Object, boolean, integer, parse, quoted, string, word};
-use super::dsl::{Condition, Export, FieldRef, Filter, Query};
+use super::dsl::{Condition, Export, FieldRef, Filter, Query, Shape};
 use super::error::QueryError;
 use super::view::View;
 use crate::model::fold::fold;
@@ -32,12 +36,38 @@ const LARGEST_OFFSET: u64 = (1 << 53) - 1;
 const SEARCHED_WORDS: usize = 100;
 const SEARCHED_CHARACTERS: usize = 3_000;
 
-pub(crate) const REQUEST_KEYS: [&str; 9] =
-    ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart"];
+pub(crate) const REQUEST_KEYS: [&str; 13] = [
+    "select",
+    "groupBy",
+    "where",
+    "having",
+    "orderBy",
+    "notes",
+    "limit",
+    "offset",
+    "timeZone",
+    "weekStart",
+    "nulls",
+    "columns",
+    "totals",
+];
 
 /// Of an export: the same, and whether cells are made safe for spreadsheets.
-pub(crate) const EXPORT_KEYS: [&str; 10] =
-    ["select", "groupBy", "where", "orderBy", "notes", "limit", "offset", "timeZone", "weekStart", "csvFormulaSafe"];
+pub(crate) const EXPORT_KEYS: [&str; 13] = [
+    "select",
+    "groupBy",
+    "where",
+    "having",
+    "orderBy",
+    "notes",
+    "limit",
+    "offset",
+    "timeZone",
+    "weekStart",
+    "nulls",
+    "columns",
+    "csvFormulaSafe",
+];
 
 /// The closed sets of words in a request, for its documentation.
 pub(crate) struct Vocabulary {
@@ -55,8 +85,8 @@ pub(crate) fn vocabulary() -> Vocabulary {
     }
     Vocabulary {
         operators: filter::operator_names().collect(),
-        aggregations: first(&names::FUNCTIONS),
-        time_units: first(&names::TIME_UNITS),
+        aggregations: first(&names::FUNCTION_NAMES),
+        time_units: first(&names::TIME_NAMES),
         weekdays: first(&WEEKDAYS),
         views: first(&properties::VIEWS),
     }
@@ -115,14 +145,27 @@ fn check_request(
     if let Some(notes) = request.get("notes") {
         check_notes(notes, &root.key("notes"))?;
     }
-    let mut columns = select::columns(view, request.get("select"), request.get("groupBy"), root)?;
+    let time_zone = match request.get("timeZone") {
+        Some(name) => time_zone(name, &root.key("timeZone"))?,
+        None => TimeZone::UTC,
+    };
+    let week_start = match request.get("weekStart") {
+        Some(day) => word(day, &root.key("weekStart"), "day", &WEEKDAYS)?,
+        None => Weekday::Monday,
+    };
+    let context = Context::new(time_zone, week_start);
+    let mut columns = select::columns(view, request.get("select"), request.get("groupBy"), root, &context)?;
     let filter = match request.get("where") {
-        Some(filter) => filter::filter(view, filter, &root.key("where"))?,
+        Some(filter) => filter::filter(view, filter, &root.key("where"), &context)?,
         None => None,
     };
     let filter = match request.get("query") {
         Some(words) => contains_words(view, string(words, &root.key("query"))?, &root.key("query"), filter)?,
         None => filter,
+    };
+    let having = match request.get("having") {
+        Some(given) => Some(having::having(&columns, given, &root.key("having"), &context)?),
+        None => None,
     };
     let order = match request.get("orderBy") {
         Some(order) => order::orders(view, order, &root.key("orderBy"), &mut columns)?,
@@ -136,26 +179,30 @@ fn check_request(
         Some(offset) => integer(offset, &root.key("offset"), 0, LARGEST_OFFSET)?,
         None => 0,
     };
-    let time_zone = match request.get("timeZone") {
-        Some(name) => time_zone(name, &root.key("timeZone"))?,
-        None => TimeZone::UTC,
+    let asked = |key: &'static str| match request.get(key) {
+        Some(given) => {
+            context.uses(key);
+            boolean(given, &root.key(key))
+        }
+        None => Ok(false),
     };
-    let week_start = match request.get("weekStart") {
-        Some(day) => word(day, &root.key("weekStart"), "day", &WEEKDAYS)?,
-        None => Weekday::Monday,
-    };
+    let shape = Shape { nulls: asked("nulls")?, columns: asked("columns")?, totals: asked("totals")? };
     let query = Query {
         view,
         groups: columns.groups,
         aggregations: columns.aggregations,
         grouped: columns.grouped,
+        formulas: columns.formulas,
         columns: columns.columns,
         filter,
+        having,
         order,
         limit,
         offset,
-        time_zone,
-        week_start,
+        extension: context.extension(),
+        time_zone: context.time_zone,
+        week_start: context.week_start,
+        shape,
     };
     Ok((query, columns.mode_conflict))
 }

@@ -1,8 +1,9 @@
 //! The names of output columns (contract A3, select) and which field an aggregation accepts.
 
-use crate::query::dsl::{AggregateFunction, Aggregation, FieldRef, KeyExpr, TimeUnit};
+use crate::query::dsl::{AggregateFunction, Aggregation, FieldRef, KeyExpr, Share, TimePart, TimeUnit};
 use crate::query::view::FieldKind;
 
+/// Those of the published API, which `orderBy` computes without their being selected.
 pub(crate) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
     ("sum", AggregateFunction::Sum),
     ("count", AggregateFunction::Count),
@@ -12,8 +13,58 @@ pub(crate) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
     ("max", AggregateFunction::Max),
 ];
 
-pub(crate) const TIME_UNITS: [(&str, TimeUnit); 4] =
-    [("hour", TimeUnit::Hour), ("day", TimeUnit::Day), ("week", TimeUnit::Week), ("month", TimeUnit::Month)];
+/// What an `aggregation` can name.
+#[derive(Clone, Copy)]
+pub(crate) enum FunctionName {
+    Published(AggregateFunction),
+    /// Of contract A5.
+    Extension(AggregateFunction),
+    /// It takes a `p` (contract A5).
+    Percentile,
+}
+
+pub(crate) const FUNCTION_NAMES: [(&str, FunctionName); 11] = [
+    ("sum", FunctionName::Published(AggregateFunction::Sum)),
+    ("count", FunctionName::Published(AggregateFunction::Count)),
+    ("countDistinct", FunctionName::Published(AggregateFunction::CountDistinct)),
+    ("avg", FunctionName::Published(AggregateFunction::Avg)),
+    ("min", FunctionName::Published(AggregateFunction::Min)),
+    ("max", FunctionName::Published(AggregateFunction::Max)),
+    ("median", FunctionName::Extension(AggregateFunction::Median)),
+    ("percentile", FunctionName::Percentile),
+    ("stddev", FunctionName::Extension(AggregateFunction::Stddev)),
+    ("first", FunctionName::Extension(AggregateFunction::First)),
+    ("last", FunctionName::Extension(AggregateFunction::Last)),
+];
+
+/// What a `timeUnit` can name.
+#[derive(Clone, Copy)]
+pub(crate) enum TimeName {
+    Unit(TimeUnit),
+    Part(TimePart),
+}
+
+impl TimeName {
+    /// Whether only contract A5 has it.
+    pub(crate) fn is_extension(self) -> bool {
+        let published = [TimeUnit::Hour, TimeUnit::Day, TimeUnit::Week, TimeUnit::Month];
+        !matches!(self, TimeName::Unit(unit) if published.contains(&unit))
+    }
+}
+
+pub(crate) const TIME_NAMES: [(&str, TimeName); 11] = [
+    ("hour", TimeName::Unit(TimeUnit::Hour)),
+    ("day", TimeName::Unit(TimeUnit::Day)),
+    ("week", TimeName::Unit(TimeUnit::Week)),
+    ("month", TimeName::Unit(TimeUnit::Month)),
+    ("minute", TimeName::Unit(TimeUnit::Minute)),
+    ("quarter", TimeName::Unit(TimeUnit::Quarter)),
+    ("year", TimeName::Unit(TimeUnit::Year)),
+    ("hourOfDay", TimeName::Part(TimePart::HourOfDay)),
+    ("dayOfWeek", TimeName::Part(TimePart::DayOfWeek)),
+    ("dayOfMonth", TimeName::Part(TimePart::DayOfMonth)),
+    ("monthOfYear", TimeName::Part(TimePart::MonthOfYear)),
+];
 
 impl AggregateFunction {
     pub(crate) fn name(self) -> &'static str {
@@ -24,22 +75,65 @@ impl AggregateFunction {
             AggregateFunction::Avg => "avg",
             AggregateFunction::Min => "min",
             AggregateFunction::Max => "max",
+            AggregateFunction::Percentile(_) => "percentile",
+            AggregateFunction::Median => "median",
+            AggregateFunction::Stddev => "stddev",
+            AggregateFunction::First => "first",
+            AggregateFunction::Last => "last",
         }
     }
 
-    /// Whether it works on numbers, and so leaves its column out of a row that has none.
-    pub(crate) fn is_numeric(self) -> bool {
+    /// Whether it takes numbers only.
+    pub(crate) fn takes_numbers(self) -> bool {
+        use AggregateFunction::{Avg, Max, Median, Min, Percentile, Stddev, Sum};
+        matches!(self, Sum | Avg | Min | Max | Percentile(_) | Median | Stddev)
+    }
+
+    /// Whether it gives a number.
+    pub(crate) fn is_number(self) -> bool {
+        !matches!(self, AggregateFunction::First | AggregateFunction::Last)
+    }
+
+    /// Whether it leaves its column out of a row where it has no value.
+    pub(crate) fn omits_null(self) -> bool {
         !matches!(self, AggregateFunction::Count | AggregateFunction::CountDistinct)
+    }
+}
+
+impl Share {
+    /// Times 100, in plain decimals.
+    fn percent(self) -> String {
+        let text = self.value().to_string();
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        let digits = format!("{whole}{fraction:0<2}");
+        let (percent, rest) = digits.split_at(whole.len() + 2);
+        let percent = percent.trim_start_matches('0');
+        let percent = if percent.is_empty() { "0" } else { percent };
+        if rest.is_empty() { percent.to_owned() } else { format!("{percent}.{rest}") }
+    }
+}
+
+impl TimePart {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            TimePart::HourOfDay => "hourOfDay",
+            TimePart::DayOfWeek => "dayOfWeek",
+            TimePart::DayOfMonth => "dayOfMonth",
+            TimePart::MonthOfYear => "monthOfYear",
+        }
     }
 }
 
 impl TimeUnit {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            TimeUnit::Minute => "minute",
             TimeUnit::Hour => "hour",
             TimeUnit::Day => "day",
             TimeUnit::Week => "week",
             TimeUnit::Month => "month",
+            TimeUnit::Quarter => "quarter",
+            TimeUnit::Year => "year",
         }
     }
 }
@@ -60,16 +154,21 @@ impl KeyExpr {
     pub(crate) fn column_name(&self) -> String {
         match self {
             KeyExpr::Field(reference) => reference.column_name(),
-            KeyExpr::Bucket { field, unit } => format!("{}_{}", field.name, unit.name()),
+            KeyExpr::Bucket { field, step } => format!("{}_{}", field.name, step.unit.name()),
+            KeyExpr::Part { field, part } => format!("{}_{}", field.name, part.name()),
         }
     }
 }
 
 impl Aggregation {
     pub(crate) fn column_name(&self) -> String {
+        let function = match self.function {
+            AggregateFunction::Percentile(share) => format!("p{}", share.percent()),
+            function => function.name().to_owned(),
+        };
         match &self.argument {
-            Some(argument) => format!("{}_{}", self.function.name(), argument.column_name()),
-            None => self.function.name().to_owned(),
+            Some(argument) => format!("{function}_{}", argument.column_name()),
+            None => function,
         }
     }
 }
@@ -79,7 +178,7 @@ pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef
     let name = function.name();
     let Some(argument) = argument else {
         return match function {
-            AggregateFunction::Count => Ok(Aggregation { function, argument: None }),
+            AggregateFunction::Count => Ok(Aggregation { function, argument: None, filter: None }),
             _ => Err(format!("missing; `{name}` needs a field, only `count` goes without")),
         };
     };
@@ -87,7 +186,7 @@ pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef
     match argument.field.kind {
         FieldKind::Time | FieldKind::Integer => {}
         FieldKind::Json if !argument.path.is_empty() => {}
-        _ if !function.is_numeric() => {}
+        _ if !function.takes_numbers() => {}
         FieldKind::Json => return Err(format!("`{name}` of the JSON field `{field}` needs a `path` to numbers")),
         FieldKind::Text | FieldKind::Boolean | FieldKind::TextList | FieldKind::Binary => {
             return Err(format!(
@@ -95,5 +194,31 @@ pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef
             ));
         }
     }
-    Ok(Aggregation { function, argument: Some(argument) })
+    Ok(Aggregation { function, argument: Some(argument), filter: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_named_by_its_percent() {
+        let cases = [
+            (0.5, "50"),
+            (0.95, "95"),
+            (0.999, "99.9"),
+            (0.0, "0"),
+            (1.0, "100"),
+            (0.05, "5"),
+            (0.005, "0.5"),
+            (0.1, "10"),
+            (1e-7, "0.00001"),
+            (0.12345, "12.345"),
+        ];
+        for (value, percent) in cases {
+            assert_eq!(Share::new(value).expect("a share").percent(), percent);
+        }
+        assert_eq!(Share::new(-0.0), Share::new(0.0));
+        assert!([-0.1, 1.1, f64::NAN].iter().all(|value| Share::new(*value).is_none()));
+    }
 }

@@ -39,11 +39,15 @@ fn resolve(view: &'static View, name: &str, columns: &mut Columns) -> Option<Col
     if let Some(column) = columns.columns.iter().find(|column| column.name == name) {
         return Some(column.expr.clone());
     }
+    if let Some((_, expr)) = columns.hidden.iter().find(|(hidden, _)| hidden == name) {
+        return Some(expr.clone());
+    }
     let reference = split_field(view, name);
     if !columns.grouped {
         return reference.map(ColumnExpr::Field);
     }
-    if let Some(position) = hidden_group(name, reference, &columns.groups) {
+    let named = columns.hidden_keys.iter().find(|(hidden, _)| hidden == name).map(|(_, position)| *position);
+    if let Some(position) = named.or_else(|| hidden_group(name, reference, &columns.groups)) {
         return Some(ColumnExpr::Group(position));
     }
     let aggregation = split_aggregation(view, name)?;

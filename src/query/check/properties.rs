@@ -1,5 +1,6 @@
 //! `POST /query/property-keys` and `POST /query/property-values` (contract A4).
 
+use super::context::Context;
 use super::filter::filter;
 use super::reader::{At, Object, integer, list, parse, quoted, string, word};
 use crate::model::json::value::Json;
@@ -61,13 +62,13 @@ fn rows(request: &Object<'_>, root: &At<'_>) -> Result<(&'static str, Vec<Query>
         && let Some(view) = views.first()
     {
         // In no chosen view. The filter's own check says where it stands.
-        filter(view, condition, &at)?;
+        filter(view, condition, &at, &Context::utc())?;
         return Err(at.error(format!("{} is a field of no chosen view", quoted(name))));
     }
     views.retain(|view| !named.iter().any(|name| lacks(view, name)));
     let mut rows = Vec::with_capacity(views.len());
     for view in views {
-        rows.push(Query::of_rows(view, filter(view, condition, &at)?));
+        rows.push(Query::of_rows(view, filter(view, condition, &at, &Context::utc())?));
     }
     Ok((field, rows))
 }

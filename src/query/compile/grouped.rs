@@ -2,15 +2,16 @@
 
 use arrow::datatypes::DataType;
 use datafusion::error::Result;
-use datafusion::functions_aggregate::expr_fn::{count, max, min};
-use datafusion::logical_expr::{Expr, cast, lit, when};
+use datafusion::functions_aggregate::expr_fn::{count, first_value, max, min};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, SortExpr, cast, lit, when};
 use datafusion::scalar::ScalarValue;
 
 use super::columns::{Columns, is_whole_json, json_field};
 use super::filter;
+use super::having;
 use super::order::{SortColumn, push_key};
 use super::source::{SizedPlan, Source};
-use crate::query::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query};
+use crate::query::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, Formula, KeyExpr, Query, Share};
 use crate::query::expr::column;
 use crate::query::functions;
 use crate::query::scan::column::{Form, ScanColumn};
@@ -31,13 +32,17 @@ pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
     }
     let mut aggregates = Vec::new();
     for (index, aggregation) in query.aggregations.iter().enumerate() {
-        let argument = match aggregation.argument.as_ref() {
-            Some(reference) => Some(argument(aggregation.function, reference, &mut columns)?),
-            None => None,
-        };
-        let name = format!("v{index}");
-        aggregates.push(aggregate(aggregation, argument.as_ref().map(|_| column(&name))).alias(aggregate_name(index)));
-        inputs.extend(argument.map(|argument| argument.alias(name)));
+        inputs.extend(aggregate_inputs(aggregation, index, &mut columns)?);
+        aggregates.push(aggregate(query, aggregation, index)?.alias(aggregate_name(index)));
+    }
+    if query.aggregations.iter().any(|one| is_ordered(one.function)) {
+        for (index, name) in time_order(query).iter().enumerate() {
+            inputs.push(columns.add(ScanColumn::Plain(name)).alias(order_name(index)));
+        }
+    }
+    if query.groups.is_empty() && aggregates.is_empty() {
+        // Formulas of numbers alone: still one row.
+        aggregates.push(count(lit(1_i64)));
     }
     let narrow = !columns.read_json();
     let predicate = query.filter.as_ref().map(|filter| filter::compile(filter, &mut columns));
@@ -47,10 +52,13 @@ pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
     }
     let keys: Vec<Expr> = (0..query.groups.len()).map(|index| column(&group_name(index))).collect();
     builder = builder.project(inputs)?.aggregate(keys, aggregates)?;
+    if let Some(having) = &query.having {
+        builder = builder.filter(having::compile(query, having))?;
+    }
 
     let mut output: Vec<Expr> = Vec::new();
     for (index, shown) in query.columns.iter().enumerate() {
-        output.push(grouped_value(&shown.expr).alias(format!("o{index}")));
+        output.push(grouped_value(query, &shown.expr).alias(format!("o{index}")));
     }
     let mut sort_keys: Vec<(Expr, bool)> = Vec::new();
     for order in &query.order {
@@ -81,24 +89,69 @@ fn group_key(query: &Query, key: &KeyExpr, columns: &mut Columns) -> Expr {
             functions::json_canonical().call(vec![columns.field(reference)])
         }
         KeyExpr::Field(reference) => columns.field(reference),
-        KeyExpr::Bucket { field, unit } => {
+        KeyExpr::Bucket { field, step } => {
             let time = columns.add(ScanColumn::Plain(field.name));
-            functions::time_bucket(*unit, query.time_zone.clone(), query.week_start).call(vec![time])
+            functions::time_bucket(*step, query.time_zone.clone(), query.week_start).call(vec![time])
+        }
+        KeyExpr::Part { field, part } => {
+            let time = columns.add(ScanColumn::Plain(field.name));
+            functions::time_part(*part, query.time_zone.clone()).call(vec![time])
         }
     }
 }
 
-fn grouped_value(expr: &ColumnExpr) -> Expr {
+/// What a column shows of a group.
+pub(crate) fn grouped_value(query: &Query, expr: &ColumnExpr) -> Expr {
     match expr {
         ColumnExpr::Group(index) => column(&group_name(*index)),
         ColumnExpr::Aggregation(index) => column(&aggregate_name(*index)),
+        ColumnExpr::Formula(index) => query.formulas.get(*index).map_or(lit(ScalarValue::Float64(None)), |formula| {
+            let mut operands = Vec::new();
+            let formula = with_operands(formula, &mut operands);
+            if operands.is_empty() {
+                return lit(ScalarValue::Float64(functions::constant(&formula)));
+            }
+            let operands = operands.into_iter().map(|index| double(query, &ColumnExpr::Aggregation(index)));
+            functions::formula(formula).call(operands.collect())
+        }),
         // `check` makes every field of a grouped query a group key.
         ColumnExpr::Field(_) => lit(ScalarValue::Utf8View(None)),
     }
 }
 
+/// The formula over its own operands: the aggregations that it names, each once.
+fn with_operands(formula: &Formula, operands: &mut Vec<usize>) -> Formula {
+    match formula {
+        Formula::Number(value) => Formula::Number(*value),
+        Formula::Aggregation(index) => {
+            Formula::Aggregation(operands.iter().position(|one| one == index).unwrap_or_else(|| {
+                operands.push(*index);
+                operands.len() - 1
+            }))
+        }
+        Formula::Negated(inner) => Formula::Negated(Box::new(with_operands(inner, operands))),
+        Formula::Binary(left, operation, right) => {
+            let (left, right) = (with_operands(left, operands), with_operands(right, operands));
+            Formula::Binary(Box::new(left), *operation, Box::new(right))
+        }
+    }
+}
+
+/// A number that a column shows, as a double; of a time its milliseconds.
+pub(crate) fn double(query: &Query, expr: &ColumnExpr) -> Expr {
+    let value = grouped_value(query, expr);
+    let of_time = match expr {
+        ColumnExpr::Aggregation(index) => query.aggregations.get(*index).is_some_and(|one| {
+            let of_time = one.argument.as_ref().is_some_and(|argument| argument.field.kind == FieldKind::Time);
+            of_time && matches!(one.function, AggregateFunction::Min | AggregateFunction::Max)
+        }),
+        _ => false,
+    };
+    cast(if of_time { cast(value, DataType::Int64) } else { value }, DataType::Float64)
+}
+
 fn grouped_sort_key(query: &Query, expr: &ColumnExpr) -> Expr {
-    let value = grouped_value(expr);
+    let value = grouped_value(query, expr);
     match expr {
         ColumnExpr::Group(index) => match query.groups.get(*index) {
             Some(KeyExpr::Field(reference)) if is_whole_json(reference) => functions::json_sort_key().call(vec![value]),
@@ -108,39 +161,98 @@ fn grouped_sort_key(query: &Query, expr: &ColumnExpr) -> Expr {
     }
 }
 
+/// What an aggregation reads of a row: its argument, and whether the row counts.
+fn aggregate_inputs(aggregation: &Aggregation, index: usize, columns: &mut Columns) -> Result<Vec<Expr>> {
+    let mut inputs = Vec::new();
+    let mut counts = aggregation.filter.as_ref().map(|filter| filter::compile(filter, columns));
+    if let Some(reference) = &aggregation.argument {
+        let value = argument(aggregation.function, reference, columns)?;
+        if is_ordered(aggregation.function) {
+            let present = value.clone().is_not_null();
+            counts = Some(match counts {
+                Some(counts) => counts.and(present),
+                None => present,
+            });
+        }
+        inputs.push(value.alias(argument_name(index)));
+    }
+    inputs.extend(counts.map(|counts| counts.alias(filter_name(index))));
+    Ok(inputs)
+}
+
+fn argument_name(index: usize) -> String {
+    format!("v{index}")
+}
+
+fn filter_name(index: usize) -> String {
+    format!("f{index}")
+}
+
+fn order_name(index: usize) -> String {
+    format!("k{index}")
+}
+
+/// Whether it takes its value from one row, by the order of all.
+fn is_ordered(function: AggregateFunction) -> bool {
+    matches!(function, AggregateFunction::First | AggregateFunction::Last)
+}
+
+/// The order of rows that `first` and `last` mean (contract A5).
+fn time_order(query: &Query) -> [&'static str; 4] {
+    [query.view.default_time_field, "id", "projectId", "organizationId"]
+}
+
 /// What an aggregation reads of its field.
 fn argument(function: AggregateFunction, reference: &FieldRef, columns: &mut Columns) -> Result<Expr> {
+    use AggregateFunction::{Avg, Count, CountDistinct, First, Last, Max, Median, Min, Percentile, Stddev, Sum};
     let json = json_field(reference.field.name).filter(|_| reference.field.kind == FieldKind::Json);
     let at_path = json.filter(|_| !reference.path.is_empty());
     Ok(match (function, at_path) {
-        (AggregateFunction::Count, Some(json)) => {
-            when(columns.path(json, &reference.path, Form::Present), lit(1_i32)).end()?
-        }
-        (AggregateFunction::Count, None) => columns.field(reference),
-        (AggregateFunction::CountDistinct, _) if is_whole_json(reference) => {
+        (Count, Some(json)) => when(columns.path(json, &reference.path, Form::Present), lit(1_i32)).end()?,
+        (CountDistinct, _) if is_whole_json(reference) => {
             functions::json_canonical().call(vec![columns.field(reference)])
         }
-        (AggregateFunction::CountDistinct, _) => columns.field(reference),
-        (_, Some(json)) => columns.path(json, &reference.path, Form::Numeric),
-        (AggregateFunction::Sum | AggregateFunction::Avg, None) => {
+        (Count, None) | (CountDistinct | First | Last, _) | (Min | Max, None) => columns.field(reference),
+        (Sum | Avg | Min | Max | Percentile(_) | Median | Stddev, Some(json)) => {
+            columns.path(json, &reference.path, Form::Numeric)
+        }
+        (Sum | Avg | Percentile(_) | Median | Stddev, None) => {
             let value = columns.field(reference);
             match reference.field.kind {
                 FieldKind::Time => cast(cast(value, DataType::Int64), DataType::Float64),
                 _ => cast(value, DataType::Float64),
             }
         }
-        (AggregateFunction::Min | AggregateFunction::Max, None) => columns.field(reference),
     })
 }
 
-fn aggregate(aggregation: &Aggregation, argument: Option<Expr>) -> Expr {
-    let Some(argument) = argument else { return count(lit(1_i64)) };
-    match aggregation.function {
-        AggregateFunction::Count => count(argument),
-        AggregateFunction::CountDistinct => functions::count_distinct().call(vec![argument]),
-        AggregateFunction::Sum => functions::exact_sum().call(vec![argument]),
-        AggregateFunction::Avg => functions::exact_avg().call(vec![argument]),
-        AggregateFunction::Min => min(argument),
-        AggregateFunction::Max => max(argument),
+fn aggregate(query: &Query, aggregation: &Aggregation, index: usize) -> Result<Expr> {
+    use AggregateFunction::{Avg, Count, CountDistinct, First, Last, Max, Median, Min, Percentile, Stddev, Sum};
+    let argument = match &aggregation.argument {
+        Some(_) => column(&argument_name(index)),
+        None => lit(1_i64),
+    };
+    let by_time = |ascending| {
+        let keys = (0..time_order(query).len()).map(|key| SortExpr::new(column(&order_name(key)), ascending, false));
+        keys.collect::<Vec<_>>()
+    };
+    let function = aggregation.function;
+    let aggregate = match function {
+        Count => count(argument),
+        CountDistinct => functions::count_distinct().call(vec![argument]),
+        Sum => functions::exact_sum().call(vec![argument]),
+        Avg => functions::exact_avg().call(vec![argument]),
+        Min => min(argument),
+        Max => max(argument),
+        Percentile(share) => functions::percentile(share).call(vec![argument]),
+        Median => functions::percentile(Share::HALF).call(vec![argument]),
+        Stddev => functions::stddev().call(vec![argument]),
+        First | Last => first_value(argument, Vec::new()),
+    };
+    match function {
+        // The builder forgets an order that was given before.
+        First | Last => aggregate.order_by(by_time(function == First)).filter(column(&filter_name(index))).build(),
+        _ if aggregation.filter.is_some() => aggregate.filter(column(&filter_name(index))).build(),
+        _ => Ok(aggregate),
     }
 }

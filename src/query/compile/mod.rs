@@ -5,12 +5,13 @@
 //! - [`page`]: rows' sort keys, addresses and narrow columns, limited, with the number of all in [`count`]; [`latest`]:
 //!   such plans for the lists of the newest rows.
 //! - [`texts`]: what the distinct keys and values of properties are gathered from.
-//! - [`filter`], [`literal`], [`columns`], [`order`]: the parts of a plan; [`source`]: what it scans.
+//! - [`filter`], [`having`], [`literal`], [`columns`], [`order`]: the parts of a plan; [`source`]: what it scans.
 
 pub(crate) mod columns;
 pub(crate) mod count;
 mod filter;
 pub(crate) mod grouped;
+mod having;
 pub(crate) mod latest;
 mod literal;
 pub(crate) mod order;

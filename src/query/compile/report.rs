@@ -14,7 +14,7 @@ use super::grouped::GroupedPlan;
 use super::literal::WholeBounds;
 use super::order::SortColumn;
 use super::source::{SizedPlan, Source};
-use crate::query::dsl::TimeUnit;
+use crate::query::dsl::{TimeStep, TimeUnit};
 use crate::query::expr::column;
 use crate::query::functions;
 use crate::query::scan::column::{Form, ScanColumn};
@@ -41,7 +41,8 @@ pub(crate) fn search_report(report: SearchReport, after: Option<&str>, source: &
     let group = match report {
         SearchReport::TopQueries => columns.add(ScanColumn::Plain("searchQuery")),
         SearchReport::WeeklyUsers => {
-            functions::time_bucket(TimeUnit::Week, TimeZone::UTC, Weekday::Monday).call(vec![created_at])
+            functions::time_bucket(TimeStep { unit: TimeUnit::Week, count: 1 }, TimeZone::UTC, Weekday::Monday)
+                .call(vec![created_at])
         }
     };
     let user_id = columns.path(JsonField::UserProperties, &["userId".to_owned()], Form::Text);

@@ -47,11 +47,12 @@ impl ResultColumn {
 /// The columns of a query's rows, in order.
 pub(crate) fn columns_of(query: &Query) -> Vec<ResultColumn> {
     let omits_null = |expr: &ColumnExpr| match expr {
-        ColumnExpr::Aggregation(index) => query.aggregations.get(*index).is_some_and(|one| one.function.is_numeric()),
+        ColumnExpr::Aggregation(index) => query.aggregations.get(*index).is_some_and(|one| one.function.omits_null()),
+        ColumnExpr::Formula(_) => true,
         expr => field_of(query, expr).is_some_and(|reference| reference.field.omit_null),
     };
     let column = |column: &OutputColumn| ResultColumn {
-        omit_null: omits_null(&column.expr),
+        omit_null: !query.shape.nulls && omits_null(&column.expr),
         ..ResultColumn::new(column.name.as_str(), kind_of(query, &column.expr))
     };
     query.columns.iter().map(column).collect()
@@ -70,9 +71,9 @@ fn field_of<'a>(query: &'a Query, expr: &'a ColumnExpr) -> Option<&'a FieldRef> 
         ColumnExpr::Field(reference) => Some(reference),
         ColumnExpr::Group(index) => match query.groups.get(*index)? {
             KeyExpr::Field(reference) => Some(reference),
-            KeyExpr::Bucket { .. } => None,
+            KeyExpr::Bucket { .. } | KeyExpr::Part { .. } => None,
         },
-        ColumnExpr::Aggregation(_) => None,
+        ColumnExpr::Aggregation(_) | ColumnExpr::Formula(_) => None,
     }
 }
 
@@ -82,9 +83,13 @@ fn kind_of(query: &Query, expr: &ColumnExpr) -> ResultKind {
         ColumnExpr::Group(index) => match query.groups.get(*index) {
             Some(KeyExpr::Field(reference)) => of_field(query.view, reference),
             Some(KeyExpr::Bucket { .. }) => ResultKind::Time,
+            Some(KeyExpr::Part { .. }) => ResultKind::Integer,
             None => ResultKind::Text,
         },
-        ColumnExpr::Aggregation(index) => query.aggregations.get(*index).map_or(ResultKind::Integer, of_aggregation),
+        ColumnExpr::Aggregation(index) => {
+            query.aggregations.get(*index).map_or(ResultKind::Integer, |one| of_aggregation(query.view, one))
+        }
+        ColumnExpr::Formula(_) => ResultKind::Number,
     }
 }
 
@@ -101,13 +106,21 @@ fn of_field(view: &View, reference: &FieldRef) -> ResultKind {
     }
 }
 
-fn of_aggregation(aggregation: &Aggregation) -> ResultKind {
+fn of_aggregation(view: &View, aggregation: &Aggregation) -> ResultKind {
     let of_time = aggregation.argument.as_ref().is_some_and(|argument| argument.field.kind == FieldKind::Time);
     match aggregation.function {
         AggregateFunction::Count | AggregateFunction::CountDistinct => ResultKind::Integer,
         AggregateFunction::Min | AggregateFunction::Max if of_time => ResultKind::EpochMillis,
-        AggregateFunction::Min | AggregateFunction::Max => ResultKind::Number,
-        AggregateFunction::Sum | AggregateFunction::Avg => ResultKind::Number,
+        AggregateFunction::First | AggregateFunction::Last => {
+            aggregation.argument.as_ref().map_or(ResultKind::Text, |argument| of_field(view, argument))
+        }
+        AggregateFunction::Min
+        | AggregateFunction::Max
+        | AggregateFunction::Sum
+        | AggregateFunction::Avg
+        | AggregateFunction::Percentile(_)
+        | AggregateFunction::Median
+        | AggregateFunction::Stddev => ResultKind::Number,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::datatypes::Schema;
 
 use super::columns::{ResultColumn, ResultKind, columns_of, unpacked};
 use super::execution::Execution;
@@ -26,6 +27,14 @@ const TOP_SEARCH_QUERIES: usize = 100;
 pub(crate) struct RowStream {
     columns: Vec<ResultColumn>,
     rows: Rows,
+    totals: Option<Totals>,
+}
+
+/// Aggregations over all rows that a query's filter left (contract A5).
+pub(crate) struct Totals {
+    pub(crate) columns: Vec<ResultColumn>,
+    /// It has one row.
+    pub(crate) row: RecordBatch,
 }
 
 enum Rows {
@@ -51,7 +60,7 @@ impl RowStream {
             }
             Question::Properties(_) => vec![ResultColumn::new("results", ResultKind::Text)],
         };
-        Ok(RowStream { columns, rows: Rows::Asked(Box::new((execution, question))) })
+        Ok(RowStream { columns, rows: Rows::Asked(Box::new((execution, question))), totals: None })
     }
 
     pub(crate) fn columns(&self) -> &[ResultColumn] {
@@ -65,6 +74,11 @@ impl RowStream {
             && let Rows::Asked(asked) = std::mem::replace(&mut self.rows, Rows::Texts(None))
         {
             let (execution, question) = *asked;
+            if let Question::Query(query) = &question
+                && query.shape.totals
+            {
+                self.totals = Some(totals(&execution, query).await?);
+            }
             self.rows = Rows::start(execution, &question, self.columns.len()).await?;
         }
         match &mut self.rows {
@@ -83,6 +97,31 @@ impl RowStream {
             Rows::Page(page) => page.total(),
             Rows::Texts(_) | Rows::Asked(_) => None,
         }
+    }
+
+    /// Known once the first batch is there; `None` where the query does not ask for them.
+    pub(crate) fn totals(&self) -> Option<&Totals> {
+        self.totals.as_ref()
+    }
+}
+
+/// The query's aggregations and formulas over all rows that its filter leaves, as one group.
+async fn totals(execution: &Execution, query: &Query) -> Result<Totals, QueryError> {
+    let query = query.totals();
+    let columns = columns_of(&query);
+    let nothing = || {
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+    };
+    if columns.is_empty() {
+        let row = nothing().map_err(|error| QueryError::Internal(error.to_string()))?;
+        return Ok(Totals { columns, row });
+    }
+    let plan = grouped::grouped(&query, &execution.source).map_err(|error| execution.error(error))?;
+    let mut groups = Groups::open(execution.clone(), &plan, columns.len(), Window::new(0, 1)).await?;
+    match groups.next().await? {
+        Some(row) => Ok(Totals { columns, row }),
+        None => Err(QueryError::Internal("totals gave no row".into())),
     }
 }
 

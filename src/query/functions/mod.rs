@@ -3,17 +3,21 @@
 //! - `json`: values at a path, predicates and sort keys of raw JSON text.
 //! - `number`: numerals in text, and exact decimals kept as a double plus text.
 //! - `list`: `arrayContains` on text lists; `text`: equal texts in any case, words in folded texts.
-//! - `time_bucket`: first instants of hours, days, weeks and months; `zone` has the arithmetic.
+//! - `time_bucket`: first instants of hours, days, weeks and the like, and what the clock shows; `zone` has the
+//!   arithmetic.
 //! - `exact_sum`: `sum` and `avg` without rounding on the way; `exact` has the arithmetic.
+//! - `collected`: percentiles and standard deviations; `formula`: calculations over aggregations.
 //! - `count_distinct`: exact distinct counts over interned values; `pairs` has the set.
 //!
 //! A function keeps its constants (a path, a literal) in its instance and its name, so that plans with two of them stay
 //! apart.
 
 mod aggregate;
+mod collected;
 mod count_distinct;
 mod exact;
 mod exact_sum;
+mod formula;
 mod json;
 mod json_predicate;
 mod list;
@@ -22,10 +26,12 @@ mod pairs;
 mod scalar;
 mod text;
 mod time_bucket;
-mod zone;
+pub(crate) mod zone;
 
+pub(crate) use collected::{percentile, stddev};
 pub(crate) use count_distinct::count_distinct;
 pub(crate) use exact_sum::{exact_avg, exact_sum};
+pub(crate) use formula::{constant, formula};
 pub(crate) use json::{
     json_at, json_boolean_at, json_canonical, json_exists_at, json_number_at, json_number_text_at, json_sort_key,
     json_string_at, json_text_at,
@@ -36,4 +42,4 @@ pub(crate) use json_predicate::{
 pub(crate) use list::list_contains_all;
 pub(crate) use number::{NumberComparison, compare_number, number_text, numeric_of_text};
 pub(crate) use text::{contains_words, same_in_any_case};
-pub(crate) use time_bucket::time_bucket;
+pub(crate) use time_bucket::{time_bucket, time_part};

@@ -35,6 +35,8 @@ pub(crate) enum Arguments {
     Any,
     /// Float64 and its exact text.
     Number,
+    /// Float64 columns, one or more.
+    Doubles,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,7 @@ pub(crate) fn function<K: Kernel>(kernel: K) -> Arc<ScalarUDF> {
         Arguments::Text => Signature::uniform(1, vec![DataType::Utf8View, DataType::Utf8], Volatility::Immutable),
         Arguments::Texts => Signature::variadic(vec![DataType::Utf8View, DataType::Utf8], Volatility::Immutable),
         Arguments::Any => Signature::any(1, Volatility::Immutable),
+        Arguments::Doubles => Signature::variadic(vec![DataType::Float64], Volatility::Immutable),
         Arguments::Number => {
             Signature::new(TypeSignature::Exact(vec![DataType::Float64, DataType::Utf8View]), Volatility::Immutable)
         }

@@ -1,4 +1,4 @@
-//! First instants of local hours, days, weeks and months, by integer arithmetic.
+//! First instants of local minutes, hours, days, weeks, months, quarters and years, by integer arithmetic.
 //!
 //! Instants and local times are milliseconds since 1970-01-01T00:00:00 (UTC, or on the local clock). Calendar dates are
 //! proleptic Gregorian.
@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-use crate::query::dsl::TimeUnit;
+use crate::query::dsl::{TimePart, TimeStep, TimeUnit};
 
 const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 /// Jiff 0.2 keeps offsets below 26 hours.
@@ -17,16 +18,62 @@ const MAX_OFFSET: i64 = 26 * HOUR;
 
 /// The local time at which the bucket of `local` starts.
 #[inline]
-pub(crate) fn floor(local: i64, unit: TimeUnit, week_start: Weekday) -> i64 {
+pub(crate) fn floor(local: i64, step: TimeStep, week_start: Weekday) -> i64 {
     let day = local.div_euclid(DAY);
-    let start = match unit {
-        TimeUnit::Hour => return local.div_euclid(HOUR).saturating_mul(HOUR),
+    let start = match step.unit {
+        // Steps are divisors of the hour and of the day.
+        TimeUnit::Minute => return multiple_below(local, i64::from(step.count) * MINUTE),
+        TimeUnit::Hour => return multiple_below(local, i64::from(step.count) * HOUR),
         TimeUnit::Day => day,
         // Day 0 was a Thursday, three days after a Monday.
         TimeUnit::Week => day - (day + 3 - i64::from(week_start.to_monday_zero_offset())).rem_euclid(7),
         TimeUnit::Month => month_start(day),
+        TimeUnit::Quarter => {
+            let (year, month, _) = date_of(day);
+            day_of(year, (month - 1) / 3 * 3 + 1)
+        }
+        TimeUnit::Year => day_of(date_of(day).0, 1),
     };
     start.saturating_mul(DAY)
+}
+
+#[inline]
+fn multiple_below(local: i64, width: i64) -> i64 {
+    local.div_euclid(width).saturating_mul(width)
+}
+
+/// What the clock and the calendar show at a local time.
+pub(crate) fn part(local: i64, part: TimePart) -> i64 {
+    let day = local.div_euclid(DAY);
+    match part {
+        TimePart::HourOfDay => local.rem_euclid(DAY) / HOUR,
+        TimePart::DayOfWeek => (day + 3).rem_euclid(7) + 1,
+        TimePart::DayOfMonth => date_of(day).2,
+        TimePart::MonthOfYear => date_of(day).1,
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01.
+fn date_of(day: i64) -> (i64, i64, i64) {
+    let shifted = day + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year_of_era + next_year, month, day_of_month)
+}
+
+/// The first day of a month, as a day since 1970-01-01.
+fn day_of(year: i64, month: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
 }
 
 /// The first day of the month of `day`, both as days since 1970-01-01. Years start in March here, so that the leap day
@@ -51,7 +98,7 @@ pub(crate) struct Segment {
 #[derive(Clone, Debug)]
 pub(crate) struct ZoneBuckets {
     zone: TimeZone,
-    unit: TimeUnit,
+    step: TimeStep,
     week_start: Weekday,
     segments: Vec<Segment>,
     /// Segment of the latest call: most neighbours in a file share it.
@@ -59,9 +106,9 @@ pub(crate) struct ZoneBuckets {
 }
 
 impl ZoneBuckets {
-    pub(crate) fn new(zone: &TimeZone, unit: TimeUnit, week_start: Weekday, known: Vec<Segment>) -> Self {
+    pub(crate) fn new(zone: &TimeZone, step: TimeStep, week_start: Weekday, known: Vec<Segment>) -> Self {
         let current = Segment { start: 0, end: 0, offset: 0 };
-        Self { zone: zone.clone(), unit, week_start, segments: known, current }
+        Self { zone: zone.clone(), step, week_start, segments: known, current }
     }
 
     pub(crate) fn into_segments(self) -> Vec<Segment> {
@@ -71,24 +118,33 @@ impl ZoneBuckets {
     /// The first instant of the bucket that `instant` falls into.
     #[inline]
     pub(crate) fn first_instant(&mut self, instant: i64) -> i64 {
-        if instant < self.current.start || instant >= self.current.end {
-            self.current = self.segment_at(instant);
-        }
+        let local = self.local(instant);
         let current = self.current;
-        let local_start = floor(instant.saturating_add(current.offset), self.unit, self.week_start);
+        let local_start = floor(local, self.step, self.week_start);
         let start = local_start.saturating_sub(current.offset);
         if start.saturating_sub(2 * MAX_OFFSET) >= current.start {
             return start;
         }
-        match self.unit {
-            TimeUnit::Hour => self.first_instant_of_hour(local_start, current),
+        match self.step {
+            TimeStep { unit: TimeUnit::Minute, .. } | TimeStep { unit: TimeUnit::Hour, count: 1 } => {
+                self.first_instant_as_it_ran(local_start, current)
+            }
             _ => self.first_instant_of_local(local_start),
         }
     }
 
+    /// What the local clock shows.
+    #[inline]
+    pub(crate) fn local(&mut self, instant: i64) -> i64 {
+        if instant < self.current.start || instant >= self.current.end {
+            self.current = self.segment_at(instant);
+        }
+        instant.saturating_add(self.current.offset)
+    }
+
     /// An hour that a clock change cuts by a jump forward is one bucket; where the clock is set back, a new bucket
     /// starts with what is repeated.
-    fn first_instant_of_hour(&mut self, local_start: i64, mut segment: Segment) -> i64 {
+    fn first_instant_as_it_ran(&mut self, local_start: i64, mut segment: Segment) -> i64 {
         loop {
             let start = local_start.saturating_sub(segment.offset);
             if start >= segment.start {
@@ -106,7 +162,7 @@ impl ZoneBuckets {
 
     /// The first instant at which the local clock shows `local` (the earlier of two), or else the one at which it
     /// jumps over it.
-    fn first_instant_of_local(&mut self, local: i64) -> i64 {
+    pub(crate) fn first_instant_of_local(&mut self, local: i64) -> i64 {
         let mut segment = self.segment_at(local.saturating_sub(MAX_OFFSET));
         loop {
             let instant = local.saturating_sub(segment.offset);
@@ -115,6 +171,29 @@ impl ZoneBuckets {
             }
             if instant < segment.end || segment.end == i64::MAX {
                 return instant;
+            }
+            segment = self.segment_at(segment.end);
+        }
+    }
+
+    /// The instant of a local time; one that the clock skips or shows twice has the smaller offset, as in PostgreSQL.
+    pub(crate) fn instant_of_local(&mut self, local: i64) -> i64 {
+        let mut segment = self.segment_at(local.saturating_sub(MAX_OFFSET));
+        let mut found: Option<i64> = None;
+        loop {
+            let instant = local.saturating_sub(segment.offset);
+            if instant < segment.start {
+                // Skipped between the segment before and this one: that with the smaller offset is later.
+                return found.unwrap_or_else(|| {
+                    let before = self.segment_at(segment.start - 1);
+                    instant.max(local.saturating_sub(before.offset))
+                });
+            }
+            if instant < segment.end || segment.end == i64::MAX {
+                found = found.max(Some(instant));
+            }
+            if segment.end == i64::MAX {
+                return found.unwrap_or(instant);
             }
             segment = self.segment_at(segment.end);
         }
@@ -178,7 +257,8 @@ mod tests {
 
     use super::*;
 
-    const UNITS: [TimeUnit; 4] = [TimeUnit::Hour, TimeUnit::Day, TimeUnit::Week, TimeUnit::Month];
+    const UNITS: [TimeUnit; 6] =
+        [TimeUnit::Hour, TimeUnit::Day, TimeUnit::Week, TimeUnit::Month, TimeUnit::Quarter, TimeUnit::Year];
     const WEEK_STARTS: [Weekday; 7] = [
         Weekday::Monday,
         Weekday::Tuesday,
@@ -188,6 +268,10 @@ mod tests {
         Weekday::Saturday,
         Weekday::Sunday,
     ];
+
+    fn one(unit: TimeUnit) -> TimeStep {
+        TimeStep { unit, count: 1 }
+    }
 
     struct Random(u64);
 
@@ -206,7 +290,9 @@ mod tests {
         match unit {
             TimeUnit::Week => date.checked_sub(i64::from(date.weekday().since(week_start)).days()).unwrap(),
             TimeUnit::Month => date.first_of_month(),
-            TimeUnit::Hour | TimeUnit::Day => date,
+            TimeUnit::Quarter => Date::new(date.year(), (date.month() - 1) / 3 * 3 + 1, 1).unwrap(),
+            TimeUnit::Year => date.first_of_year(),
+            TimeUnit::Minute | TimeUnit::Hour | TimeUnit::Day => date,
         }
     }
 
@@ -228,7 +314,11 @@ mod tests {
                     _ => first_date(civil.date(), unit, week_start).into(),
                 };
                 let expected = TimeZone::UTC.to_timestamp(expected).unwrap().as_millisecond();
-                assert_eq!(floor(time.as_millisecond(), unit, week_start), expected, "{time} {unit:?} {week_start:?}");
+                assert_eq!(
+                    floor(time.as_millisecond(), one(unit), week_start),
+                    expected,
+                    "{time} {unit:?} {week_start:?}"
+                );
             }
         }
     }
@@ -292,7 +382,7 @@ mod tests {
                 times.push(transition.timestamp().checked_sub(1.millisecond()).unwrap());
             }
             for unit in UNITS {
-                let mut buckets = ZoneBuckets::new(&zone, unit, Weekday::Monday, Vec::new());
+                let mut buckets = ZoneBuckets::new(&zone, one(unit), Weekday::Monday, Vec::new());
                 for (index, time) in times.iter().enumerate() {
                     let week_start = WEEK_STARTS[index % 7];
                     buckets.week_start = week_start;
@@ -341,7 +431,7 @@ mod tests {
         ];
         for (name, unit, time, expected) in cases {
             let zone = TimeZone::get(name).unwrap();
-            let mut buckets = ZoneBuckets::new(&zone, unit, Weekday::Monday, Vec::new());
+            let mut buckets = ZoneBuckets::new(&zone, one(unit), Weekday::Monday, Vec::new());
             let time: Timestamp = time.parse().unwrap();
             let got = Timestamp::from_millisecond(buckets.first_instant(time.as_millisecond())).unwrap();
             assert_eq!(got.to_string(), expected, "{name} {time}");
@@ -352,7 +442,7 @@ mod tests {
     fn edges_of_time_do_not_overflow() {
         let zone = TimeZone::get("America/New_York").unwrap();
         for unit in UNITS {
-            let mut buckets = ZoneBuckets::new(&zone, unit, Weekday::Sunday, Vec::new());
+            let mut buckets = ZoneBuckets::new(&zone, one(unit), Weekday::Sunday, Vec::new());
             for instant in [i64::MIN, -62_135_596_800_000, 253_402_300_799_999, i64::MAX] {
                 assert!(buckets.first_instant(instant) <= instant.saturating_add(MAX_OFFSET));
             }
@@ -366,11 +456,11 @@ mod tests {
             ("UTC", 253_402_214_400_000),
         ] {
             let zone = TimeZone::get(name).unwrap();
-            let mut buckets = ZoneBuckets::new(&zone, TimeUnit::Day, Weekday::Monday, Vec::new());
+            let mut buckets = ZoneBuckets::new(&zone, one(TimeUnit::Day), Weekday::Monday, Vec::new());
             assert_eq!(buckets.first_instant(last_millisecond), start, "{name}");
         }
         let last: Zoned = date(9999, 12, 1).to_zoned(zone.clone()).unwrap();
-        let mut buckets = ZoneBuckets::new(&zone, TimeUnit::Month, Weekday::Monday, Vec::new());
+        let mut buckets = ZoneBuckets::new(&zone, one(TimeUnit::Month), Weekday::Monday, Vec::new());
         assert_eq!(buckets.first_instant(253_402_300_799_999), last.timestamp().as_millisecond());
     }
 }

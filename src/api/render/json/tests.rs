@@ -119,14 +119,14 @@ fn rows_over_several_batches() {
     let sums: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(1.5), None]));
     let batch = RecordBatch::try_from_iter_with_nullable([("x", names, true), ("y", sums, true)]).expect("batch");
     let columns = vec![column("properties.\"q\"", ResultKind::Text, false), column("sum_x", ResultKind::Number, true)];
-    let mut writer = JsonRows::new(Envelope::Query { page_size: 3 });
+    let mut writer = JsonRows::new(Envelope::Query { lists_columns: false, page_size: 3 });
     let mut out = Vec::new();
     writer.open(&columns, &mut out).expect("opened");
     writer.write_batch(&batch, &mut out, 1..3, usize::MAX).expect("written");
     writer.write_batch(&batch, &mut out, 2..2, usize::MAX).expect("written");
     writer.write_batch(&batch.slice(1, 1), &mut out, 0..1, usize::MAX).expect("written");
     assert!(writer.write_batch(&batch, &mut out, 2..4, usize::MAX).is_err());
-    writer.close(Some(9), &mut out);
+    writer.close(End { total: Some(9), totals: None }, &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).expect("UTF-8"),
         concat!(
@@ -159,7 +159,7 @@ fn a_report_and_a_list() {
         encoder.open(&columns, &mut out).expect("opened");
         let next = encoder.write_batch(&batch, &mut out, 0..2, 0).expect("written");
         encoder.write_batch(&batch, &mut out, next..2, usize::MAX).expect("written");
-        encoder.close(total, &mut out);
+        encoder.close(End { total, totals: None }, &mut out).unwrap();
         String::from_utf8(out).expect("UTF-8")
     };
     let mut report = JsonRows::new(Envelope::Report);

@@ -3,7 +3,7 @@
 mod filter;
 
 use super::*;
-use crate::query::dsl::{AggregateFunction, ColumnExpr, KeyExpr, TimeUnit};
+use crate::query::dsl::{AggregateFunction, ColumnExpr, KeyExpr, TimeStep, TimeUnit};
 use crate::query::view::CONVERSATIONS;
 
 fn checked(body: &str) -> Query {
@@ -205,7 +205,7 @@ fn selections() {
     assert_eq!(names(&query), expected);
     assert_eq!(query.aggregations.len(), 7);
     assert!(
-        matches!(query.groups[0], KeyExpr::Bucket { unit: TimeUnit::Week, field } if field.name == "firstMessageTime")
+        matches!(query.groups[0], KeyExpr::Bucket { step: TimeStep { unit: TimeUnit::Week, count: 1 }, field } if field.name == "firstMessageTime")
     );
     assert_eq!(query.columns[7].expr, ColumnExpr::Group(0));
     assert_eq!(query.columns[0].expr, ColumnExpr::Aggregation(0));
