@@ -68,6 +68,28 @@ fn compare(expected: &Answer, body: &Value) -> Result<(), String> {
             wrong.push(format!("{name} is {found:?}, should be {value}"));
         }
     }
+    match (&expected.totals, data.get("totals")) {
+        (None, None) => {}
+        (Some(totals), Some(found)) => {
+            if let Err(reason) = compare_row(totals, found) {
+                wrong.push(format!(
+                    "totals: {reason}\n      oracle: {}\n      server: {}",
+                    show(totals),
+                    found.to_text()
+                ));
+            }
+        }
+        (expected, found) => wrong.push(format!("totals are {found:?}, should be {expected:?}")),
+    }
+    let listed = expected.columns.as_ref().map(|columns| {
+        let column = |(name, kind): &(String, &str)| {
+            json::object(vec![("name", json::string(name)), ("type", json::string(kind))])
+        };
+        Value::Array(columns.iter().map(column).collect())
+    });
+    if listed.as_ref() != data.get("columns") {
+        wrong.push(format!("columns are {:?}, should be {listed:?}", data.get("columns")));
+    }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
 }
 
@@ -101,6 +123,9 @@ fn same(cell: &Cell, value: &Value) -> bool {
         // Key order and number spelling count.
         (Cell::Json(value), found) => value == found,
         (Cell::Double(Some(double)), Value::Number(token)) => token.parse() == Ok(*double),
+        (Cell::Near(double), Value::Number(token)) => {
+            token.parse::<f64>().is_ok_and(|found| (found - double).abs() <= 1e-9 * double.abs())
+        }
         _ => false,
     }
 }
@@ -116,6 +141,7 @@ fn show(row: &[(String, Cell)]) -> String {
             Cell::List(list) => Value::Array(list.iter().map(|text| json::string(text)).collect()),
             Cell::Json(value) => value.clone(),
             Cell::Double(double) => Value::Number(format!("{:e}", (*double)?)),
+            Cell::Near(double) => Value::Number(format!("{double:e}")),
         };
         Some((name.clone(), value))
     });

@@ -6,9 +6,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::generate::{MOMENTS, NUMBERS, TAGS, TEXTS, ZONES, anything, long_key};
 use crate::oracle::folding::fold;
+use crate::oracle::having::{Shows, shows};
 use crate::oracle::json::{Value, integer, object, string};
 use crate::oracle::query::Cell;
-use crate::oracle::request::{AGGREGATIONS, Request};
+use crate::oracle::request::{AGGREGATIONS, Column, MORE_AGGREGATIONS, Named, PARTS, Request, SHARES};
 use crate::oracle::time::render;
 use crate::oracle::views::{Kind, Record, View};
 use crate::random::Random;
@@ -145,6 +146,8 @@ impl Vocabulary {
         let mut pairs: Vec<(&str, Value)> = Vec::new();
         let zone = random.percent(35).then(|| *random.pick(&ZONES));
         let grouped = random.percent(65);
+        // What contract A5 adds, in some requests only.
+        let extended = random.percent(40);
         let mut select = Vec::new();
         let mut keys: Vec<(String, Vec<String>)> = Vec::new();
         let mut hidden = Vec::new();
@@ -153,10 +156,10 @@ impl Vocabulary {
                 keys.push(self.key(random));
             }
             for _ in 0..[0, 1, 1, 2, 3][random.below(5)] {
-                select.push(self.aggregation(random));
+                select.push(self.aggregation(random, extended));
             }
             for _ in 0..[0, 0, 0, 1, 1, 2][random.below(6)] {
-                select.push(self.bucket(random, zone.is_some()));
+                select.push(self.bucket(random, zone.is_some(), extended));
             }
             let mut group_by = Vec::new();
             for (field, path) in &keys {
@@ -168,6 +171,9 @@ impl Vocabulary {
                     }
                     1 => element.push(("includeInSelect", Value::Bool(true))),
                     _ => {}
+                }
+                if extended && random.percent(20) {
+                    element.push(("as", string(random.pick(&NAMES))));
                 }
                 group_by.push(object(element));
                 if random.percent(15) {
@@ -188,6 +194,12 @@ impl Vocabulary {
                     selection.push(("mode", string("unpack")));
                 }
                 select.push(object(selection));
+            }
+        }
+        if extended && grouped && random.percent(40) {
+            let so_far = object(vec![("select", Value::Array(select.clone()))]);
+            if let Ok(request) = Request::parse(self.view, &so_far) {
+                select.extend(formula(random, &request.columns));
             }
         }
         random.shuffle(&mut select);
@@ -221,6 +233,16 @@ impl Vocabulary {
         if random.percent(60) {
             self.add_order(random, &mut pairs, grouped, &hidden);
         }
+        if extended {
+            if grouped && random.percent(40) {
+                self.add_having(random, &mut pairs);
+            }
+            for key in ["nulls", "columns", "totals"] {
+                if random.percent(25) {
+                    pairs.push((key, Value::Bool(random.percent(90))));
+                }
+            }
+        }
         random.shuffle(&mut pairs);
         object(pairs)
     }
@@ -238,7 +260,13 @@ impl Vocabulary {
         let mut orders = Vec::new();
         for _ in 0..1 + random.below(3) {
             let name = match random.below(10) {
-                0..=6 => random.pick(&request.columns).name(),
+                0..=6 => {
+                    // What is not exact may order two rows otherwise.
+                    let exact = request.columns.iter().filter(|named| !named.column.is_inexact());
+                    let exact: Vec<&Named> = exact.collect();
+                    let Some(named) = pick(random, &exact) else { return };
+                    named.name.clone()
+                }
                 7 if !hidden.is_empty() => {
                     let (field, path) = random.pick(hidden);
                     joined(field, path)
@@ -267,6 +295,50 @@ impl Vocabulary {
             orders.push(object(vec![("field", string(&name)), ("direction", direction)]));
         }
         pairs.push(("orderBy", Value::Array(orders)));
+    }
+
+    fn add_having(&self, random: &mut Random, pairs: &mut Vec<(&str, Value)>) {
+        let Ok(request) = Request::parse(self.view, &object(pairs.clone())) else { return };
+        let exact = request.columns.iter().filter(|named| named.shown && !named.column.is_inexact());
+        let exact: Vec<&Named> = exact.collect();
+        if !exact.is_empty() {
+            pairs.push(("having", self.having(random, &exact, 2)));
+        }
+    }
+
+    fn having(&self, random: &mut Random, columns: &[&Named], depth: usize) -> Value {
+        if depth > 0 && random.percent(40) {
+            if random.percent(30) {
+                return object(vec![("not", self.having(random, columns, depth - 1))]);
+            }
+            let parts = (0..random.below(4)).map(|_| self.having(random, columns, depth - 1)).collect();
+            return object(vec![(*random.pick(&["and", "or"]), Value::Array(parts))]);
+        }
+        let column = *random.pick(columns);
+        let shown = shows(self.view, &column.column);
+        let operator = match shown {
+            Shows::Other => *random.pick(&["isNull", "isNotNull"]),
+            Shows::Flag => *random.pick(&["eq", "neq", "in", "notIn", "isNull", "isNotNull"]),
+            _ => *random.pick(&["eq", "neq", "gt", "gte", "lt", "lte", "in", "notIn", "isNull", "isNotNull", "gt"]),
+        };
+        let null_allowed = matches!(operator, "eq" | "neq" | "in" | "notIn");
+        let one = |random: &mut Random| match shown {
+            _ if null_allowed && random.percent(10) => Value::Null,
+            Shows::Number | Shows::Other => {
+                Value::Number(random.pick(&["0", "1", "2", "3", "1.5", "10", "-1", "5e1", "1e12"]).to_string())
+            }
+            Shows::Text => string(random.pick(&TEXTS)),
+            Shows::Flag => Value::Bool(random.percent(50)),
+            Shows::Time => self.time(random),
+        };
+        let value = match operator {
+            "isNull" | "isNotNull" => None,
+            "in" | "notIn" => Some(Value::Array((0..random.below(4)).map(|_| one(random)).collect())),
+            _ => Some(one(random)),
+        };
+        let mut condition = vec![("field", string(&column.name)), ("operator", string(operator))];
+        condition.extend(value.map(|value| ("value", value)));
+        object(vec![("condition", object(condition))])
     }
 
     /// A field or path that a name with dots can spell.
@@ -336,13 +408,26 @@ impl Vocabulary {
         string(words.join("  "))
     }
 
-    fn aggregation(&self, random: &mut Random) -> Value {
+    fn aggregation(&self, random: &mut Random, extended: bool) -> Value {
         let mut pairs = vec![("type", string("aggregation"))];
-        let aggregation = *random.pick(&AGGREGATIONS);
+        let more = extended && random.percent(50);
+        let aggregation = if more { *random.pick(&MORE_AGGREGATIONS) } else { *random.pick(&AGGREGATIONS) };
         pairs.push(("aggregation", string(aggregation)));
+        if aggregation == "percentile" {
+            pairs.push(("p", Value::Number(random.pick(&SHARES).0.to_string())));
+        }
+        if extended && random.percent(30) {
+            pairs.push(("filter", self.filter(random, 2)));
+        }
+        if extended && random.percent(20) {
+            pairs.push(("as", string(random.pick(&NAMES))));
+        }
+        if extended && random.percent(10) {
+            pairs.push(("includeInSelect", Value::Bool(random.percent(20))));
+        }
         match aggregation {
             "count" if random.percent(60) => {}
-            "count" | "countDistinct" => {
+            "count" | "countDistinct" | "first" | "last" => {
                 let (field, path) = self.key(random);
                 pairs.extend(self.place(random, &field, &path));
             }
@@ -358,9 +443,27 @@ impl Vocabulary {
         object(pairs)
     }
 
-    fn bucket(&self, random: &mut Random, zoned: bool) -> Value {
-        let mut pairs =
-            vec![("type", string("time")), ("timeUnit", string(random.pick(&["hour", "day", "week", "month"])))];
+    fn bucket(&self, random: &mut Random, zoned: bool, extended: bool) -> Value {
+        let mut pairs = vec![("type", string("time"))];
+        if extended && random.percent(50) {
+            let unit = match random.below(4) {
+                0 => *random.pick(&PARTS),
+                1 => "minute",
+                _ => *random.pick(&["hour", "quarter", "year", "hour"]),
+            };
+            pairs.push(("timeUnit", string(unit)));
+            let steps: &[i64] = match unit {
+                "minute" => &[1, 5, 12, 15, 30, 60],
+                "hour" => &[1, 2, 3, 6, 8, 12, 24],
+                _ => &[],
+            };
+            pairs.extend(pick(random, steps).map(|step| ("step", integer(*step))));
+            if random.percent(20) {
+                pairs.push(("as", string(random.pick(&NAMES))));
+            }
+        } else {
+            pairs.push(("timeUnit", string(random.pick(&["hour", "day", "week", "month"]))));
+        }
         if random.percent(60) {
             let field = match self.view.of_kinds(&[Kind::Time]) {
                 times if !zoned && random.percent(20) => *random.pick(&times),
@@ -587,6 +690,36 @@ impl Vocabulary {
             4 => string(random.pick(&MOMENTS)),
             _ => string(&render(at)),
         }
+    }
+}
+
+/// What `as` gives columns.
+const NAMES: [&str; 7] = ["n", "x y", "count", "é", "count_id", "a.b", "say \"hi\""];
+
+/// A calculation over the numbers of `select`.
+fn formula(random: &mut Random, columns: &[Named]) -> Option<Value> {
+    let of_number =
+        |named: &&Named| matches!(&named.column, Column::Aggregate { kind, .. } if kind != "first" && kind != "last");
+    let names: Vec<&str> = columns.iter().filter(of_number).map(|named| named.name.as_str()).collect();
+    let text = calculation(random, &names, 3);
+    let mut pairs = vec![("type", string("formula")), ("formula", string(&text))];
+    if random.percent(70) {
+        pairs.push(("as", string(random.pick(&["f", "share", "n"]))));
+    }
+    (text.len() <= 1_000).then(|| object(pairs))
+}
+
+fn calculation(random: &mut Random, names: &[&str], depth: usize) -> String {
+    if depth > 0 && random.percent(60) {
+        let left = calculation(random, names, depth - 1);
+        let right = calculation(random, names, depth - 1);
+        return format!("{left} {} {right}", random.pick(&["+", "-", "*", "/"]));
+    }
+    match random.below(10) {
+        0 => random.pick(&["2", "0", "100", "0.5"]).to_string(),
+        1 => format!("-{}", calculation(random, names, 0)),
+        2 if depth > 0 => format!("({})", calculation(random, names, depth - 1)),
+        _ => pick(random, names).map_or("1".to_string(), |name| format!("\"{}\"", name.replace('"', "\"\""))),
     }
 }
 

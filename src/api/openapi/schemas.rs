@@ -54,6 +54,7 @@ pub(crate) fn schemas() -> Map<String, Value> {
         add(&format!("{prefix}Filter"), filter(prefix, view, &words));
         add(&format!("{prefix}Rows"), rows(view));
     }
+    add("Having", having());
     add("ThreadAnnotations", thread_annotations());
     add("SemanticThread", json!({"type": "object", "properties": fields(&view::SEMANTIC_THREADS)}));
     add("PropertyKeysRequest", property_request(&words, false));
@@ -311,26 +312,58 @@ fn path() -> Value {
 fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
     let field = field_names(view);
     let times: Vec<_> = view.fields.iter().filter(|field| field.kind == FieldKind::Time).map(|one| one.name).collect();
-    let aggregation = closed(
-        json!({"type": {"const": "aggregation"}, "aggregation": {"enum": words.aggregations}, "field": field, "path": path()}),
-        &["type", "aggregation"],
-    );
-    let bucket = closed(
-        json!({
+    let shown_or_not = json!({"type": "boolean", "default": true,
+        "description": "Without it the value can be used in formulas and `orderBy` only."});
+    let some = json!({"anyOf": [reference(&format!("{prefix}Filter"))],
+        "description": "The rows that it looks at. It removes no groups."});
+    let aggregation = |names: Value, more: Value, required: &[&str]| {
+        let mut members = json!({
+            "type": {"const": "aggregation"}, "aggregation": names, "field": field, "path": path(), "as": name(),
+            "filter": some, "includeInSelect": shown_or_not,
+        });
+        extend(&mut members, more);
+        closed(members, required)
+    };
+    let plain: Vec<&str> = words.aggregations.iter().copied().filter(|name| *name != "percentile").collect();
+    let plain = aggregation(json!({"enum": plain}), json!({}), &["type", "aggregation"]);
+    let share = json!({"p": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.95]}});
+    let percentile = aggregation(json!({"const": "percentile"}), share, &["type", "aggregation", "field", "p"]);
+    let time = |units: Value, more: Value| {
+        let mut members = json!({
             "type": {"const": "time"},
-            "timeUnit": {"enum": words.time_units},
+            "timeUnit": units,
             "field": {"enum": times, "default": view.default_time_field},
+            "as": name(),
+        });
+        extend(&mut members, more);
+        closed(members, &["type", "timeUnit"])
+    };
+    let whole_units: Vec<&str> =
+        words.time_units.iter().copied().filter(|unit| !["minute", "hour"].contains(unit)).collect();
+    let units = time(json!({"enum": whole_units}), json!({}));
+    let minutes =
+        time(json!({"const": "minute"}), json!({"step": {"enum": [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60]}}));
+    let hours = time(json!({"const": "hour"}), json!({"step": {"enum": [1, 2, 3, 4, 6, 8, 12, 24]}}));
+    let formula = closed(
+        json!({
+            "type": {"const": "formula"},
+            "formula": {"type": "string", "maxLength": 1000, "examples": ["solved / total"],
+                "description": "`+ - * / ( )`, numbers, and names of numeric aggregations of `select` (in double quotes where a name is no plain word)."},
+            "as": name(),
+            "includeInSelect": shown_or_not,
         }),
-        &["type", "timeUnit"],
+        &["type", "formula"],
     );
     let mode = json!({
         "enum": ["unpack", "json"], "default": "unpack",
         "description": "In exports, of a whole JSON field: a column for each key, or one with its JSON text. Elsewhere without effect.",
     });
-    let shown =
-        closed(json!({"type": {"const": "field"}, "field": field, "path": path(), "mode": mode}), &["type", "field"]);
+    let shown = closed(
+        json!({"type": {"const": "field"}, "field": field, "path": path(), "mode": mode, "as": name()}),
+        &["type", "field"],
+    );
     let key = closed(
-        json!({"field": field, "path": path(), "includeInSelect": {"type": "boolean", "default": true}}),
+        json!({"field": field, "path": path(), "includeInSelect": {"type": "boolean", "default": true}, "as": name()}),
         &["field"],
     );
     let order = closed(
@@ -346,10 +379,13 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         json!({"type": "integer", "minimum": 1, "maximum": 100_000, "default": 10_000})
     };
     let mut properties = json!({
-        "select": {"type": "array", "maxItems": 100, "items": {"oneOf": [aggregation, bucket, shown]},
+        "select": {"type": "array", "maxItems": 100, "items": {"oneOf": [plain, percentile, units, minutes, hours, shown, formula]},
             "description": "The columns. Without `select` and `groupBy`: the published fields of each row."},
         "groupBy": {"type": "array", "maxItems": 32, "items": key},
         "where": reference(&format!("{prefix}Filter")),
+        "having": reference("Having"),
+        "nulls": {"type": "boolean", "default": false, "description": "Every column in every row, absent values as null."},
+        "columns": {"type": "boolean", "default": false, "description": "Adds `data.columns`: names and types in order."},
         "orderBy": {"type": "array", "maxItems": 32, "items": order,
             "description": "Nulls are last; ties are broken by the group keys, or the newest first."},
         "notes": {"type": "string", "maxLength": 80, "description": "Ignored."},
@@ -358,6 +394,11 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         "timeZone": {"type": "string", "default": "UTC", "description": "IANA name; time buckets are local to it.", "examples": ["Europe/Berlin"]},
         "weekStart": {"enum": words.weekdays, "default": "monday"},
     });
+    if let (false, Some(members)) = (export, properties.as_object_mut()) {
+        let totals = json!({"type": "boolean", "default": false,
+            "description": "Adds `data.totals`: the aggregations and formulas over all rows that `where` left."});
+        members.insert("totals".to_owned(), totals);
+    }
     if let (true, Some(members)) = (export, properties.as_object_mut()) {
         let safe = json!({
             "type": "boolean", "default": false,
@@ -373,6 +414,39 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         members.insert("query".to_owned(), words);
     }
     closed(properties, &[])
+}
+
+/// What `as` gives.
+fn name() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 128, "description": "The column's name instead of the default one."})
+}
+
+fn extend(members: &mut Value, more: Value) {
+    if let (Some(members), Value::Object(more)) = (members.as_object_mut(), more) {
+        members.extend(more);
+    }
+}
+
+fn having() -> Value {
+    let operators = ["eq", "neq", "gt", "gte", "lt", "lte", "in", "notIn", "isNull", "isNotNull"];
+    let condition = closed(
+        json!({
+            "field": {"type": "string", "description": "The name of an output column."},
+            "operator": {"enum": operators},
+            "value": {"description": "Of the column's type; a list for `in` and `notIn`."},
+        }),
+        &["field", "operator"],
+    );
+    let parts = json!({"type": "array", "items": reference("Having")});
+    json!({
+        "description": "Which groups are left: a filter over output columns, with three truth values. Exactly one of the four.",
+        "oneOf": [
+            closed(json!({"condition": condition}), &["condition"]),
+            closed(json!({"and": parts}), &["and"]),
+            closed(json!({"or": parts}), &["or"]),
+            closed(json!({"not": reference("Having")}), &["not"]),
+        ],
+    })
 }
 
 fn filter(prefix: &str, view: &View, words: &Vocabulary) -> Value {
@@ -425,15 +499,22 @@ fn rows(view: &View) -> Value {
     let row = json!({
         "type": "object",
         "properties": fields,
-        "additionalProperties": {"type": ["string", "number", "null"]},
-        "description": "The selected columns: `<field>`, `<field>.<path>`, `<field>_<unit>`, `<aggregation>` or `<aggregation>_<field>[.<path>]`. `sum`, `avg`, `min` and `max` are left out where there was nothing to compute.",
+        "additionalProperties": {"type": ["string", "number", "boolean", "array", "object", "null"]},
+        "description": "The selected columns: `<field>`, `<field>.<path>`, `<field>_<unit>`, `<aggregation>` or `<aggregation>_<field>[.<path>]`. Aggregations but `count` and `countDistinct` are left out where there was nothing to compute.",
     });
-    let data = whole(json!({
+    let column = whole(json!({
+        "name": text(), "type": {"enum": ["string", "number", "boolean", "time", "json", "list"]},
+    }));
+    let mut data = whole(json!({
+        "totals": {"type": "object", "description": "If asked for."},
+        "columns": list_of(column),
         "result": list_of(row),
         "total": {"type": "integer", "description": "All results that match."},
         "pageSize": {"type": "integer", "description": "The limit."},
         "count": {"type": "integer", "description": "The rows in this answer; fewer than `total` if it was cut."},
     }));
+    optional(&mut data, "totals");
+    optional(&mut data, "columns");
     whole(json!({"status": {"const": "ok"}, "data": data}))
 }
 

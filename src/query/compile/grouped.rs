@@ -152,13 +152,18 @@ pub(crate) fn double(query: &Query, expr: &ColumnExpr) -> Expr {
 
 fn grouped_sort_key(query: &Query, expr: &ColumnExpr) -> Expr {
     let value = grouped_value(query, expr);
-    match expr {
+    let shown = match expr {
         ColumnExpr::Group(index) => match query.groups.get(*index) {
-            Some(KeyExpr::Field(reference)) if is_whole_json(reference) => functions::json_sort_key().call(vec![value]),
-            _ => value,
+            Some(KeyExpr::Field(reference)) => Some(reference),
+            _ => None,
         },
-        _ => value,
-    }
+        ColumnExpr::Aggregation(index) => {
+            let aggregation = query.aggregations.get(*index).filter(|one| is_ordered(one.function));
+            aggregation.and_then(|one| one.argument.as_ref())
+        }
+        _ => None,
+    };
+    if shown.is_some_and(is_whole_json) { functions::json_sort_key().call(vec![value]) } else { value }
 }
 
 /// What an aggregation reads of a row: its argument, and whether the row counts.
@@ -176,7 +181,11 @@ fn aggregate_inputs(aggregation: &Aggregation, index: usize, columns: &mut Colum
         }
         inputs.push(value.alias(argument_name(index)));
     }
-    inputs.extend(counts.map(|counts| counts.alias(filter_name(index))));
+    if let Some(counts) = counts {
+        // Null instead of false: DataFusion 55.2 wants logical and physical columns to agree in whether they may be null,
+        // and `IS TRUE` of a function that may give null never is for the one and may be for the other.
+        inputs.push(when(counts, lit(true)).end()?.alias(filter_name(index)));
+    }
     Ok(inputs)
 }
 

@@ -12,12 +12,15 @@
 //! - [`views`]: their fields, and their rows
 //! - [`lists`]: those of the conversation API (Part B), by themselves
 //! - [`request`]: a request as columns, keys, filter and order
+//! - [`formula`], [`having`]: parts of it (contract A5)
 //! - [`query`]: its answer
 //! - `postgresql`: the rules held against a PostgreSQL, where there is one
 
 pub mod attached;
 pub mod documents;
 pub mod folding;
+pub mod formula;
+pub mod having;
 pub mod json;
 pub mod lists;
 pub mod number;

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use bigdecimal::num_bigint::BigInt;
+use bigdecimal::{BigDecimal, FromPrimitive};
 
 /// The text that PostgreSQL's `numeric` prints for a JSON number: `1e5` → `100000`, `1.10` → `1.10`, `-0.0` → `0.0`.
 pub fn numeric_text(token: &str) -> String {
@@ -91,6 +92,22 @@ pub fn double_of_string(text: &str) -> Option<f64> {
         }
     }
     double(text)
+}
+
+/// The standard deviation of a sample, from its exact sum and the exact sum of its squares; None for fewer than two
+/// values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    if values.len() < 2 {
+        return None;
+    }
+    let exact = |value: &f64| BigDecimal::from_f64(*value).expect("a finite number");
+    let count = BigDecimal::from(values.len() as u64);
+    let sum: BigDecimal = values.iter().map(exact).sum();
+    let squares: BigDecimal = values.iter().map(|value| exact(value).square()).sum();
+    let spread = (&count * squares - sum.square()).with_prec(40);
+    let variance = (spread / (&count * (&count - BigDecimal::from(1)))).with_prec(40);
+    let deviation = variance.sqrt().expect("no negative number").with_prec(30);
+    deviation.to_string().parse::<f64>().ok().filter(|deviation| deviation.is_finite())
 }
 
 /// The exact sum of doubles, rounded once; None when that is beyond a finite double.

@@ -92,7 +92,7 @@ fn postgresql_agrees() {
         let at = time::parse_document_time(moment).expect("a time");
         for zone in ZONES {
             for unit in [Unit::Hour, Unit::Day, Unit::Week, Unit::Month] {
-                let bucket = time::bucket(at, unit, zone.parse().expect("a zone"), 0);
+                let bucket = time::bucket(at, unit, 1, zone.parse().expect("a zone"), 0);
                 add(
                     format!(
                         "select (extract(epoch from date_trunc('{}', timestamptz '{}', '{zone}')) * 1000)::bigint",

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::folding::fold;
+use super::having::{Shows, shows};
 use super::json::{self, Value};
 use super::number;
-use super::request::{Column, Filter, Place, Request, query_time};
+use super::request::{Column, Filter, Place, Request};
 use super::time;
 use super::views::{Kind, Record};
 
@@ -24,12 +25,18 @@ pub enum Cell {
     Json(Value),
     /// A result of `sum`, `avg`, `min` or `max`; None = no input.
     Double(Option<f64>),
+    /// The same to about 1e-9 of it.
+    Near(f64),
 }
 
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// (column name, value), what is left out included as `Double(None)`.
     pub rows: Vec<Vec<(String, Cell)>>,
+    /// Where they are asked for (contract A5).
+    pub totals: Option<Vec<(String, Cell)>>,
+    /// (name, type), where they are asked for.
+    pub columns: Option<Vec<(String, &'static str)>>,
     pub total: usize,
     pub page_size: usize,
 }
@@ -44,11 +51,77 @@ pub fn answer(documents: &[&Record], request: &Request) -> Answer {
         .collect();
     let groups =
         if request.grouped { group(&matching, request) } else { matching.iter().map(|one| vec![*one]).collect() };
-    let mut rows: Vec<Row> = groups.iter().map(|members| Row::of(members, request)).collect();
+    let kept = groups.iter().filter(|members| {
+        let value = |column: &Column| group_value(members, column, request);
+        request.having.as_ref().is_none_or(|having| having.truth(&value) == Some(true))
+    });
+    let mut rows: Vec<Row> = kept.map(|members| Row::of(members, request)).collect();
     rows.sort_by(|left, right| left.compare(right, request));
     let total = rows.len();
     let rows = rows.into_iter().skip(request.offset).take(request.limit).map(|row| row.shown).collect();
-    Answer { rows, total, page_size: request.limit }
+    let totals = request.totals.then(|| {
+        let named = request.columns.iter().filter(|named| named.shown);
+        let over_all = named.filter(|named| matches!(named.column, Column::Aggregate { .. } | Column::Formula(_)));
+        over_all
+            .map(|named| {
+                (named.name.clone(), shown(&named.column, group_value(&matching, &named.column, request), request))
+            })
+            .collect()
+    });
+    let columns = request.lists_columns.then(|| {
+        let named = request.columns.iter().filter(|named| named.shown);
+        named.map(|named| (named.name.clone(), type_of(&named.column, request))).collect()
+    });
+    Answer { rows, totals, columns, total, page_size: request.limit }
+}
+
+/// As an answer's list of columns names it.
+fn type_of(column: &Column, request: &Request) -> &'static str {
+    match shows(request.view, column) {
+        Shows::Number => "number",
+        Shows::Text => "string",
+        Shows::Flag => "boolean",
+        Shows::Time => "time",
+        Shows::Other => {
+            let field = match column {
+                Column::Field(place) | Column::Aggregate { of: Some(place), .. } => &place.field,
+                other => panic!("{other:?}"),
+            };
+            if request.view.kind_of(field) == Ok(Kind::List) { "list" } else { "json" }
+        }
+    }
+}
+
+/// What a group shows in a column.
+fn group_value(members: &[&Record], column: &Column, request: &Request) -> Cell {
+    match column {
+        Column::Aggregate { kind, share, of, filter } => {
+            let counted: Vec<&Record> = members
+                .iter()
+                .copied()
+                .filter(|record| filter.as_ref().is_none_or(|filter| matches(record, filter)))
+                .collect();
+            let share = share.as_ref().map(|(share, _)| *share);
+            aggregate(&counted, kind, share, of.as_ref(), request)
+        }
+        Column::Formula(formula) => {
+            let value = formula.value(&|column| match group_value(members, column, request) {
+                Cell::Count(count) => Some(count as f64),
+                Cell::Double(double) => double,
+                Cell::Near(double) => Some(double),
+                other => panic!("no number: {other:?}"),
+            });
+            match value {
+                Some(value) if column.is_inexact() => Cell::Near(value),
+                value => Cell::Double(value),
+            }
+        }
+        key => match row_value(members[0], key, request) {
+            // A grouped JSON field shows the jsonb value, not one row's spelling of it.
+            Cell::Json(value) if request.grouped => Cell::Json(json::canonical(&value)),
+            other => other,
+        },
+    }
 }
 
 /// The groups of equal keys; without keys one group, even if it is empty.
@@ -78,8 +151,15 @@ fn identity(cells: &[Cell]) -> String {
 
 /// A view's own way with null and with whole JSON fields (contract A4).
 fn shown(column: &Column, cell: Cell, request: &Request) -> Cell {
-    let Column::Field(place) = column else { return cell };
+    let place = match column {
+        Column::Field(place) => place,
+        Column::Aggregate { kind, of: Some(place), .. } if kind == "first" || kind == "last" => place,
+        _ if request.nulls && matches!(cell, Cell::Double(None)) => return Cell::Null,
+        _ => return cell,
+    };
     match cell {
+        Cell::Null if matches!(column, Column::Aggregate { .. }) && !request.nulls => Cell::Double(None),
+        Cell::Null if request.nulls => Cell::Null,
         Cell::Null if place.path.is_empty() && request.view.left_out.contains(&place.field.as_str()) => {
             Cell::Double(None)
         }
@@ -107,14 +187,7 @@ struct Row {
 
 impl Row {
     fn of(members: &[&Record], request: &Request) -> Row {
-        let value = |column: &Column| match column {
-            Column::Aggregate { kind, of } => aggregate(members, kind, of.as_ref()),
-            key => match row_value(members[0], key, request) {
-                // A grouped JSON field shows the jsonb value, not one row's spelling of it.
-                Cell::Json(value) if request.grouped => Cell::Json(json::canonical(&value)),
-                other => other,
-            },
-        };
+        let value = |column: &Column| group_value(members, column, request);
         let ties = if request.grouped {
             request.keys.iter().map(value).collect()
         } else {
@@ -133,7 +206,8 @@ impl Row {
             shown: request
                 .columns
                 .iter()
-                .map(|column| (column.name(), shown(column, value(column), request)))
+                .filter(|named| named.shown)
+                .map(|named| (named.name.clone(), shown(&named.column, value(&named.column), request)))
                 .collect(),
             order: request.order.iter().map(|(column, _)| value(column)).collect(),
             ties,
@@ -178,11 +252,15 @@ fn compare(left: &Cell, right: &Cell) -> Ordering {
 fn row_value(record: &Record, column: &Column, request: &Request) -> Cell {
     match column {
         Column::Field(place) => value_at(record, place),
-        Column::Bucket { field, unit } => match *record.cell(field) {
-            Cell::Time(at) => Cell::Time(time::bucket(at, *unit, request.zone, request.week_start)),
+        Column::Bucket { field, unit, step } => match *record.cell(field) {
+            Cell::Time(at) => Cell::Time(time::bucket(at, *unit, *step, request.zone, request.week_start)),
             ref other => panic!("{field} is no time: {other:?}"),
         },
-        Column::Aggregate { .. } => panic!("an aggregate of one row"),
+        Column::Part { field, part } => match *record.cell(field) {
+            Cell::Time(at) => Cell::Count(time::part(at, part, request.zone)),
+            ref other => panic!("{field} is no time: {other:?}"),
+        },
+        Column::Aggregate { .. } | Column::Formula(_) => panic!("an aggregate of one row"),
     }
 }
 
@@ -198,8 +276,21 @@ fn json_at<'a>(record: &'a Record, place: &Place) -> Option<&'a Value> {
     json::at_path(record.json(&place.field)?, &place.path).filter(|value| **value != Value::Null)
 }
 
-fn aggregate(members: &[&Record], kind: &str, of: Option<&Place>) -> Cell {
+fn aggregate(members: &[&Record], kind: &str, share: Option<f64>, of: Option<&Place>, request: &Request) -> Cell {
     let Some(place) = of else { return Cell::Count(members.len() as i64) };
+    if kind == "first" || kind == "last" {
+        let order = |record: &&&Record| {
+            let time = match record.cell(request.view.default_time) {
+                Cell::Time(at) => *at,
+                other => panic!("no time: {other:?}"),
+            };
+            let text = |field| record.text(field).unwrap_or_default().to_string();
+            (time, text("id"), text("projectId"), text("organizationId"))
+        };
+        let present = members.iter().filter(|record| value_at(record, place) != Cell::Null);
+        let chosen = if kind == "first" { present.min_by_key(order) } else { present.max_by_key(order) };
+        return chosen.map_or(Cell::Null, |record| value_at(record, place));
+    }
     if kind == "count" || kind == "countDistinct" {
         let values = members.iter().map(|record| value_at(record, place)).filter(|value| *value != Cell::Null);
         let mut identities: Vec<String> = values.map(|value| identity(&[value])).collect();
@@ -218,8 +309,19 @@ fn aggregate(members: &[&Record], kind: &str, of: Option<&Place>) -> Cell {
         "max" => inputs.iter().copied().reduce(f64::max),
         "sum" => number::exact_sum(&inputs),
         "avg" => number::exact_sum(&inputs).map(|sum| sum / inputs.len() as f64),
+        "median" => Some(percentile(inputs, 0.5)),
+        "percentile" => Some(percentile(inputs, share.expect("a share"))),
+        "stddev" => return number::deviation(&inputs).map_or(Cell::Double(None), Cell::Near),
         other => panic!("no aggregation {other}"),
     })
+}
+
+/// PostgreSQL's `percentile_cont`.
+fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = share * (values.len() - 1) as f64;
+    let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+    low + (place - place.floor()) * (high - low)
 }
 
 /// What `sum`, `avg`, `min` and `max` take of a document.
@@ -252,14 +354,9 @@ fn condition(record: &Record, place: &Place, operator: &str, literal: &Value) ->
         Kind::Json | Kind::JsonList => json_at(record, place).cloned(),
         _ => as_json(&record.cell(&place.field).clone()),
     };
-    // Times are compared as numbers of milliseconds.
-    let literal_of = |literal: &Value| match field_kind {
-        Kind::Time if *literal != Value::Null => Value::Number(query_time(literal).expect("a checked time")),
-        _ => literal.clone(),
-    };
     let equals = |literal: &Value| match &value {
         None => *literal == Value::Null,
-        Some(value) => json::equal(value, &literal_of(literal)),
+        Some(value) => json::equal(value, literal),
     };
     let listed = || literal.as_array().expect("a checked list");
     match operator {
@@ -276,7 +373,7 @@ fn condition(record: &Record, place: &Place, operator: &str, literal: &Value) ->
         "neq" => !equals(literal),
         "notIn" => !listed().iter().any(equals),
         "gt" | "gte" | "lt" | "lte" => {
-            let order = match (value, &literal_of(literal)) {
+            let order = match (value, literal) {
                 (Value::Number(left), Value::Number(right)) => number::compare(left, right),
                 (Value::String(left), Value::String(right)) => left.chars().cmp(right.chars()),
                 _ => return false,
@@ -311,7 +408,7 @@ fn condition(record: &Record, place: &Place, operator: &str, literal: &Value) ->
 /// A plain value as the JSON that it is compared with.
 fn as_json(cell: &Cell) -> Option<Value> {
     Some(match cell {
-        Cell::Null | Cell::Double(_) => return None,
+        Cell::Null | Cell::Double(_) | Cell::Near(_) => return None,
         Cell::Text(text) => Value::String(text.clone()),
         Cell::Count(value) | Cell::Time(value) => json::integer(*value),
         Cell::Flag(flag) => Value::Bool(*flag),

@@ -1,4 +1,4 @@
-//! A query request taken apart (contract A3).
+//! A query request taken apart (contracts A3, A5).
 //!
 //! Reads valid requests; what the contract refuses is refused here as far as the generator can make it, so that it can
 //! throw such a request away.
@@ -6,6 +6,8 @@
 use chrono_tz::Tz;
 
 use super::folding::fold;
+use super::formula::{self, Formula};
+use super::having::{self, Having};
 use super::json::Value;
 use super::number;
 use super::time::{self, Unit};
@@ -13,6 +15,20 @@ use super::views::{Kind, View};
 
 pub const DEFAULT_LIMIT: usize = 10_000;
 pub const AGGREGATIONS: [&str; 6] = ["sum", "count", "countDistinct", "avg", "min", "max"];
+/// Of contract A5.
+pub const MORE_AGGREGATIONS: [&str; 5] = ["median", "percentile", "stddev", "first", "last"];
+/// Shares of `percentile`, and how columns are named by them.
+pub const SHARES: [(&str, &str); 8] = [
+    ("0", "0"),
+    ("0.05", "5"),
+    ("0.25", "25"),
+    ("0.5", "50"),
+    ("0.95", "95"),
+    ("0.999", "99.9"),
+    ("1", "100"),
+    ("5e-1", "50"),
+];
+pub const PARTS: [&str; 4] = ["hourOfDay", "dayOfWeek", "dayOfMonth", "monthOfYear"];
 
 /// A field, or a path in a JSON field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +37,34 @@ pub struct Place {
     pub path: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     Field(Place),
-    Bucket { field: String, unit: Unit },
-    Aggregate { kind: String, of: Option<Place> },
+    Bucket {
+        field: String,
+        unit: Unit,
+        step: i64,
+    },
+    Part {
+        field: String,
+        part: String,
+    },
+    /// `share` is the text that a `p` is known by.
+    Aggregate {
+        kind: String,
+        share: Option<(f64, String)>,
+        of: Option<Place>,
+        filter: Option<Filter>,
+    },
+    Formula(Formula),
+}
+
+/// An output column, or one that only the order and formulas know.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub column: Column,
+    pub shown: bool,
 }
 
 impl Place {
@@ -53,9 +92,22 @@ impl Column {
     pub fn name(&self) -> String {
         match self {
             Column::Field(place) => place.name(),
-            Column::Bucket { field, unit } => format!("{field}_{}", unit.name()),
-            Column::Aggregate { kind, of: None } => kind.clone(),
-            Column::Aggregate { kind, of: Some(place) } => format!("{kind}_{}", place.name()),
+            Column::Bucket { field, unit, .. } => format!("{field}_{}", unit.name()),
+            Column::Part { field, part } => format!("{field}_{part}"),
+            Column::Aggregate { kind, share, of, .. } => {
+                let kind = share.as_ref().map_or(kind.clone(), |(_, percent)| format!("p{percent}"));
+                of.as_ref().map_or(kind.clone(), |place| format!("{kind}_{}", place.name()))
+            }
+            Column::Formula(_) => String::new(),
+        }
+    }
+
+    /// Whether its value is not the same to the last bit wherever it is computed.
+    pub fn is_inexact(&self) -> bool {
+        match self {
+            Column::Aggregate { kind, .. } => kind == "stddev",
+            Column::Formula(formula) => formula.columns().iter().any(|column| column.is_inexact()),
+            _ => false,
         }
     }
 
@@ -64,11 +116,14 @@ impl Column {
             Some((kind, rest)) => (kind, Some(Place::parse(view, rest)?)),
             None => (name, None),
         };
-        aggregate(view, kind, of)
+        if !AGGREGATIONS.contains(&kind) {
+            return Err(format!("no aggregation {kind}"));
+        }
+        aggregate(view, kind, None, of)
     }
 }
 
-fn aggregate(view: &View, kind: &str, of: Option<Place>) -> Result<Column, String> {
+fn aggregate(view: &View, kind: &str, share: Option<(f64, String)>, of: Option<Place>) -> Result<Column, String> {
     let numeric = match &of {
         None => false,
         Some(place) => match view.kind_of(&place.field)? {
@@ -79,17 +134,17 @@ fn aggregate(view: &View, kind: &str, of: Option<Place>) -> Result<Column, Strin
     };
     let allowed = match kind {
         "count" => true,
-        "countDistinct" => of.is_some(),
-        "sum" | "avg" | "min" | "max" => numeric,
+        "countDistinct" | "first" | "last" => of.is_some(),
+        "sum" | "avg" | "min" | "max" | "median" | "stddev" | "percentile" => numeric,
         _ => false,
     };
-    if !allowed {
+    if !allowed || share.is_some() != (kind == "percentile") {
         return Err(format!("{kind} of {of:?}"));
     }
-    Ok(Column::Aggregate { kind: kind.to_string(), of })
+    Ok(Column::Aggregate { kind: kind.to_string(), share, of, filter: None })
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     And(Vec<Filter>),
     Or(Vec<Filter>),
@@ -103,11 +158,15 @@ pub struct Request {
     /// What question or answer must contain, in lower case.
     pub words: Vec<String>,
     /// Output columns by name.
-    pub columns: Vec<Column>,
+    pub columns: Vec<Named>,
     /// Group keys in the order that breaks ties.
     pub keys: Vec<Column>,
     pub grouped: bool,
     pub filter: Option<Filter>,
+    pub having: Option<Having>,
+    pub nulls: bool,
+    pub lists_columns: bool,
+    pub totals: bool,
     /// (column, descending)
     pub order: Vec<(Column, bool)>,
     pub limit: usize,
@@ -145,19 +204,28 @@ fn place(view: &View, value: &Value) -> Result<Place, String> {
     Ok(Place { field, path })
 }
 
-fn add(columns: &mut Vec<Column>, column: Column) {
-    if !columns.contains(&column) {
-        columns.push(column);
+/// The same expression under the same name appears once.
+fn add(columns: &mut Vec<Named>, one: Named) {
+    match columns.iter_mut().find(|other| other.name == one.name && other.column == one.column) {
+        Some(same) => same.shown |= one.shown,
+        None => columns.push(one),
     }
 }
 
 impl Request {
     pub fn parse(view: &'static View, body: &Value) -> Result<Request, String> {
-        let mut columns = Vec::new();
+        let zone = match body.given("timeZone").and_then(Value::as_str) {
+            None => chrono_tz::UTC,
+            Some(name) => name.parse().map_err(|_| format!("no zone {name}"))?,
+        };
+        let mut columns: Vec<Named> = Vec::new();
         let mut keys = Vec::new();
         let mut selected_fields = Vec::new();
+        let mut formulas = Vec::new();
         let mut grouped = false;
         for selection in list(body, "select") {
+            let shown = selection.given("includeInSelect") != Some(&Value::Bool(false));
+            let name = selection.given("as").and_then(Value::as_str);
             let column = match required_text(selection, "type")? {
                 "field" => {
                     let place = place(view, selection)?;
@@ -172,28 +240,80 @@ impl Request {
                     if view.kind_of(field)? != Kind::Time {
                         return Err(format!("{field} is no time"));
                     }
-                    let unit = Unit::parse(required_text(selection, "timeUnit")?).ok_or("no such unit")?;
                     grouped = true;
-                    let bucket = Column::Bucket { field: field.to_string(), unit };
-                    add(&mut keys, bucket.clone());
-                    bucket
+                    let name = required_text(selection, "timeUnit")?;
+                    let key = if PARTS.contains(&name) {
+                        Column::Part { field: field.to_string(), part: name.to_string() }
+                    } else {
+                        let unit = Unit::parse(name).ok_or("no such unit")?;
+                        let step = whole_number(selection, "step")?.unwrap_or(1) as i64;
+                        let whole = match unit {
+                            Unit::Minute => 60,
+                            Unit::Hour => 24,
+                            _ => 1,
+                        };
+                        if whole % step.max(1) != 0 || step < 1 {
+                            return Err(format!("step {step}"));
+                        }
+                        Column::Bucket { field: field.to_string(), unit, step }
+                    };
+                    if !keys.contains(&key) {
+                        keys.push(key.clone());
+                    }
+                    key
                 }
                 "aggregation" => {
                     grouped = true;
                     let of = if selection.given("field").is_some() { Some(place(view, selection)?) } else { None };
-                    aggregate(view, required_text(selection, "aggregation")?, of)?
+                    let share = match selection.given("p") {
+                        None => None,
+                        Some(Value::Number(token)) => {
+                            let (_, percent) = SHARES.iter().find(|(share, _)| share == token).ok_or("p")?;
+                            Some((token.parse::<f64>().map_err(|_| "p")?, percent.to_string()))
+                        }
+                        Some(_) => return Err("p".to_string()),
+                    };
+                    let mut column = aggregate(view, required_text(selection, "aggregation")?, share, of)?;
+                    if let (Column::Aggregate { filter, .. }, Some(given)) = (&mut column, selection.given("filter")) {
+                        *filter = Some(parse_filter(view, given, zone)?);
+                    }
+                    column
+                }
+                "formula" => {
+                    grouped = true;
+                    let text = required_text(selection, "formula")?;
+                    // Its names are known once all of `select` is read.
+                    formulas.push((columns.len(), text.to_string()));
+                    columns.push(Named {
+                        name: name.unwrap_or(text.trim()).to_string(),
+                        column: Column::Formula(Formula::Number(0.0)),
+                        shown,
+                    });
+                    continue;
                 }
                 other => return Err(format!("selection type {other}")),
             };
-            add(&mut columns, column);
+            let name = name.map_or_else(|| column.name(), str::to_string);
+            add(&mut columns, Named { name, column, shown });
         }
+        let operands = columns.clone();
+        for (place, text) in formulas {
+            columns[place].column = Column::Formula(formula::parse(&text, &operands)?);
+        }
+        let shown_by_selection: Vec<Column> = columns.iter().map(|named| named.column.clone()).collect();
+        let mut hidden_keys = Vec::new();
         for element in list(body, "groupBy") {
             grouped = true;
             let key = Column::Field(place(view, element)?);
-            if element.given("includeInSelect") != Some(&Value::Bool(false)) {
-                add(&mut columns, key.clone());
+            let name = element.given("as").and_then(Value::as_str).map_or_else(|| key.name(), str::to_string);
+            if element.given("includeInSelect") == Some(&Value::Bool(false)) {
+                hidden_keys.push(Named { name, column: key.clone(), shown: false });
+            } else if !shown_by_selection.contains(&key) {
+                add(&mut columns, Named { name, column: key.clone(), shown: true });
             }
-            add(&mut keys, key);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
         }
         if grouped && let Some(field) = selected_fields.iter().find(|field| !keys.contains(field)) {
             return Err(format!("{} is no group key", field.name()));
@@ -202,17 +322,23 @@ impl Request {
             columns = view.fields[..view.published]
                 .iter()
                 .map(|(field, _)| Column::Field(Place { field: field.to_string(), path: Vec::new() }))
+                .map(|column| Named { name: column.name(), column, shown: true })
                 .collect();
         }
-        if columns.is_empty() {
+        if !columns.iter().any(|named| named.shown) {
             return Err("no column".to_string());
         }
         // Two columns of one name are an error; a key that is not shown may not clash either, to be on the safe side.
-        let mut named: Vec<&Column> = columns.iter().collect();
-        named.extend(keys.iter().filter(|key| !columns.contains(key)));
-        for (place, column) in named.iter().enumerate() {
-            if named[..place].iter().any(|other| other.name() == column.name()) {
-                return Err(format!("two columns {}", column.name()));
+        let mut named: Vec<Named> = columns.clone();
+        named.extend(hidden_keys);
+        for key in &keys {
+            if !named.iter().any(|named| named.name == key.name()) {
+                named.push(Named { name: key.name(), column: key.clone(), shown: false });
+            }
+        }
+        for (place, one) in named.iter().enumerate() {
+            if named[..place].iter().any(|other| other.name == one.name && other.column != one.column) {
+                return Err(format!("two columns {}", one.name));
             }
         }
         let mut order = Vec::new();
@@ -223,7 +349,7 @@ impl Request {
                 "desc" => true,
                 other => return Err(format!("direction {other}")),
             };
-            let known = named.iter().find(|column| column.name() == name).map(|column| (*column).clone());
+            let known = named.iter().find(|column| column.name == name).map(|named| named.column.clone());
             let column = match known {
                 Some(column) => column,
                 None if grouped => Column::parse_aggregate(view, name)?,
@@ -231,10 +357,6 @@ impl Request {
             };
             order.push((column, descending));
         }
-        let zone = match body.given("timeZone").and_then(Value::as_str) {
-            None => chrono_tz::UTC,
-            Some(name) => name.parse().map_err(|_| format!("no zone {name}"))?,
-        };
         let week_start = match body.given("weekStart").and_then(Value::as_str) {
             None => 0,
             Some(name) => time::weekday(name).ok_or_else(|| format!("no day {name}"))?,
@@ -251,7 +373,15 @@ impl Request {
         Ok(Request {
             view,
             words,
-            filter: body.given("where").map(|filter| parse_filter(view, filter)).transpose()?,
+            filter: body.given("where").map(|filter| parse_filter(view, filter, zone)).transpose()?,
+            having: match body.given("having") {
+                None => None,
+                Some(_) if !grouped => return Err("having without groups".to_string()),
+                Some(having) => Some(having::parse(view, having, &columns, zone)?),
+            },
+            nulls: body.given("nulls") == Some(&Value::Bool(true)),
+            lists_columns: body.given("columns") == Some(&Value::Bool(true)),
+            totals: body.given("totals") == Some(&Value::Bool(true)),
             columns,
             keys,
             grouped,
@@ -264,17 +394,17 @@ impl Request {
     }
 }
 
-fn parse_filter(view: &View, value: &Value) -> Result<Filter, String> {
+fn parse_filter(view: &View, value: &Value, zone: Tz) -> Result<Filter, String> {
     let Value::Object(pairs) = value else { return Err("a filter is an object".to_string()) };
     let given: Vec<&(String, Value)> = pairs.iter().filter(|(_, value)| *value != Value::Null).collect();
     let [(key, value)] = given[..] else { return Err("exactly one of condition, and, or".to_string()) };
     let parts = |value: &Value| -> Result<Vec<Filter>, String> {
-        value.as_array().ok_or("a list is needed")?.iter().map(|part| parse_filter(view, part)).collect()
+        value.as_array().ok_or("a list is needed")?.iter().map(|part| parse_filter(view, part, zone)).collect()
     };
     match key.as_str() {
         "and" => Ok(Filter::And(parts(value)?)),
         "or" => Ok(Filter::Or(parts(value)?)),
-        "condition" => parse_condition(view, value),
+        "condition" => parse_condition(view, value, zone),
         other => Err(format!("filter key {other}")),
     }
 }
@@ -286,7 +416,7 @@ fn path_form(value: &Value) -> Option<(Vec<String>, Option<Value>)> {
     pairs.iter().all(|(key, _)| key == "path" || key == "value").then(|| (path, value.get("value").cloned()))
 }
 
-fn parse_condition(view: &View, condition: &Value) -> Result<Filter, String> {
+fn parse_condition(view: &View, condition: &Value, zone: Tz) -> Result<Filter, String> {
     let field = required_text(condition, "field")?.to_string();
     let operator = required_text(condition, "operator")?.to_string();
     let kind = view.kind_of(&field)?;
@@ -301,6 +431,12 @@ fn parse_condition(view: &View, condition: &Value) -> Result<Filter, String> {
         Some(value) => value,
     };
     check_value(kind, !path.is_empty(), &operator, &value)?;
+    // Times are compared as numbers of milliseconds.
+    let value = match (kind, value) {
+        (Kind::Time, Value::Array(elements)) => Value::Array(elements.iter().map(|one| as_millis(one, zone)).collect()),
+        (Kind::Time, value) => as_millis(&value, zone),
+        (_, value) => value,
+    };
     Ok(Filter::Condition { place: Place { field, path }, operator, value })
 }
 
@@ -315,7 +451,7 @@ fn check_value(kind: Kind, at_path: bool, operator: &str, value: &Value) -> Resu
         (_, Value::Null) => true,
         (Kind::Json | Kind::JsonList, _) => at_path || fits_whole(value),
         (Kind::Text, Value::String(_)) | (Kind::Count, Value::Number(_)) | (Kind::Flag, Value::Bool(_)) => true,
-        (Kind::Time, value) => query_time(value).is_some(),
+        (Kind::Time, value) => query_time(value, chrono_tz::UTC).is_some(),
         (Kind::List, Value::Array(elements)) => strings(elements).is_ok(),
         _ => false,
     };
@@ -347,9 +483,9 @@ fn check_value(kind: Kind, at_path: bool, operator: &str, value: &Value) -> Resu
 }
 
 /// A time literal as epoch milliseconds, a decimal.
-pub fn query_time(value: &Value) -> Option<String> {
+pub fn query_time(value: &Value, zone: Tz) -> Option<String> {
     match value {
-        Value::String(text) => time::parse_query_time(text),
+        Value::String(text) => time::parse_query_time(text, zone),
         Value::Number(token) => Some(number::numeric_text(token)),
         _ => None,
     }
@@ -362,4 +498,8 @@ fn words(query: &str) -> Result<Vec<String>, String> {
         return Err("query".to_string());
     }
     Ok(words.into_iter().map(fold).collect())
+}
+
+fn as_millis(value: &Value, zone: Tz) -> Value {
+    query_time(value, zone).map_or(value.clone(), Value::Number)
 }

@@ -1,33 +1,44 @@
 //! Times: ISO 8601 texts, `date_trunc` buckets in a time zone, rendering.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike};
+use chrono::{
+    DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike,
+};
 use chrono_tz::Tz;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    Minute,
     Hour,
     Day,
     Week,
     Month,
+    Quarter,
+    Year,
 }
 
 impl Unit {
     pub fn parse(text: &str) -> Option<Unit> {
         Some(match text {
+            "minute" => Unit::Minute,
             "hour" => Unit::Hour,
             "day" => Unit::Day,
             "week" => Unit::Week,
             "month" => Unit::Month,
+            "quarter" => Unit::Quarter,
+            "year" => Unit::Year,
             _ => return None,
         })
     }
 
     pub fn name(self) -> &'static str {
         match self {
+            Unit::Minute => "minute",
             Unit::Hour => "hour",
             Unit::Day => "day",
             Unit::Week => "week",
             Unit::Month => "month",
+            Unit::Quarter => "quarter",
+            Unit::Year => "year",
         }
     }
 }
@@ -38,12 +49,12 @@ pub fn weekday(name: &str) -> Option<u32> {
     days.iter().position(|day| *day == name).map(|day| day as u32)
 }
 
-/// An ISO 8601 text as (whole milliseconds, digits after the milliseconds).
-fn parse(text: &str, zone_needed: bool) -> Option<(i64, String)> {
+/// An ISO 8601 text as (whole milliseconds, digits after the milliseconds). What has no zone is local.
+fn parse(text: &str, zone_needed: bool, zone: Tz) -> Option<(i64, String)> {
     let date = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
     let rest = &text[10..];
     if rest.is_empty() {
-        return Some((date.and_time(NaiveTime::MIN).and_utc().timestamp_millis(), String::new()));
+        return Some((first_instant(date.and_time(NaiveTime::MIN), zone), String::new()));
     }
     let clock = rest.get(1..9)?;
     let time = NaiveTime::parse_from_str(clock, "%H:%M:%S").ok()?;
@@ -54,31 +65,35 @@ fn parse(text: &str, zone_needed: bool) -> Option<(i64, String)> {
         fraction = digits[..end].to_string();
         rest = &digits[end..];
     }
-    let offset_minutes = match rest {
+    let offset = match rest {
         "" if zone_needed => return None,
-        "" | "Z" => 0,
+        "" => {
+            let local = zoned(date.and_time(time), zone);
+            date.and_time(time).and_utc().timestamp_millis() - local
+        }
+        "Z" => 0,
         _ => {
             let sign = if rest.starts_with('-') { -1 } else { 1 };
             let (hours, minutes) = rest[1..].split_once(':')?;
-            sign * (hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?)
+            sign * (hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?) * 60_000
         }
     };
     while fraction.len() < 3 {
         fraction.push('0');
     }
     let milliseconds: i64 = fraction[..3].parse().ok()?;
-    let whole = date.and_time(time).and_utc().timestamp_millis() + milliseconds - offset_minutes * 60_000;
+    let whole = date.and_time(time).and_utc().timestamp_millis() + milliseconds - offset;
     Some((whole, fraction[3..].to_string()))
 }
 
 /// A document's time in epoch milliseconds, cut.
 pub fn parse_document_time(text: &str) -> Option<i64> {
-    parse(text, true).map(|(milliseconds, _)| milliseconds)
+    parse(text, true, chrono_tz::UTC).map(|(milliseconds, _)| milliseconds)
 }
 
-/// A time in a request as epoch milliseconds, an exact decimal; without a zone it is UTC.
-pub fn parse_query_time(text: &str) -> Option<String> {
-    let (milliseconds, extra) = parse(text, false)?;
+/// A time in a request as epoch milliseconds, an exact decimal; without a zone it is one of this zone.
+pub fn parse_query_time(text: &str, zone: Tz) -> Option<String> {
+    let (milliseconds, extra) = parse(text, false, zone)?;
     let digits = extra.trim_end_matches('0');
     let scale = 10i128.pow(digits.len() as u32);
     let scaled = i128::from(milliseconds) * scale + if digits.is_empty() { 0 } else { digits.parse::<i128>().ok()? };
@@ -90,11 +105,44 @@ pub fn render(milliseconds: i64) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// The first instant of the local bucket that holds the time.
-pub fn bucket(milliseconds: i64, unit: Unit, zone: Tz, week_start: u32) -> i64 {
+/// What the local clock or calendar shows.
+pub fn part(milliseconds: i64, part: &str, zone: Tz) -> i64 {
+    let local = zone.timestamp_millis_opt(milliseconds).single().expect("an instant");
+    i64::from(match part {
+        "hourOfDay" => local.hour(),
+        "dayOfWeek" => local.weekday().number_from_monday(),
+        "dayOfMonth" => local.day(),
+        "monthOfYear" => local.month(),
+        other => panic!("no part {other}"),
+    })
+}
+
+/// An instant of a local time; of two, or where the clock jumps over it, that of the smaller offset.
+fn zoned(local: NaiveDateTime, zone: Tz) -> i64 {
+    let offset = |at: NaiveDateTime| i64::from(zone.offset_from_utc_datetime(&at).fix().local_minus_utc());
+    match zone.from_local_datetime(&local) {
+        LocalResult::Single(instant) => instant.timestamp_millis(),
+        LocalResult::Ambiguous(one, other) => one.timestamp_millis().max(other.timestamp_millis()),
+        LocalResult::None => {
+            let day = TimeDelta::days(1);
+            local.and_utc().timestamp_millis() - offset(local - day).min(offset(local + day)) * 1_000
+        }
+    }
+}
+
+/// The first instant of the local bucket of so many units that holds the time.
+pub fn bucket(milliseconds: i64, unit: Unit, step: i64, zone: Tz, week_start: u32) -> i64 {
     let local = zone.timestamp_millis_opt(milliseconds).single().expect("an instant");
     let date = local.date_naive();
     let first_day = match unit {
+        Unit::Minute => {
+            let gone = i64::from(local.minute()) % step * 60_000 + i64::from(local.second()) * 1_000;
+            return milliseconds - gone - milliseconds.rem_euclid(1_000);
+        }
+        Unit::Hour if step > 1 => {
+            let hour = i64::from(local.hour()) / step * step;
+            return first_instant(date.and_time(NaiveTime::MIN) + TimeDelta::hours(hour), zone);
+        }
         // Back to the full hour in the offset of now: a repeated hour is two buckets. The zones asked here change
         // their clocks by whole hours at full hours only.
         Unit::Hour => {
@@ -107,6 +155,8 @@ pub fn bucket(milliseconds: i64, unit: Unit, zone: Tz, week_start: u32) -> i64 {
             date - Days::new(u64::from(gone))
         }
         Unit::Month => date.with_day(1).expect("every month has a first day"),
+        Unit::Quarter => NaiveDate::from_ymd_opt(date.year(), date.month0() / 3 * 3 + 1, 1).expect("a first day"),
+        Unit::Year => NaiveDate::from_ymd_opt(date.year(), 1, 1).expect("a first day"),
     };
     first_instant(first_day.and_time(NaiveTime::MIN), zone)
 }
@@ -139,8 +189,8 @@ mod tests {
         assert_eq!(at("2023-12-31T22:00:00-02:00"), at("2024-01-01"));
         assert_eq!(parse_document_time("2024-01-01T00:00:00"), None);
         assert_eq!(parse_document_time("2024-02-30"), None);
-        assert_eq!(parse_query_time("1970-01-01T00:00:00.0015").as_deref(), Some("15e-1"));
-        assert_eq!(parse_query_time("1969-12-31T23:59:59.9995Z").as_deref(), Some("-5e-1"));
+        assert_eq!(parse_query_time("1970-01-01T00:00:00.0015", chrono_tz::UTC).as_deref(), Some("15e-1"));
+        assert_eq!(parse_query_time("1969-12-31T23:59:59.9995Z", chrono_tz::Asia::Tokyo).as_deref(), Some("-5e-1"));
         assert_eq!(render(at("2024-08-26T01:02:03.004Z")), "2024-08-26T01:02:03.004Z");
         assert_eq!(render(at("0001-01-08")), "0001-01-08T00:00:00.000Z");
     }
@@ -167,7 +217,7 @@ mod tests {
         ] {
             let zone: Tz = zone.parse().expect("a zone");
             let start = weekday(week_start).expect("a day");
-            assert_eq!(render(bucket(at(time), unit, zone, start)), expected, "{time} {unit:?} {zone}");
+            assert_eq!(render(bucket(at(time), unit, 1, zone, start)), expected, "{time} {unit:?} {zone}");
         }
     }
 }
