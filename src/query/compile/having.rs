@@ -5,7 +5,7 @@ use datafusion::logical_expr::{Expr, lit, not, when};
 use datafusion::scalar::ScalarValue;
 
 use super::filter;
-use super::grouped::{double, grouped_value};
+use super::group_value::{double, grouped_value};
 use super::literal::WholeBounds;
 use crate::query::dsl::{ColumnExpr, Comparison, Having, Query, ShownValue};
 use crate::query::expr::{all_of, any_of};

@@ -5,11 +5,12 @@
 //! - [`page`]: rows' sort keys, addresses and narrow columns, limited, with the number of all in [`count`]; [`latest`]:
 //!   such plans for the lists of the newest rows.
 //! - [`texts`]: what the distinct keys and values of properties are gathered from.
-//! - [`filter`], [`having`], [`literal`], [`columns`], [`order`]: the parts of a plan; [`source`]: what it scans.
+//! - [`group_value`], [`filter`], [`having`], [`literal`], [`columns`], [`order`]: the parts of a plan; [`source`]: what it scans.
 
 pub(crate) mod columns;
 pub(crate) mod count;
 mod filter;
+mod group_value;
 pub(crate) mod grouped;
 mod having;
 pub(crate) mod latest;

@@ -15,7 +15,7 @@ pub enum Having {
     And(Vec<Having>),
     Or(Vec<Having>),
     Not(Box<Having>),
-    Condition { column: Column, operator: String, value: Value },
+    Condition { column: Box<Column>, operator: String, value: Value },
 }
 
 /// What literals a column takes.
@@ -90,7 +90,7 @@ fn condition(view: &View, value: &Value, columns: &[Named], zone: Tz) -> Result<
         }
         other => return Err(format!("operator {other}")),
     };
-    Ok(Having::Condition { column: column.column.clone(), operator: operator.to_string(), value })
+    Ok(Having::Condition { column: Box::new(column.column.clone()), operator: operator.to_string(), value })
 }
 
 impl Having {
