@@ -23,6 +23,8 @@ pub(crate) struct Query {
     /// Output columns in order; names are unique.
     pub(crate) columns: Vec<OutputColumn>,
     pub(crate) filter: Option<Filter>,
+    /// The buckets that are shown without having a row (contract A5).
+    pub(crate) fill: Option<Fill>,
     /// Which groups are left (contract A5).
     pub(crate) having: Option<Having>,
     /// As asked; the tie-breakers are added by `compile`.
@@ -54,6 +56,17 @@ pub(crate) struct FieldRef {
     pub(crate) field: &'static Field,
     /// Empty: the whole field. Non-empty only for [`super::view::FieldKind::Json`].
     pub(crate) path: Vec<String>,
+}
+
+impl KeyExpr {
+    /// The field that it is, or is made of.
+    pub(crate) fn field(&self) -> Option<&FieldRef> {
+        match self {
+            KeyExpr::Field(reference) => Some(reference),
+            KeyExpr::Derived(derived) => Some(&derived.of),
+            KeyExpr::Bucket { .. } | KeyExpr::Part { .. } => None,
+        }
+    }
 }
 
 impl FieldRef {
@@ -93,11 +106,52 @@ pub(crate) enum TimePart {
     MonthOfYear,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum KeyExpr {
     Field(FieldRef),
     Bucket { field: &'static Field, step: TimeStep },
     Part { field: &'static Field, part: TimePart },
+    Derived(Box<DerivedKey>),
+}
+
+/// A group key that is made of a field's value (contract A5), step by step as the members stand here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DerivedKey {
+    pub(crate) of: FieldRef,
+    /// A row counts in each of its distinct elements; with a path, of the values that they have there.
+    pub(crate) unnest: Option<Vec<String>>,
+    pub(crate) bin: Option<Bin>,
+    pub(crate) top: Option<Top>,
+}
+
+/// The lower bounds of equally wide bins, as exact decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Bin {
+    /// Above 0.
+    pub(crate) width: String,
+    pub(crate) offset: String,
+}
+
+/// The values that rank highest.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Top {
+    pub(crate) limit: usize,
+    /// By what they rank, an aggregation or a formula of the query; descending.
+    pub(crate) by: ColumnExpr,
+    /// What the others are together; `None`: they are left out.
+    pub(crate) other: Option<String>,
+}
+
+/// Every bucket of a time selection in a range has a row, for each combination of the other keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Fill {
+    /// Index into [`Query::groups`].
+    pub(crate) group: usize,
+    /// Epoch milliseconds from the first instant to before the last; what is missing is as far as the result reaches.
+    pub(crate) from: Option<i64>,
+    pub(crate) to: Option<i64>,
+    /// Where the request asks for it, for errors.
+    pub(crate) place: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,6 +318,7 @@ impl Query {
             formulas: Vec::new(),
             columns: Vec::new(),
             filter,
+            fill: None,
             having: None,
             order: Vec::new(),
             limit: usize::MAX,
@@ -281,6 +336,7 @@ impl Query {
         Query {
             groups: Vec::new(),
             columns: self.columns.iter().filter(shown).cloned().collect(),
+            fill: None,
             having: None,
             order: Vec::new(),
             limit: 1,
@@ -297,6 +353,7 @@ impl Query {
     fn extension_field(&self) -> Option<&'static Field> {
         let groups = self.groups.iter().map(|key| match key {
             KeyExpr::Field(reference) => reference.field,
+            KeyExpr::Derived(derived) => derived.of.field,
             KeyExpr::Bucket { field, .. } | KeyExpr::Part { field, .. } => field,
         });
         let arguments = self.aggregations.iter().filter_map(|one| Some(one.argument.as_ref()?.field));

@@ -254,6 +254,155 @@ fn shapes() {
 }
 
 #[test]
+fn filled_buckets() {
+    let count = json!({"type": "aggregation", "aggregation": "count"});
+    let day = |fill: Value| json!({"type": "time", "timeUnit": "day", "as": "day", "fill": fill});
+    let date = |day: u8| json!(format!("2024-05-{day:02}T00:00:00.000Z"));
+    let counts = |counts: &[(u8, u64)]| -> Value {
+        counts.iter().map(|(day, count)| json!({"day": date(*day), "count": count})).collect()
+    };
+    let between = |from: &str, to: &str| {
+        json!({"and": [
+            {"condition": {"field": "firstMessageTime", "operator": "gte", "value": from}},
+            {"condition": {"field": "firstMessageTime", "operator": "lt", "value": to}}]})
+    };
+    check(&[
+        // As far as the result reaches.
+        (
+            json!({"select": [day(json!(true)), count, aggregation("median"), {"type": "formula", "formula": "count + 1", "as": "f"}],
+                "where": {"condition": {"field": "firstMessageTime", "operator": "lt", "value": "2024-05-06"}}}),
+            json!({"result": [
+                {"day": date(1), "count": 1, "median_properties.ms": 10, "f": 2}, {"day": date(2), "count": 2, "median_properties.ms": 25, "f": 3},
+                {"day": date(3), "count": 0, "f": 1}, {"day": date(4), "count": 0, "f": 1},
+                {"day": date(5), "count": 2, "median_properties.ms": 65, "f": 3},
+            ], "total": 5}),
+        ),
+        (
+            json!({"select": [day(json!(true)), count], "where": between("2024-05-03", "2024-05-06T00:00:00.001Z")}),
+            json!({"result": counts(&[(3, 0), (4, 0), (5, 2), (6, 1)])}),
+        ),
+        (
+            json!({"select": [day(json!(true)), count], "where": between("2024-05-03", "2024-05-05")}),
+            json!({"result": counts(&[(3, 0), (4, 0)])}),
+        ),
+        (
+            json!({"select": [day(json!(true)), count], "where": between("2024-05-05", "2024-05-03")}),
+            json!({"result": []}),
+        ),
+        (
+            json!({"select": [day(json!({"from": "2024-04-30", "to": "2024-05-03"})), count], "having": {"condition": {"field": "count", "operator": "eq", "value": 0}}}),
+            json!({"result": [{"day": "2024-04-30T00:00:00.000Z", "count": 0}], "total": 1}),
+        ),
+        // Every combination of the other keys that has a row.
+        (
+            json!({"select": [day(json!({"from": "2024-05-01", "to": "2024-05-03"})), count], "groupBy": [{"field": "type"}],
+                "where": between("2024-05-01", "2024-05-03")}),
+            json!({"result": [
+                {"day": date(1), "count": 1, "type": "openai"}, {"day": date(1), "count": 0, "type": "support_ticket"},
+                {"day": date(2), "count": 1, "type": "openai"}, {"day": date(2), "count": 1, "type": "support_ticket"},
+            ]}),
+        ),
+        (
+            json!({"timeZone": "Europe/Berlin", "select": [{"type": "time", "timeUnit": "month", "as": "m", "fill": {"from": "2024-02-10", "to": "2024-05-01"}}, count],
+                "where": {"or": []}}),
+            json!({"result": [
+                {"m": "2024-01-31T23:00:00.000Z", "count": 0}, {"m": "2024-02-29T23:00:00.000Z", "count": 0},
+                {"m": "2024-03-31T22:00:00.000Z", "count": 0},
+            ]}),
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "dayOfWeek", "as": "d", "fill": true}, count]}),
+            json!({"result": [
+                {"d": 1, "count": 1}, {"d": 2, "count": 0}, {"d": 3, "count": 1}, {"d": 4, "count": 2}, {"d": 5, "count": 1},
+                {"d": 6, "count": 0}, {"d": 7, "count": 2},
+            ]}),
+        ),
+    ]);
+}
+
+#[test]
+fn keys_made_of_values() {
+    let count = json!({"type": "aggregation", "aggregation": "count"});
+    let ms = |more: Value| with(json!({"field": "properties", "path": ["ms"], "as": "ms"}), more);
+    let plan = |more: Value| with(json!({"field": "properties", "path": ["plan"], "as": "plan"}), more);
+    check(&[
+        (
+            json!({"select": [count], "groupBy": [ms(json!({"bin": {"width": 25}}))], "columns": true}),
+            json!({"result": [{"count": 3, "ms": 0}, {"count": 2, "ms": 25}, {"count": 1, "ms": 75}, {"count": 1, "ms": null}],
+                "columns": [{"name": "count", "type": "number"}, {"name": "ms", "type": "number"}]}),
+        ),
+        (
+            json!({"select": [count], "groupBy": [ms(json!({"bin": {"width": 0.5, "offset": 0.25}}))], "limit": 2}),
+            json!({"result": [{"count": 1, "ms": 6.75}, {"count": 1, "ms": 9.75}]}),
+        ),
+        (
+            json!({"select": [count], "groupBy": [plan(json!({"top": {"limit": 1}}))]}),
+            json!({"result": [{"count": 3, "plan": "free"}], "total": 1}),
+        ),
+        (
+            json!({"select": [count], "groupBy": [plan(json!({"top": {"limit": 1, "other": "the rest"}}))], "totals": true}),
+            json!({"result": [{"count": 3, "plan": "free"}, {"count": 4, "plan": "the rest"}], "totals": {"count": 7}}),
+        ),
+        // Ranked by what is not shown; absent last, ties by the key.
+        (
+            json!({"select": [count, with(aggregation("min"), json!({"as": "least", "includeInSelect": false}))],
+                "groupBy": [plan(json!({"top": {"limit": 2, "by": "least", "other": "pro"}}))]}),
+            json!({"result": [{"count": 3, "plan": "free"}, {"count": 4, "plan": "pro"}]}),
+        ),
+        (
+            json!({"select": [count], "groupBy": [plan(json!({"top": {"limit": 3, "by": "max_properties.ms"}}))]}),
+            json!({"result": [{"count": 3, "plan": "free"}, {"count": 2, "plan": "pro"}, {"count": 1, "plan": null}]}),
+        ),
+        (
+            json!({"select": [count], "groupBy": [ms(json!({"bin": {"width": 50}, "top": {"limit": 1}}))]}),
+            json!({"result": [{"count": 5, "ms": 0}]}),
+        ),
+        // Tags, which these documents do not have; texts count as lists of themselves.
+        (json!({"select": [count], "groupBy": [{"field": "tags", "unnest": true}]}), json!({"result": [], "total": 0})),
+        (
+            json!({"select": [count], "groupBy": [plan(json!({"unnest": true, "top": {"limit": 1, "other": "x"}}))]}),
+            json!({"result": [{"count": 3, "plan": "free"}, {"count": 3, "plan": "x"}]}),
+        ),
+    ]);
+    let site = Site::start(&[]);
+    let key = site.api_key();
+    for (id, tags, list) in [
+        ("a", r#"["x","y","x"]"#, r#"[1,2,"2",2.0,{"n":"k"}]"#),
+        ("b", r#"["y"]"#, r#"[{"n":"k"},{"n":"l"},{"n":"k"}]"#),
+        ("c", "null", "7"),
+    ] {
+        let document = format!(
+            r#"{{"id":"{id}","type":"openai","tags":{tags},"properties":{{"list":{list}}},"messages":[{{"role":"user","content":"q"}}]}}"#
+        );
+        site.log(&key, &document);
+    }
+    for (request, expected) in [
+        (
+            json!({"select": [count], "groupBy": [{"field": "tags", "unnest": true}]}),
+            json!([{"count": 1, "tags": "x"}, {"count": 2, "tags": "y"}]),
+        ),
+        (
+            json!({"select": [count], "groupBy": [{"field": "properties", "path": ["list"], "unnest": true, "as": "e"}]}),
+            json!([{"count": 1, "e": "1"}, {"count": 1, "e": "2"}, {"count": 1, "e": "2.0"}, {"count": 1, "e": "7"}, {"count": 2, "e": "{\"n\": \"k\"}"}, {"count": 1, "e": "{\"n\": \"l\"}"}]),
+        ),
+        (
+            json!({"select": [count], "groupBy": [{"field": "properties", "path": ["list"], "unnest": ["n"], "as": "e"}]}),
+            json!([{"count": 2, "e": "k"}, {"count": 1, "e": "l"}]),
+        ),
+        (
+            json!({"select": [count], "groupBy": [{"field": "properties", "path": ["list"], "unnest": true, "as": "e", "bin": {"width": 5}}]}),
+            json!([{"count": 1, "e": 0}, {"count": 1, "e": 5}, {"count": 2, "e": null}]),
+        ),
+        (
+            json!({"select": [count], "groupBy": [{"field": "tags", "unnest": true}, {"field": "properties", "path": ["list"], "unnest": ["n"], "as": "e"}]}),
+            json!([{"count": 1, "tags": "x", "e": "k"}, {"count": 2, "tags": "y", "e": "k"}, {"count": 1, "tags": "y", "e": "l"}]),
+        ),
+    ] {
+        assert_eq!(site.query(&key, &request.to_string())["result"], expected, "{request}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     let (site, key) = site();
     let count = json!({"type": "aggregation", "aggregation": "count"});
@@ -337,6 +486,48 @@ fn what_is_wrong_is_told_with_its_place() {
         (
             json!({"select": [count.clone()], "groupBy": [{"field": "tags"}], "having": {"condition": {"field": "tags", "operator": "eq", "value": []}}}),
             "`tags` is a list or JSON",
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "day", "fill": {"from": "2024-05-02", "to": "2024-05-02"}}]}),
+            "select[0].fill: `from` must be before `to`",
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "day", "fill": {"from": "2024-05-02"}}]}),
+            "select[0].fill.to: missing; a time is needed",
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "hourOfDay", "fill": {"from": 1, "to": 2}}]}),
+            "select[0].fill: object given, a boolean is needed",
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "minute", "fill": {"from": "1970-01-01", "to": "2024-05-02"}}]}),
+            "select[0].fill: over 100000 rows from 1970-01-01T00:00:00.000Z to 2024-05-01T23:59:00.000Z after filling",
+        ),
+        (
+            json!({"select": [{"type": "time", "timeUnit": "day", "fill": true}, {"type": "time", "timeUnit": "hour", "fill": true}]}),
+            "select[1].fill: a second `fill`",
+        ),
+        (
+            json!({"groupBy": [{"field": "type", "unnest": true}]}),
+            "groupBy[0].unnest: `type` is no list and no JSON field",
+        ),
+        (
+            json!({"groupBy": [{"field": "properties", "unnest": true}]}),
+            "groupBy[0].unnest: the whole JSON field `properties` is no list; give a `path`",
+        ),
+        (json!({"groupBy": [{"field": "type", "bin": {"width": 1}}]}), "groupBy[0].bin: `type` is no number"),
+        (
+            json!({"groupBy": [{"field": "messageCount", "bin": {"width": 0}}]}),
+            "groupBy[0].bin.width: 0 given, a number above 0 is needed",
+        ),
+        (json!({"groupBy": [{"field": "type", "top": {"limit": 1001}}]}), "groupBy[0].top.limit: 1001 given"),
+        (
+            json!({"groupBy": [{"field": "messageCount", "top": {"limit": 1, "other": "x"}}]}),
+            "groupBy[0].top.other: only a text key takes a label",
+        ),
+        (
+            json!({"groupBy": [{"field": "type", "top": {"limit": 1, "by": "cuont"}}]}),
+            "groupBy[0].top.by: `cuont` is no aggregation or formula",
         ),
         (json!({"select": [count], "totals": 1}), "totals: number given, a boolean is needed"),
     ];

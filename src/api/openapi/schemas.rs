@@ -328,12 +328,16 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
     let plain = aggregation(json!({"enum": plain}), json!({}), &["type", "aggregation"]);
     let share = json!({"p": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.95]}});
     let percentile = aggregation(json!({"const": "percentile"}), share, &["type", "aggregation", "field", "p"]);
+    let ends = closed(json!({"from": time_value(), "to": time_value()}), &["from", "to"]);
+    let fill = json!({"oneOf": [{"type": "boolean"}, ends],
+        "description": "Buckets without rows too, for every combination of the other keys: between the bounds of `where`, as far as the result reaches, or from `from` to before `to` (not for parts of a date). At most one in a request, and 100,000 rows."});
     let time = |units: Value, more: Value| {
         let mut members = json!({
             "type": {"const": "time"},
             "timeUnit": units,
             "field": {"enum": times, "default": view.default_time_field},
             "as": name(),
+            "fill": fill,
         });
         extend(&mut members, more);
         closed(members, &["type", "timeUnit"])
@@ -363,7 +367,13 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         &["type", "field"],
     );
     let key = closed(
-        json!({"field": field, "path": path(), "includeInSelect": {"type": "boolean", "default": true}, "as": name()}),
+        json!({
+            "field": field, "path": path(), "includeInSelect": {"type": "boolean", "default": true}, "as": name(),
+            "unnest": {"oneOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}, "maxItems": 32}],
+                "description": "A row counts once in each distinct element of the list, or in each value that the elements have at this path."},
+            "bin": bin(),
+            "top": top(),
+        }),
         &["field"],
     );
     let order = closed(
@@ -414,6 +424,32 @@ fn query(prefix: &str, view: &View, words: &Vocabulary, export: bool) -> Value {
         members.insert("query".to_owned(), words);
     }
     closed(properties, &[])
+}
+
+fn time_value() -> Value {
+    json!({"type": ["string", "number"], "description": "ISO 8601, without a zone in `timeZone`; or epoch milliseconds."})
+}
+
+fn bin() -> Value {
+    let mut bin = closed(
+        json!({"width": {"type": "number", "exclusiveMinimum": 0}, "offset": {"type": "number", "default": 0}}),
+        &["width"],
+    );
+    extend(&mut bin, json!({"description": "Of numbers: the lower bound of the bin that they lie in."}));
+    bin
+}
+
+fn top() -> Value {
+    let mut top = closed(
+        json!({
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "by": {"type": "string", "default": "count", "description": "An aggregation or a formula."},
+            "other": {"type": "string", "maxLength": 128, "description": "What the others are together, of text keys; without it they are left out."},
+        }),
+        &["limit"],
+    );
+    extend(&mut top, json!({"description": "The values that rank highest over all rows that `where` left."}));
+    top
 }
 
 /// What `as` gives.

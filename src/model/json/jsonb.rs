@@ -20,7 +20,6 @@ pub(crate) fn array_index(element: &str) -> Option<i64> {
 }
 
 /// The value at a path (`#>`); the empty path is the value itself. JSON null is `Some(Null)`.
-#[cfg(test)]
 pub(crate) fn at_path<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
     path.iter().try_fold(value, |value, element| match value {
         Json::Object(_) => value.get(element),

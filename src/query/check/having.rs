@@ -151,6 +151,9 @@ impl Checker<'_> {
         match expr {
             ColumnExpr::Group(index) => match self.columns.groups.get(*index) {
                 Some(KeyExpr::Field(reference)) => of_field(reference),
+                Some(KeyExpr::Derived(derived)) if derived.bin.is_some() => Shown::Number,
+                Some(KeyExpr::Derived(derived)) if derived.unnest.is_some() => Shown::Text,
+                Some(KeyExpr::Derived(derived)) => of_field(&derived.of),
                 Some(KeyExpr::Bucket { .. }) => Shown::Time,
                 Some(KeyExpr::Part { .. }) | None => Shown::Number,
             },

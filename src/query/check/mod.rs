@@ -5,6 +5,7 @@ mod fields;
 mod filter;
 mod formula;
 mod having;
+mod keys;
 mod names;
 mod order;
 mod properties;
@@ -163,6 +164,10 @@ fn check_request(
         Some(words) => contains_words(view, string(words, &root.key("query"))?, &root.key("query"), filter)?,
         None => filter,
     };
+    let fill = match &columns.filled {
+        Some(asked) => Some(keys::fill(asked, &columns.groups, request.get("where"), root, &context)?),
+        None => None,
+    };
     let having = match request.get("having") {
         Some(given) => Some(having::having(&columns, given, &root.key("having"), &context)?),
         None => None,
@@ -195,6 +200,7 @@ fn check_request(
         formulas: columns.formulas,
         columns: columns.columns,
         filter,
+        fill,
         having,
         order,
         limit,

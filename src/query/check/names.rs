@@ -1,7 +1,8 @@
 //! The names of output columns (contract A3, select) and which field an aggregation accepts.
 
+use super::fields::PATH_ELEMENTS;
 use crate::query::dsl::{AggregateFunction, Aggregation, FieldRef, KeyExpr, Share, TimePart, TimeUnit};
-use crate::query::view::FieldKind;
+use crate::query::view::{FieldKind, View};
 
 /// Those of the published API, which `orderBy` computes without their being selected.
 pub(crate) const FUNCTIONS: [(&str, AggregateFunction); 6] = [
@@ -154,6 +155,7 @@ impl KeyExpr {
     pub(crate) fn column_name(&self) -> String {
         match self {
             KeyExpr::Field(reference) => reference.column_name(),
+            KeyExpr::Derived(derived) => derived.of.column_name(),
             KeyExpr::Bucket { field, step } => format!("{}_{}", field.name, step.unit.name()),
             KeyExpr::Part { field, part } => format!("{}_{}", field.name, part.name()),
         }
@@ -195,6 +197,26 @@ pub(crate) fn aggregation(function: AggregateFunction, argument: Option<FieldRef
         }
     }
     Ok(Aggregation { function, argument: Some(argument), filter: None })
+}
+
+/// `field` or `field.path.elements`.
+pub(crate) fn split_field(view: &'static View, name: &str) -> Option<FieldRef> {
+    let Some((field, path)) = name.split_once('.') else {
+        return view.field(name).map(|field| FieldRef { field, path: Vec::new() });
+    };
+    let field = view.field(field).filter(|field| field.kind == FieldKind::Json)?;
+    let path: Vec<String> = path.split('.').take(PATH_ELEMENTS + 1).map(str::to_owned).collect();
+    (path.len() <= PATH_ELEMENTS).then_some(FieldRef { field, path })
+}
+
+/// `count` or `<aggregation>_<field>[.path]`, if it can be computed.
+pub(crate) fn split_aggregation(view: &'static View, name: &str) -> Option<Aggregation> {
+    let (function, argument) = match name.split_once('_') {
+        Some((function, argument)) => (function, Some(split_field(view, argument)?)),
+        None => (name, None),
+    };
+    let (_, function) = FUNCTIONS.iter().find(|(word, _)| *word == function)?;
+    aggregation(*function, argument).ok()
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! `orderBy`: a column name is an output column, or something that the same query could show.
 
-use super::fields::PATH_ELEMENTS;
-use super::names::{FUNCTIONS, aggregation};
+use super::names::{split_aggregation, split_field};
 use super::reader::{At, Object, list, quoted, string, word};
 use super::select::{Columns, position_or_push};
 use super::suggest::nearest;
 use crate::model::json::value::Json;
-use crate::query::dsl::{Aggregation, ColumnExpr, FieldRef, KeyExpr, Order};
+use crate::query::dsl::{ColumnExpr, FieldRef, KeyExpr, Order};
 use crate::query::error::QueryError;
-use crate::query::view::{FieldKind, View};
+use crate::query::view::View;
 
 const ORDERS: usize = 32;
 
@@ -56,31 +55,10 @@ fn resolve(view: &'static View, name: &str, columns: &mut Columns) -> Option<Col
 
 /// A group key that is not included. The path split at dots wins over a key that has the dots in itself.
 fn hidden_group(name: &str, reference: Option<FieldRef>, groups: &[KeyExpr]) -> Option<usize> {
-    let split = reference.map(KeyExpr::Field);
     groups
         .iter()
-        .position(|group| Some(group) == split.as_ref())
+        .position(|group| reference.is_some() && group.field() == reference.as_ref())
         .or_else(|| groups.iter().position(|group| group.column_name() == name))
-}
-
-/// `field` or `field.path.elements`.
-fn split_field(view: &'static View, name: &str) -> Option<FieldRef> {
-    let Some((field, path)) = name.split_once('.') else {
-        return view.field(name).map(|field| FieldRef { field, path: Vec::new() });
-    };
-    let field = view.field(field).filter(|field| field.kind == FieldKind::Json)?;
-    let path: Vec<String> = path.split('.').take(PATH_ELEMENTS + 1).map(str::to_owned).collect();
-    (path.len() <= PATH_ELEMENTS).then_some(FieldRef { field, path })
-}
-
-/// `count` or `<aggregation>_<field>[.path]`, if it can be computed.
-fn split_aggregation(view: &'static View, name: &str) -> Option<Aggregation> {
-    let (function, argument) = match name.split_once('_') {
-        Some((function, argument)) => (function, Some(split_field(view, argument)?)),
-        None => (name, None),
-    };
-    let (_, function) = FUNCTIONS.iter().find(|(word, _)| *word == function)?;
-    aggregation(*function, argument).ok()
 }
 
 fn not_orderable(view: &View, name: &str, columns: &Columns) -> String {

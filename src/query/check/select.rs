@@ -4,13 +4,14 @@ use super::context::Context;
 use super::fields::{PATH_ELEMENTS, field, field_ref};
 use super::filter;
 use super::formula::{self, Parsed};
-use super::names::{FUNCTION_NAMES, FunctionName, TIME_NAMES, TimeName, aggregation};
+use super::keys::{AskedTop, derived_keys};
+use super::names::{FUNCTION_NAMES, FunctionName, TIME_NAMES, TimeName, aggregation, split_aggregation};
 use super::reader::{At, Object, boolean, integer, list, quoted, string, word};
 use crate::model::json::decimal;
 use crate::model::json::value::Json;
 use crate::query::dsl::{
-    AggregateFunction, Aggregation, ColumnExpr, FieldRef, Formula, JsonMode, KeyExpr, OutputColumn, Share, TimeStep,
-    TimeUnit,
+    AggregateFunction, Aggregation, ColumnExpr, DerivedKey, FieldRef, Formula, JsonMode, KeyExpr, OutputColumn, Share,
+    TimeStep, TimeUnit, Top,
 };
 use crate::query::error::QueryError;
 use crate::query::view::{FieldKind, View};
@@ -31,6 +32,8 @@ pub(crate) struct Columns {
     pub(crate) hidden: Vec<(String, ColumnExpr)>,
     /// The names that `as` gives to group keys that are not shown.
     pub(crate) hidden_keys: Vec<(String, usize)>,
+    /// The time selection that is filled, as an index into `groups`, what its `fill` says, and where.
+    pub(crate) filled: Option<(usize, Json, String)>,
     /// A field is selected in both modes, which an export cannot show and a query does not care about.
     pub(crate) mode_conflict: Option<QueryError>,
 }
@@ -52,7 +55,7 @@ const SELECTION_TYPES: [(&str, SelectionType); 4] = [
 
 enum Selected {
     Aggregation(Aggregation),
-    Time(KeyExpr),
+    Time(KeyExpr, Option<Json>),
     Field(FieldRef, JsonMode),
     Formula(Parsed),
 }
@@ -70,6 +73,8 @@ struct GroupKey {
     key: KeyExpr,
     name: Option<String>,
     included: bool,
+    /// What `top` says; it can name what `select` shows.
+    top: Option<AskedTop>,
 }
 
 pub(crate) fn columns(
@@ -99,15 +104,17 @@ pub(crate) fn columns(
         columns: Vec::new(),
         hidden: Vec::new(),
         hidden_keys: Vec::new(),
+        filled: None,
         mode_conflict: None,
     };
     let time_keys = selections.iter().filter_map(|one| match &one.selected {
-        Selected::Time(key) => Some(key),
+        Selected::Time(key, _) => Some(key),
         _ => None,
     });
-    for key in time_keys.chain(group_keys.iter().map(|one| &one.key)) {
+    for key in time_keys {
         position_or_push(&mut result.groups, key);
     }
+    let positions = result.place(&group_keys);
     if result.groups.len() > GROUP_KEYS {
         let message = format!(
             "{} group keys given, at most {GROUP_KEYS} are allowed (time selections are group keys)",
@@ -137,7 +144,17 @@ pub(crate) fn columns(
             Selected::Aggregation(aggregation) => {
                 (ColumnExpr::Aggregation(position_or_push(&mut result.aggregations, &aggregation)), None)
             }
-            Selected::Time(key) => (ColumnExpr::Group(position_or_push(&mut result.groups, &key)), None),
+            Selected::Time(key, fill) => {
+                let position = position_or_push(&mut result.groups, &key);
+                if let Some(fill) = fill {
+                    let place = at.key("fill");
+                    if result.filled.is_some() {
+                        return Err(place.error("a second `fill`; at most one is allowed"));
+                    }
+                    result.filled = Some((position, fill, place.to_string()));
+                }
+                (ColumnExpr::Group(position), None)
+            }
             Selected::Field(reference, mode) => (field_column(&result, reference, &at)?, Some(mode)),
             Selected::Formula(parsed) => {
                 let formula = parsed.resolve(&at.key("formula"), &operands)?;
@@ -146,7 +163,7 @@ pub(crate) fn columns(
         };
         result.add(one.name, expr, mode, one.included, &at)?;
     }
-    result.add_group_keys(group_keys, &group_by_at)?;
+    result.add_group_keys(group_keys, &positions, view, &group_by_at)?;
     Ok(result)
 }
 
@@ -203,20 +220,77 @@ impl Columns {
         Ok(())
     }
 
-    /// Those that no field selection shows already.
-    fn add_group_keys(&mut self, group_keys: Vec<GroupKey>, group_by_at: &At<'_>) -> Result<(), QueryError> {
+    /// Where the keys of `groupBy` stand among all; equal ones are one.
+    fn place(&mut self, group_keys: &[GroupKey]) -> Vec<usize> {
+        let mut placed: Vec<(&GroupKey, usize)> = Vec::new();
+        for one in group_keys {
+            let same = placed.iter().find(|(other, _)| other.key == one.key && other.top == one.top);
+            let position = match same {
+                Some((_, position)) => *position,
+                None => {
+                    self.groups.push(one.key.clone());
+                    self.groups.len() - 1
+                }
+            };
+            placed.push((one, position));
+        }
+        placed.into_iter().map(|(_, position)| position).collect()
+    }
+
+    /// Shows those that no field selection shows already.
+    fn add_group_keys(
+        &mut self,
+        group_keys: Vec<GroupKey>,
+        positions: &[usize],
+        view: &'static View,
+        group_by_at: &At<'_>,
+    ) -> Result<(), QueryError> {
         let selected: Vec<ColumnExpr> = self.columns.iter().map(|column| column.expr.clone()).collect();
-        for (index, one) in group_keys.into_iter().enumerate() {
-            let position = position_or_push(&mut self.groups, &one.key);
+        for (index, (one, &position)) in group_keys.into_iter().zip(positions).enumerate() {
+            let at = group_by_at.index(index);
+            if let Some(top) = one.top {
+                let top = self.top(view, top, &at.key("top"))?;
+                if let Some(KeyExpr::Derived(derived)) = self.groups.get_mut(position) {
+                    derived.top = Some(top);
+                }
+            }
             let expr = ColumnExpr::Group(position);
             if !one.included {
                 self.hidden_keys.extend(one.name.map(|name| (name, position)));
             } else if !selected.contains(&expr) {
                 let name = one.name.unwrap_or_else(|| one.key.column_name());
-                self.add(name, expr, None, true, &group_by_at.index(index))?;
+                self.add(name, expr, None, true, &at)?;
             }
         }
         Ok(())
+    }
+
+    /// What `top` ranks by is a selected aggregation or formula, or an aggregation that the order could name.
+    fn top(&mut self, view: &'static View, asked: AskedTop, at: &At<'_>) -> Result<Top, QueryError> {
+        let name = asked.by.as_deref().unwrap_or("count");
+        let shown = self.columns.iter().map(|column| (&column.name, &column.expr));
+        let named = shown.chain(self.hidden.iter().map(|(name, expr)| (name, expr)));
+        let mut named = named.filter(|(_, expr)| matches!(expr, ColumnExpr::Aggregation(_) | ColumnExpr::Formula(_)));
+        let found = named.find(|(other, _)| *other == name).map(|(_, expr)| expr.clone());
+        let by = match found.filter(|_| asked.by.is_some()) {
+            Some(expr) => expr,
+            None => match split_aggregation(view, name) {
+                Some(aggregation) => ColumnExpr::Aggregation(position_or_push(&mut self.aggregations, &aggregation)),
+                None => {
+                    let message = format!(
+                        "{} is no aggregation or formula of `select`, and none such as `count` or `sum_<field>`",
+                        quoted(name)
+                    );
+                    return Err(at.key("by").error(message));
+                }
+            },
+        };
+        if let ColumnExpr::Aggregation(index) = &by
+            && !self.aggregations.get(*index).is_some_and(|one| one.function.is_number())
+        {
+            return Err(at.key("by").error(format!("{} is no number", quoted(name))));
+        }
+        Ok(Top { limit: asked.limit, by, other: asked.other })
     }
 }
 
@@ -230,13 +304,12 @@ fn field_column(columns: &Columns, reference: FieldRef, at: &At<'_>) -> Result<C
     if !columns.grouped {
         return Ok(ColumnExpr::Field(reference));
     }
-    let key = KeyExpr::Field(reference);
-    match columns.groups.iter().position(|group| *group == key) {
+    match columns.groups.iter().position(|group| group.field() == Some(&reference)) {
         Some(position) => Ok(ColumnExpr::Group(position)),
         None => Err(at.key("field").error(format!(
             "{} is selected beside aggregations, time selections or `groupBy`, but is no group key; \
              add it to `groupBy` or leave it out",
-            quoted(&key.column_name())
+            quoted(&reference.column_name())
         ))),
     }
 }
@@ -278,6 +351,7 @@ impl Reader<'_> {
             "filter",
             "includeInSelect",
             "step",
+            "fill",
             "formula",
         ];
         let kind = Object::read(json, at, &any)?.required("type", "`aggregation`, `time`, `field` or `formula`")?;
@@ -342,7 +416,7 @@ impl Reader<'_> {
     }
 
     fn time(&self, json: &Json, at: &At<'_>) -> Result<Selection, QueryError> {
-        let object = Object::read(json, at, &["type", "timeUnit", "field", "as", "step"])?;
+        let object = Object::read(json, at, &["type", "timeUnit", "field", "as", "step", "fill"])?;
         let unit = object.required("timeUnit", "a time unit")?;
         let name = word(unit, &at.key("timeUnit"), "time unit", &TIME_NAMES)?;
         if name.is_extension() {
@@ -373,7 +447,14 @@ impl Reader<'_> {
             (TimeName::Part(_), Some(_)) => return Err(step_at.error("only `minute` and `hour` take a `step`")),
         };
         let name = self.name(&object, at)?.unwrap_or_else(|| key.column_name());
-        Ok(Selection { selected: Selected::Time(key), name, included: true })
+        let fill = match object.get("fill") {
+            Some(Json::Bool(false)) | None => None,
+            Some(given) => {
+                self.context.uses("fill");
+                Some(given.clone())
+            }
+        };
+        Ok(Selection { selected: Selected::Time(key, fill), name, included: true })
     }
 
     fn step(&self, unit: TimeUnit, json: &Json, at: &At<'_>) -> Result<u8, QueryError> {
@@ -416,13 +497,19 @@ impl Reader<'_> {
     }
 
     fn group_key(&self, json: &Json, at: &At<'_>) -> Result<GroupKey, QueryError> {
-        let object = Object::read(json, at, &["field", "path", "includeInSelect", "as"])?;
-        let key = KeyExpr::Field(field_ref(self.view, &object, at)?);
+        let object = Object::read(json, at, &["field", "path", "includeInSelect", "as", "unnest", "bin", "top"])?;
+        let of = field_ref(self.view, &object, at)?;
         let included = match object.get("includeInSelect") {
             Some(given) => boolean(given, &at.key("includeInSelect"))?,
             None => true,
         };
-        Ok(GroupKey { key, name: self.name(&object, at)?, included })
+        let name = self.name(&object, at)?;
+        let keys = derived_keys(&object, &of, at, self.context)?;
+        let (key, top) = match keys {
+            (None, None, None) => (KeyExpr::Field(of), None),
+            (unnest, bin, top) => (KeyExpr::Derived(Box::new(DerivedKey { of, unnest, bin, top: None })), top),
+        };
+        Ok(GroupKey { key, name, included, top })
     }
 
     /// `includeInSelect` of an aggregation or a formula.

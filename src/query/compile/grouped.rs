@@ -1,9 +1,11 @@
 //! Queries whose rows are groups.
 
 use arrow::datatypes::DataType;
+use datafusion::common::{Column, UnnestOptions};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{count, first_value, max, min};
-use datafusion::logical_expr::{Expr, ExprFunctionExt, SortExpr, cast, lit, when};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlanBuilder, SortExpr, cast, lit, when};
+use datafusion::scalar::ScalarValue;
 
 use super::columns::{Columns, is_whole_json, json_field};
 use super::filter;
@@ -11,9 +13,9 @@ use super::group_value::{aggregate_name, group_name, grouped_value};
 use super::having;
 use super::order::{SortColumn, push_key};
 use super::source::{SizedPlan, Source};
-use crate::query::dsl::{AggregateFunction, Aggregation, ColumnExpr, FieldRef, KeyExpr, Query, Share};
-use crate::query::expr::column;
-use crate::query::functions;
+use crate::query::dsl::{AggregateFunction, Aggregation, ColumnExpr, DerivedKey, FieldRef, KeyExpr, Query, Share};
+use crate::query::expr::{any_of, column};
+use crate::query::functions::{self, Kept};
 use crate::query::scan::column::{Form, ScanColumn};
 use crate::query::view::FieldKind;
 
@@ -23,12 +25,34 @@ pub(crate) struct GroupedPlan {
     pub(crate) order: Vec<SortColumn>,
 }
 
-/// The plan of a grouped query, without its order and limit: every row of it counts for `total`.
-pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
+/// The plan of a grouped query, without its order and limit: every row of it counts for `total`. `tops` has the values
+/// that rank highest, for the keys that ask for it.
+pub(crate) fn grouped(query: &Query, tops: &[Option<TopValues>], source: &Source) -> Result<GroupedPlan> {
+    let (groups, batch_size) = aggregated(query, tops, source)?;
+    shown(query, groups, batch_size)
+}
+
+/// The groups with their aggregations, each with its name of [`super::group_value`].
+pub(crate) fn aggregated(
+    query: &Query,
+    tops: &[Option<TopValues>],
+    source: &Source,
+) -> Result<(LogicalPlanBuilder, usize)> {
     let mut columns = Columns::default();
     let mut inputs: Vec<Expr> = Vec::new();
+    let mut lists = Vec::new();
+    let mut left_out = Vec::new();
     for (index, key) in query.groups.iter().enumerate() {
-        inputs.push(group_key(query, key, &mut columns).alias(group_name(index)));
+        let top = tops.get(index).and_then(Option::as_ref);
+        let made = group_key(query, key, top, &mut columns)?;
+        inputs.push(made.value.alias(group_name(index)));
+        if made.is_list {
+            lists.push(group_name(index));
+        }
+        left_out.extend(made.stays.map(|stays| (stays, format!("t{index}"))));
+    }
+    for (stays, name) in &left_out {
+        inputs.push(stays.clone().alias(name));
     }
     let mut aggregates = Vec::new();
     for (index, aggregation) in query.aggregations.iter().enumerate() {
@@ -51,7 +75,20 @@ pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
         builder = builder.filter(predicate)?;
     }
     let keys: Vec<Expr> = (0..query.groups.len()).map(|index| column(&group_name(index))).collect();
-    builder = builder.project(inputs)?.aggregate(keys, aggregates)?;
+    builder = builder.project(inputs)?;
+    for (_, name) in &left_out {
+        builder = builder.filter(column(name))?;
+    }
+    for list in lists {
+        let no_nulls = UnnestOptions::new().with_preserve_nulls(false);
+        builder = builder.unnest_column_with_options(Column::new_unqualified(list), no_nulls)?;
+    }
+    Ok((builder.aggregate(keys, aggregates)?, batch_size))
+}
+
+/// What a query shows of groups, and what they are sorted by.
+pub(crate) fn shown(query: &Query, groups: LogicalPlanBuilder, batch_size: usize) -> Result<GroupedPlan> {
+    let mut builder = groups;
     if let Some(having) = &query.having {
         builder = builder.filter(having::compile(query, having))?;
     }
@@ -75,20 +112,100 @@ pub(crate) fn grouped(query: &Query, source: &Source) -> Result<GroupedPlan> {
     Ok(GroupedPlan { plan: SizedPlan { plan: builder.project(output)?.build()?, batch_size }, order })
 }
 
-fn group_key(query: &Query, key: &KeyExpr, columns: &mut Columns) -> Expr {
-    match key {
-        KeyExpr::Field(reference) if is_whole_json(reference) => {
-            functions::json_canonical().call(vec![columns.field(reference)])
-        }
-        KeyExpr::Field(reference) => columns.field(reference),
+/// A group key as a column of the rows.
+struct MadeKey {
+    value: Expr,
+    /// Whether a row counts in each element of it.
+    is_list: bool,
+    /// Where some rows are left out: whether a row stays.
+    stays: Option<Expr>,
+}
+
+impl MadeKey {
+    fn plain(value: Expr) -> MadeKey {
+        MadeKey { value, is_list: false, stays: None }
+    }
+}
+
+fn group_key(query: &Query, key: &KeyExpr, top: Option<&TopValues>, columns: &mut Columns) -> Result<MadeKey> {
+    Ok(match key {
+        KeyExpr::Field(reference) => MadeKey::plain(field_key(reference, columns)),
         KeyExpr::Bucket { field, step } => {
             let time = columns.add(ScanColumn::Plain(field.name));
-            functions::time_bucket(*step, query.time_zone.clone(), query.week_start).call(vec![time])
+            let bucket = functions::time_bucket(*step, query.time_zone.clone(), query.week_start);
+            MadeKey::plain(bucket.call(vec![time]))
         }
         KeyExpr::Part { field, part } => {
             let time = columns.add(ScanColumn::Plain(field.name));
-            functions::time_part(*part, query.time_zone.clone()).call(vec![time])
+            MadeKey::plain(functions::time_part(*part, query.time_zone.clone()).call(vec![time]))
         }
+        KeyExpr::Derived(derived) => derived_key(derived, top, columns)?,
+    })
+}
+
+fn field_key(reference: &FieldRef, columns: &mut Columns) -> Expr {
+    let value = columns.field(reference);
+    if is_whole_json(reference) { functions::json_canonical().call(vec![value]) } else { value }
+}
+
+fn derived_key(derived: &DerivedKey, top: Option<&TopValues>, columns: &mut Columns) -> Result<MadeKey> {
+    let other = derived.top.as_ref().and_then(|top| top.other.clone());
+    if let Some(path) = &derived.unnest {
+        let list = match json_field(derived.of.field.name).filter(|_| derived.of.field.kind == FieldKind::Json) {
+            Some(field) if derived.of.path.is_empty() => columns.add(ScanColumn::Whole(field)),
+            Some(field) => columns.path(field, &derived.of.path, Form::Json),
+            None => columns.field(&derived.of),
+        };
+        let kept = top.map(|top| top.kept(other));
+        let elements = functions::elements(path, derived.bin.as_ref(), kept).call(vec![list]);
+        return Ok(MadeKey { value: elements, is_list: true, stays: None });
+    }
+    let value = match &derived.bin {
+        Some(bin) => {
+            let value = columns.field(&derived.of);
+            let text = if derived.of.field.kind == FieldKind::Json { value } else { cast(value, DataType::Utf8View) };
+            functions::bin(bin).call(vec![text])
+        }
+        None => field_key(&derived.of, columns),
+    };
+    let Some(top) = top else { return Ok(MadeKey::plain(value)) };
+    let stays = top.contains(&value);
+    Ok(match other {
+        Some(label) => {
+            let label = lit(ScalarValue::Utf8View(Some(label)));
+            MadeKey::plain(when(stays, value).otherwise(label)?)
+        }
+        None => MadeKey { value, is_list: false, stays: Some(when(stays, lit(true)).end()?) },
+    })
+}
+
+/// The values of a key that rank highest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TopValues(pub(crate) Vec<ScalarValue>);
+
+impl TopValues {
+    fn contains(&self, value: &Expr) -> Expr {
+        let (nulls, values): (Vec<&ScalarValue>, Vec<&ScalarValue>) = self.0.iter().partition(|value| value.is_null());
+        let is_list = values.iter().any(|value| matches!(value, ScalarValue::List(_)));
+        let found = if values.is_empty() {
+            lit(false)
+        } else if is_list {
+            any_of(values.into_iter().map(|one| value.clone().eq(lit(one.clone()))).collect())
+        } else {
+            value.clone().in_list(values.into_iter().map(|one| lit(one.clone())).collect(), false)
+        };
+        let found = found.is_true();
+        if nulls.is_empty() { found } else { found.or(value.clone().is_null()) }
+    }
+
+    fn kept(&self, other: Option<String>) -> Kept {
+        let texts = self.0.iter().filter_map(|value| value.try_as_str().flatten().map(str::to_owned));
+        let numbers = self.0.iter().filter_map(|value| match value {
+            ScalarValue::Float64(number) => *number,
+            _ => None,
+        });
+        let null = self.0.iter().any(ScalarValue::is_null);
+        Kept { texts: texts.collect(), numbers: numbers.collect(), null, other }
     }
 }
 
@@ -97,6 +214,7 @@ fn grouped_sort_key(query: &Query, expr: &ColumnExpr) -> Expr {
     let shown = match expr {
         ColumnExpr::Group(index) => match query.groups.get(*index) {
             Some(KeyExpr::Field(reference)) => Some(reference),
+            Some(KeyExpr::Derived(derived)) if derived.unnest.is_none() => Some(&derived.of),
             _ => None,
         },
         ColumnExpr::Aggregation(index) => {

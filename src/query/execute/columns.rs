@@ -71,6 +71,8 @@ fn field_of<'a>(query: &'a Query, expr: &'a ColumnExpr) -> Option<&'a FieldRef> 
         ColumnExpr::Field(reference) => Some(reference),
         ColumnExpr::Group(index) => match query.groups.get(*index)? {
             KeyExpr::Field(reference) => Some(reference),
+            KeyExpr::Derived(derived) if derived.unnest.is_none() && derived.bin.is_none() => Some(&derived.of),
+            KeyExpr::Derived(_) => None,
             KeyExpr::Bucket { .. } | KeyExpr::Part { .. } => None,
         },
         ColumnExpr::Aggregation(_) | ColumnExpr::Formula(_) => None,
@@ -84,6 +86,9 @@ fn kind_of(query: &Query, expr: &ColumnExpr) -> ResultKind {
             Some(KeyExpr::Field(reference)) => of_field(query.view, reference),
             Some(KeyExpr::Bucket { .. }) => ResultKind::Time,
             Some(KeyExpr::Part { .. }) => ResultKind::Integer,
+            Some(KeyExpr::Derived(derived)) if derived.bin.is_some() => ResultKind::Number,
+            Some(KeyExpr::Derived(derived)) if derived.unnest.is_some() => ResultKind::Text,
+            Some(KeyExpr::Derived(derived)) => of_field(query.view, &derived.of),
             None => ResultKind::Text,
         },
         ColumnExpr::Aggregation(index) => {

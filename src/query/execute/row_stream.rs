@@ -7,10 +7,12 @@ use arrow::datatypes::Schema;
 
 use super::columns::{ResultColumn, ResultKind, columns_of, unpacked};
 use super::execution::Execution;
+use super::fill;
 use super::groups::Groups;
 use super::page::Page;
 use super::question::Question;
 use super::texts;
+use super::tops;
 use super::window::Window;
 use super::words;
 use crate::query::compile::columns::json_field;
@@ -117,7 +119,7 @@ async fn totals(execution: &Execution, query: &Query) -> Result<Totals, QueryErr
         let row = nothing().map_err(|error| QueryError::Internal(error.to_string()))?;
         return Ok(Totals { columns, row });
     }
-    let plan = grouped::grouped(&query, &execution.source).map_err(|error| execution.error(error))?;
+    let plan = grouped::grouped(&query, &[], &execution.source).map_err(|error| execution.error(error))?;
     let mut groups = Groups::open(execution.clone(), &plan, columns.len(), Window::new(0, 1)).await?;
     match groups.next().await? {
         Some(row) => Ok(Totals { columns, row }),
@@ -130,7 +132,15 @@ impl Rows {
         let counts = !matches!(question, Question::Export(_));
         match question {
             Question::Query(query) | Question::Export(query) if query.grouped => {
-                let plan = grouped::grouped(query, &execution.source).map_err(|error| execution.error(error))?;
+                let tops = tops::top_values(&execution, query).await?;
+                let plan = match &query.fill {
+                    Some(fill) => {
+                        let (groups, batch_size) = fill::filled(&execution, query, fill, &tops).await?;
+                        grouped::shown(query, groups, batch_size)
+                    }
+                    None => grouped::grouped(query, &tops, &execution.source),
+                };
+                let plan = plan.map_err(|error| execution.error(error))?;
                 let window = Window::new(query.offset, query.limit);
                 Ok(Rows::Groups(Box::new(Groups::open(execution, &plan, columns, window).await?)))
             }

@@ -7,6 +7,7 @@
 //!   arithmetic.
 //! - `exact_sum`: `sum` and `avg` without rounding on the way; `exact` has the arithmetic.
 //! - `collected`: percentiles and standard deviations; `formula`: calculations over aggregations.
+//! - `elements`: elements of lists as group keys, bins of numbers.
 //! - `count_distinct`: exact distinct counts over interned values; `pairs` has the set.
 //!
 //! A function keeps its constants (a path, a literal) in its instance and its name, so that plans with two of them stay
@@ -15,6 +16,7 @@
 mod aggregate;
 mod collected;
 mod count_distinct;
+mod elements;
 mod exact;
 mod exact_sum;
 mod formula;
@@ -30,6 +32,7 @@ pub(crate) mod zone;
 
 pub(crate) use collected::{percentile, stddev};
 pub(crate) use count_distinct::count_distinct;
+pub(crate) use elements::{Kept, bin, elements};
 pub(crate) use exact_sum::{exact_avg, exact_sum};
 pub(crate) use formula::{constant, formula};
 pub(crate) use json::{
