@@ -26,12 +26,18 @@ pub(crate) struct AskedTop {
 }
 
 /// `unnest`, `bin` and `top` of a group key.
-pub(crate) fn derived_keys(
+pub(crate) struct MadeOf {
+    pub(crate) unnest: Option<Vec<String>>,
+    pub(crate) bin: Option<Bin>,
+    pub(crate) top: Option<AskedTop>,
+}
+
+pub(crate) fn made_of(
     object: &Object<'_>,
     of: &FieldRef,
     at: &At<'_>,
     context: &Context,
-) -> Result<(Option<Vec<String>>, Option<Bin>, Option<AskedTop>), QueryError> {
+) -> Result<MadeOf, QueryError> {
     let unnest = match object.get("unnest") {
         Some(given) => unnest(given, of, &at.key("unnest"))?,
         None => None,
@@ -47,7 +53,7 @@ pub(crate) fn derived_keys(
     };
     let used = [("unnest", unnest.is_some()), ("bin", bin.is_some()), ("top", top.is_some())];
     used.into_iter().filter(|(_, used)| *used).for_each(|(name, _)| context.uses(name));
-    Ok((unnest, bin, top))
+    Ok(MadeOf { unnest, bin, top })
 }
 
 fn shows_text(of: &FieldRef) -> bool {

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::fields::{PATH_ELEMENTS, field, field_ref};
 use super::filter;
 use super::formula::{self, Parsed};
-use super::keys::{AskedTop, derived_keys};
+use super::keys::{AskedTop, MadeOf, made_of};
 use super::names::{FUNCTION_NAMES, FunctionName, TIME_NAMES, TimeName, aggregation, split_aggregation};
 use super::reader::{At, Object, boolean, integer, list, quoted, string, word};
 use crate::model::json::decimal;
@@ -504,10 +504,9 @@ impl Reader<'_> {
             None => true,
         };
         let name = self.name(&object, at)?;
-        let keys = derived_keys(&object, &of, at, self.context)?;
-        let (key, top) = match keys {
-            (None, None, None) => (KeyExpr::Field(of), None),
-            (unnest, bin, top) => (KeyExpr::Derived(Box::new(DerivedKey { of, unnest, bin, top: None })), top),
+        let (key, top) = match made_of(&object, &of, at, self.context)? {
+            MadeOf { unnest: None, bin: None, top: None } => (KeyExpr::Field(of), None),
+            MadeOf { unnest, bin, top } => (KeyExpr::Derived(Box::new(DerivedKey { of, unnest, bin, top: None })), top),
         };
         Ok(GroupKey { key, name, included, top })
     }

@@ -154,7 +154,7 @@ fn selections() {
         (r#"{"type":"time","timeUnit":"day","field":"nope"}"#, "select[0].field", "unknown field"),
         (r#"{"type":"time","timeUnit":"day","path":["a"]}"#, "select[0].path", "unknown key"),
         (r#"{"type":"aggregation"}"#, "select[0].aggregation", "missing"),
-        (r#"{"type":"aggregation","aggregation":"median"}"#, "select[0].aggregation", "allowed: `sum`"),
+        (r#"{"type":"aggregation","aggregation":"mean"}"#, "select[0].aggregation", "allowed: `sum`"),
         (r#"{"type":"aggregation","aggregation":"count","mode":"json"}"#, "select[0].mode", "unknown key"),
         (r#"{"type":"aggregation","aggregation":"count","path":["a"]}"#, "select[0].path", "without `field`"),
         (r#"{"type":"aggregation","aggregation":"countDistinct"}"#, "select[0].field", "`countDistinct` needs"),
