@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::QueryError;
+use super::watch::Watch;
 
 /// Plans of a thousand nested conditions are walked recursively.
 const STACK_BYTES: usize = 32 << 20;
@@ -66,7 +67,8 @@ impl Admission {
             _ => return Err(QueryError::NoSlot),
         };
         let deadline = Deadline::after(deadlines * self.deadline);
-        Ok(self.spawn(async move {
+        let watch = Watch::new(Some((deadline.at.into_std(), deadline.seconds)));
+        Ok(self.spawn_watched(watch, async move {
             let done = deadline.limit(work).await;
             drop(slot);
             done
@@ -78,7 +80,15 @@ impl Admission {
         &self,
         work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
     ) -> Task<T> {
-        Task(self.handle.spawn(work))
+        self.spawn_watched(Watch::new(None), work)
+    }
+
+    fn spawn_watched<T: Send + 'static>(
+        &self,
+        watch: Arc<Watch>,
+        work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+    ) -> Task<T> {
+        Task { running: self.handle.spawn(Arc::clone(&watch).scope(work)), watch }
     }
 }
 
@@ -91,21 +101,26 @@ impl Drop for Admission {
     }
 }
 
-/// Work on the query threads. Dropping it ends the work, and with it every stream and spill file of a query.
-pub(crate) struct Task<T>(JoinHandle<Result<T, QueryError>>);
+/// Work on the query threads. Dropping it ends the work, also amid a computation, and with it every stream and spill file
+/// of a query.
+pub(crate) struct Task<T> {
+    running: JoinHandle<Result<T, QueryError>>,
+    watch: Arc<Watch>,
+}
 
 impl<T> Future for Task<T> {
     type Output = Result<T, QueryError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = ready!(Pin::new(&mut self.0).poll(context));
+        let done = ready!(Pin::new(&mut self.running).poll(context));
         Poll::Ready(done.unwrap_or_else(|error| Err(QueryError::Internal(format!("the query's task ended: {error}")))))
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        self.watch.leave();
+        self.running.abort();
     }
 }
 

@@ -416,7 +416,7 @@ pub(crate) enum Literal {
     Text(String),
     Number(String),
     Boolean(bool),
-    /// Epoch milliseconds as an exact decimal (a literal may carry a fraction or lie outside the stored range).
+    /// Epoch milliseconds as a JSON number (a literal may carry a fraction or lie outside the stored range).
     Time(String),
     Json(Json),
 }
@@ -477,7 +477,7 @@ pub(crate) enum Condition {
 }
 
 impl Condition {
-    fn targets(&self) -> &[FieldRef] {
+    pub(crate) fn targets(&self) -> &[FieldRef] {
         match self {
             Condition::ContainsWords { targets, .. } => targets,
             Condition::IsNull(target)

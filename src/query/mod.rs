@@ -1,6 +1,6 @@
 //! The JSON query language: request → checked form ([`check`], [`dsl`], [`view`]) → DataFusion logical plan
 //! ([`compile`], [`functions`], [`expr`]) over the snapshot ([`scan`]) → rows ([`execute`]), within the limits of
-//! [`admission`]. [`engine`] is what can be asked; [`search`]: lists of conversations on top of it;
+//! [`admission`]. [`engine`] is what can be asked; [`watch`]: whether a query is to go on; [`search`]: lists of conversations on top of it;
 //! [`erasing`]: deleting what matches, [`retention`]: what is too old.
 
 pub(crate) mod admission;
@@ -17,3 +17,4 @@ pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod search;
 pub(crate) mod view;
+pub(crate) mod watch;

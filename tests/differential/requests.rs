@@ -14,6 +14,9 @@ use crate::oracle::time::render;
 use crate::oracle::views::{Kind, Record, View};
 use crate::random::Random;
 
+/// Numbers that are in no document: beyond a double, and longer than what is stored.
+const BEYOND: [&str; 8] = ["1e400", "-1e400", "1e309", "-1.5E+1000", "1e-1200", "-1e-5000", "1e308", "0.00e-2000"];
+
 /// Of a request's `query`.
 const SEARCHED_WORDS: usize = 40;
 const SEARCHED_CHARACTERS: usize = 3_000;
@@ -656,6 +659,7 @@ impl Vocabulary {
                 Some(known) if !known.is_empty() && random.percent(90) => string(random.pick(known)),
                 _ => string(random.pick(&["no", "C-1", "c-5", "", "Zebra", "nothing"])),
             },
+            Kind::Count if random.percent(8) => Value::Number(random.pick(&BEYOND).to_string()),
             Kind::Count => {
                 Value::Number(random.pick(&["0", "1", "2", "3", "1.0", "1.5", "2e0", "-1", "1e9"]).to_string())
             }
@@ -683,6 +687,7 @@ impl Vocabulary {
     fn time(&self, random: &mut Random) -> Value {
         let Some(at) = pick(random, &self.times).copied() else { return string("2024-01-01") };
         match random.below(6) {
+            0 if random.percent(15) => Value::Number(random.pick(&BEYOND).to_string()),
             0 => integer(at),
             1 => Value::Number(format!("{at}.5")),
             2 => string(render(at).trim_end_matches('Z')),
@@ -735,6 +740,7 @@ fn literal(random: &mut Random, samples: &[Value]) -> Value {
         (6, Some(Value::Number(token))) => string(&token),
         (7, Some(Value::Number(token))) if !token.contains(['e', 'E', '.']) => Value::Number(format!("{token}.0")),
         (6, Some(Value::String(text))) => string(&text.to_uppercase()),
+        (8, _) if random.percent(30) => Value::Number(random.pick(&BEYOND).to_string()),
         (8, _) => Value::Number(random.pick(&NUMBERS).to_string()),
         (9, _) => anything(random, 1),
         _ => string(random.pick(&TEXTS)),

@@ -1,14 +1,10 @@
-//! PostgreSQL's `jsonb` semantics on [`Json`] (contract A3): values at paths, printing, order, containment.
+//! PostgreSQL's `jsonb` semantics on [`Json`] (contract A3): values at paths, printing, order.
 
 #[cfg(test)]
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 
 use super::decimal;
 use super::value::{Json, write_string};
-
-/// Above so many comparisons, containment looks members up in a table.
-const TABLE_FROM: usize = 512;
 
 /// An array position as a path element spells it: `-?\d+`, negative from the end.
 pub(crate) fn array_index(element: &str) -> Option<i64> {
@@ -100,42 +96,6 @@ fn in_jsonb_order(members: &[(String, Json)]) -> Vec<&(String, Json)> {
     let mut sorted: Vec<_> = members.iter().collect();
     sorted.sort_unstable_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
     sorted
-}
-
-/// `a @> b`. At the top an array also contains a scalar that is one of its elements.
-pub(crate) fn contains(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Array(elements), scalar) if is_scalar(scalar) => elements.iter().any(|element| equal(element, scalar)),
-        _ => deep_contains(a, b),
-    }
-}
-
-fn is_scalar(value: &Json) -> bool {
-    !matches!(value, Json::Array(_) | Json::Object(_))
-}
-
-fn deep_contains(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Object(outer), Json::Object(inner)) => {
-            if outer.len() < inner.len() {
-                return false;
-            }
-            if outer.len().saturating_mul(inner.len()) <= TABLE_FROM {
-                return inner.iter().all(|(key, value)| a.get(key).is_some_and(|found| deep_contains(found, value)));
-            }
-            let table: HashMap<&str, &Json> = outer.iter().map(|(key, value)| (key.as_str(), value)).collect();
-            inner.iter().all(|(key, value)| table.get(key.as_str()).is_some_and(|found| deep_contains(found, value)))
-        }
-        (Json::Array(outer), Json::Array(inner)) => {
-            let table: Option<HashSet<Vec<u8>>> = (outer.len().saturating_mul(inner.len()) > TABLE_FROM)
-                .then(|| outer.iter().filter(|element| is_scalar(element)).map(sort_key).collect());
-            inner.iter().all(|wanted| match &table {
-                Some(table) if is_scalar(wanted) => table.contains(&sort_key(wanted)),
-                _ => outer.iter().any(|element| deep_contains(element, wanted)),
-            })
-        }
-        _ => is_scalar(a) && is_scalar(b) && equal(a, b),
-    }
 }
 
 /// `value ? key`: an object's key, an array's string element, or an equal string.
@@ -333,62 +293,6 @@ mod tests {
     }
 
     #[test]
-    fn containment_as_postgresql() {
-        let cases = [
-            ("[1,2]", "1", true),
-            ("[1,2]", "[1]", true),
-            ("[1,2]", "3", false),
-            ("[1,2,3]", "[3,1]", true),
-            ("[1]", "[1,1,1]", true),
-            ("[1.0]", "1", true),
-            ("1", "1.00", true),
-            ("1", "[1]", false),
-            ("1", "[]", false),
-            ("[]", "[]", true),
-            ("[1]", "[]", true),
-            ("{}", "{}", true),
-            (r#"{"a":1}"#, "{}", true),
-            ("{}", r#"{"a":1}"#, false),
-            ("[]", "{}", false),
-            ("{}", "[]", false),
-            (r#"{"a":[1,2]}"#, r#"{"a":1}"#, false),
-            (r#"{"a":[1,2]}"#, r#"{"a":[2]}"#, true),
-            (r#"{"a":1}"#, r#"{"a":[1]}"#, false),
-            (r#"{"a":{"b":1,"c":2}}"#, r#"{"a":{"c":2}}"#, true),
-            (r#"{"a":{"b":1}}"#, r#"{"b":1}"#, false),
-            ("[[1,2],3]", "[[1]]", true),
-            ("[[1,2],3]", "[1]", false),
-            ("[[1,2],3]", "[[2,2,1],[1]]", true),
-            (r#"[{"a":1,"b":2},{"c":3}]"#, r#"[{"b":2},{}]"#, true),
-            (r#"[{"a":1},{"b":2}]"#, r#"[{"a":1,"b":2}]"#, false),
-            (r#"["foo"]"#, r#""foo""#, true),
-            (r#""foo""#, r#""foo""#, true),
-            (r#""foo""#, r#"["foo"]"#, false),
-            ("null", "null", true),
-            ("[null]", "null", true),
-            (r#"{"a":null}"#, r#"{"a":null}"#, true),
-            ("{}", r#"{"a":null}"#, false),
-            ("[true]", "false", false),
-        ];
-        for (a, b, expected) in cases {
-            assert_eq!(contains(&read(a), &read(b)), expected, "{a} @> {b}");
-        }
-    }
-
-    #[test]
-    fn large_containment_agrees_with_small() {
-        let large = Json::Array((0..300).map(|n| Json::Number(format!("{n}.0"))).chain([read("[1]")]).collect());
-        let wanted = |from: usize| Json::Array((from..from + 100).map(|n| Json::Number(n.to_string())).collect());
-        assert!(contains(&large, &wanted(100)));
-        assert!(!contains(&large, &wanted(250)));
-        let object =
-            |count: usize, value: &str| Json::Object((0..count).map(|n| (format!("k{n}"), read(value))).collect());
-        assert!(contains(&object(200, "[1,2]"), &object(50, "[2]")));
-        assert!(!contains(&object(200, "[1,2]"), &object(50, "[3]")));
-        assert!(!contains(&object(50, "1"), &object(200, "1")));
-    }
-
-    #[test]
     fn keys() {
         let cases = [
             (r#"{"a":null}"#, "a", true),
@@ -462,9 +366,6 @@ mod tests {
                 assert_eq!(order, sort_key(a).cmp(&sort_key(b)), "{a} {b}");
                 assert_eq!(order.is_eq(), equal(a, b), "{a} {b}");
                 assert_eq!(order.is_eq(), canonical(a) == canonical(b), "{a} {b}");
-                if order.is_eq() {
-                    assert!(contains(a, b), "{a} {b}");
-                }
             }
         }
     }

@@ -1,6 +1,7 @@
-//! JSON: values ([`value`]), their parser ([`parser`]), raw text as it was sent ([`raw`]), PostgreSQL's `jsonb` semantics ([`jsonb`]) and
-//! exact numbers ([`decimal`]).
+//! JSON: values ([`value`]), their parser ([`parser`]), raw text as it was sent ([`raw`]), PostgreSQL's `jsonb` semantics ([`jsonb`],
+//! [`containment`]) and exact numbers ([`decimal`]).
 
+pub(crate) mod containment;
 pub(crate) mod decimal;
 pub(crate) mod jsonb;
 pub(crate) mod parser;

@@ -58,12 +58,21 @@ impl fmt::Display for JsonError {
 
 /// Parses one JSON text (RFC 8259, strictly). `max_depth` counts arrays and objects; 0 allows scalars only.
 pub(crate) fn parse(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
+    parse_with(input, max_depth, false)
+}
+
+/// The same with numbers of any size, for what is compared and never stored.
+pub(crate) fn parse_literals(input: &[u8], max_depth: usize) -> Result<Json, JsonError> {
+    parse_with(input, max_depth, true)
+}
+
+fn parse_with(input: &[u8], max_depth: usize, any_number: bool) -> Result<Json, JsonError> {
     let text = std::str::from_utf8(input).map_err(|error| JsonError {
         kind: JsonErrorKind::Syntax("not UTF-8".into()),
         path: String::new(),
         offset: error.valid_up_to(),
     })?;
-    let mut parser = Parser { text, bytes: input, position: 0, levels_left: max_depth };
+    let mut parser = Parser { text, bytes: input, position: 0, levels_left: max_depth, any_number };
     let value = parser.value().and_then(|value| {
         parser.skip_space();
         if parser.position < input.len() { Err(parser.syntax("text after the value")) } else { Ok(value) }
@@ -137,6 +146,8 @@ struct Parser<'a> {
     bytes: &'a [u8],
     position: usize,
     levels_left: usize,
+    /// Whether numbers may be longer than what is stored.
+    any_number: bool,
 }
 
 /// An error on its way up; each level adds where it stands.
@@ -359,7 +370,7 @@ impl Parser<'_> {
         }
         let token = self.text.get(start..self.position).unwrap_or_default();
         // 300 plain digits are below the largest double.
-        let known_good = plain && token.len() <= 300;
+        let known_good = self.any_number || (plain && token.len() <= 300);
         if !known_good && (decimal::plain_length(token) > MAX_NUMBER_CHARS || decimal::double(token).is_none()) {
             return Err(self.fail(JsonErrorKind::NumberTooLong, start));
         }

@@ -2,6 +2,7 @@
 //! this server stored it (valid, unique keys); on anything else the answer is `None`, never a panic.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::parser::{self, unescape};
 use super::value::next_special;
@@ -55,6 +56,17 @@ pub(crate) fn top_level_has_key(text: &str, key: &str) -> bool {
         Some(b'[') => elements(bytes, start).any(|at| matches_string(text, at, key)),
         Some(b'"') => matches_string(text, start, key),
         _ => false,
+    }
+}
+
+/// All keys that the whole value has, as [`top_level_has_key`] tells of one.
+pub(crate) fn top_level_keys(text: &str) -> HashSet<Cow<'_, str>> {
+    let elements = array_elements(text).filter_map(string_value);
+    let keys: HashSet<Cow<'_, str>> = members(text).map(|(key, _)| key).chain(elements).collect();
+    if keys.is_empty() {
+        string_value(text.trim_start_matches([' ', '\n', '\r', '\t'])).into_iter().collect()
+    } else {
+        keys
     }
 }
 

@@ -15,11 +15,18 @@ pub(crate) struct Context {
     pub(crate) week_start: Weekday,
     extension: Cell<Option<&'static str>>,
     conditions: Cell<usize>,
+    value_bytes: Cell<usize>,
 }
 
 impl Context {
     pub(crate) fn new(time_zone: TimeZone, week_start: Weekday) -> Context {
-        Context { time_zone, week_start, extension: Cell::default(), conditions: Cell::default() }
+        Context {
+            time_zone,
+            week_start,
+            extension: Cell::default(),
+            conditions: Cell::default(),
+            value_bytes: Cell::default(),
+        }
     }
 
     /// Of a request that names neither.
@@ -48,6 +55,12 @@ impl Context {
     pub(crate) fn condition(&self) -> usize {
         self.conditions.set(self.conditions.get() + 1);
         self.conditions.get()
+    }
+
+    /// Counts what one more value of a condition takes in memory; gives the bytes of all.
+    pub(crate) fn value(&self, bytes: usize) -> usize {
+        self.value_bytes.set(self.value_bytes.get().saturating_add(bytes));
+        self.value_bytes.get()
     }
 }
 

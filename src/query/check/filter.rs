@@ -1,5 +1,7 @@
 //! `where`: the tree of conditions and the matrix of operators, field types and values.
 
+use std::collections::HashMap;
+
 use super::context::Context;
 use super::fields::{field, path};
 use super::reader::{At, Object, list, quoted, string, word};
@@ -14,6 +16,9 @@ pub(crate) const LEVELS: usize = 64;
 /// Of a request, `having` and the filters of aggregations included.
 pub(crate) const CONDITIONS: usize = 1_000;
 pub(crate) const LIST_VALUES: usize = 10_000;
+/// What the values of a request's conditions may take in memory: numbers as they are spelled, however long they would be
+/// as plain decimals. A body of 2 MB comes near it only with values of one character each.
+const VALUE_BYTES: usize = 32 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
@@ -113,12 +118,30 @@ impl FilterChecker<'_> {
             },
             None => Operand { target: whole(field), value: None, at: &operand_at, context: self.context },
         };
+        if self.context.value(operand.value.map_or(0, held_bytes)) > VALUE_BYTES {
+            return Err(
+                operand_at.error(format!("the values of the conditions take over {VALUE_BYTES} bytes in memory"))
+            );
+        }
         if let Operator::Null { negated } = operator {
             return Ok(if negated { Condition::IsNotNull(operand.target) } else { Condition::IsNull(operand.target) });
         }
         operand.check_operator(operator, operator_name(operator), &operator_at)?;
         operand.condition(operator)
     }
+}
+
+/// What a value takes in memory.
+fn held_bytes(value: &Json) -> usize {
+    let below = match value {
+        Json::Null | Json::Bool(_) => 0,
+        Json::Number(text) | Json::String(text) => text.len(),
+        Json::Array(elements) => elements.iter().map(held_bytes).sum(),
+        Json::Object(members) => {
+            members.iter().map(|(key, member)| size_of::<String>() + key.len() + held_bytes(member)).sum()
+        }
+    };
+    size_of::<Json>() + below
 }
 
 fn operator_name(operator: Operator) -> &'static str {
@@ -285,6 +308,7 @@ fn literal(target: &FieldRef, value: &Json, at: &At<'_>, context: &Context) -> R
         (FieldKind::Text, Json::String(text)) => Literal::Text(text.clone()),
         (FieldKind::Integer, Json::Number(token)) => Literal::Number(token.clone()),
         (FieldKind::Boolean, Json::Bool(value)) => Literal::Boolean(*value),
+        (FieldKind::Time, Json::Number(token)) => Literal::Time(token.clone()),
         (FieldKind::Time, value) => Literal::Time(time_literal(value, at, context)?),
         (FieldKind::TextList, Json::Array(_)) => {
             strings(value, at)?;
@@ -332,7 +356,7 @@ fn all(parts: Vec<Filter>) -> Filter {
             other => kept.push(other),
         }
     }
-    single(kept).unwrap_or_else(Filter::And)
+    single(merged(kept, true)).unwrap_or_else(Filter::And)
 }
 
 /// A disjunction without constants and nested disjunctions.
@@ -345,7 +369,33 @@ fn any(parts: Vec<Filter>) -> Filter {
             other => kept.push(other),
         }
     }
-    single(kept).unwrap_or_else(Filter::Or)
+    single(merged(kept, false)).unwrap_or_else(Filter::Or)
+}
+
+/// Where several parts of a disjunction ask whether one target has a value, they ask once whether it has one of them;
+/// and where several parts of a conjunction (`negated`) ask whether it has another one.
+fn merged(parts: Vec<Filter>, negated_ones: bool) -> Vec<Filter> {
+    let mut kept: Vec<Filter> = Vec::with_capacity(parts.len());
+    let mut places: HashMap<FieldRef, usize> = HashMap::new();
+    for part in parts {
+        let Filter::Condition(Condition::In { target, values, or_null, negated }) = part else {
+            kept.push(part);
+            continue;
+        };
+        let place = (negated == negated_ones).then(|| places.get(&target).copied()).flatten();
+        if let Some(Filter::Condition(Condition::In { values: all, or_null: any_null, .. })) =
+            place.and_then(|place| kept.get_mut(place))
+        {
+            all.extend(values);
+            *any_null |= or_null;
+            continue;
+        }
+        if negated == negated_ones {
+            places.insert(target.clone(), kept.len());
+        }
+        kept.push(Filter::Condition(Condition::In { target, values, or_null, negated }));
+    }
+    kept
 }
 
 fn single(mut parts: Vec<Filter>) -> Result<Filter, Vec<Filter>> {

@@ -12,7 +12,8 @@ use crate::query::error::QueryError;
 /// stored properties have at most 32.
 const JSON_LEVELS: usize = 256;
 pub(crate) fn parse(body: &[u8]) -> Result<Json, QueryError> {
-    parser::parse(body, JSON_LEVELS).map_err(|error| {
+    // Numbers beyond the doubles compare as PostgreSQL's numeric does.
+    parser::parse_literals(body, JSON_LEVELS).map_err(|error| {
         let message = match error.kind {
             JsonErrorKind::Syntax(message) => {
                 return QueryError::Syntax(format!("{message} at byte {}", error.offset));

@@ -1,5 +1,7 @@
 //! Fields of a query as the columns that its plan scans.
 
+use std::collections::HashSet;
+
 use datafusion::logical_expr::Expr;
 
 use crate::query::dsl::FieldRef;
@@ -16,13 +18,17 @@ pub(crate) fn json_field(name: &str) -> Option<JsonField> {
 
 /// The scan columns that a plan names, in the order of their first use.
 #[derive(Default)]
-pub(crate) struct Columns(Vec<ScanColumn>);
+pub(crate) struct Columns {
+    list: Vec<ScanColumn>,
+    known: HashSet<ScanColumn>,
+}
 
 impl Columns {
     pub(crate) fn add(&mut self, wanted: ScanColumn) -> Expr {
         let name = wanted.name();
-        if !self.0.contains(&wanted) {
-            self.0.push(wanted);
+        if !self.known.contains(&wanted) {
+            self.known.insert(wanted.clone());
+            self.list.push(wanted);
         }
         column(&name)
     }
@@ -45,11 +51,11 @@ impl Columns {
         let is_json = |column: &ScanColumn| {
             matches!(column, ScanColumn::Whole(_) | ScanColumn::Path { form: Form::Json | Form::Array, .. })
         };
-        self.0.iter().any(is_json)
+        self.list.iter().any(is_json)
     }
 
     pub(crate) fn into_vec(self) -> Vec<ScanColumn> {
-        self.0
+        self.list
     }
 }
 

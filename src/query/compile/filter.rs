@@ -3,20 +3,22 @@
 //! Null counts as false at the top, and nothing here negates an expression that can be null: `neq` and `notIn` are
 //! presence and "not true", so three-valued logic never shows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListArray, StringViewArray};
 use arrow::buffer::OffsetBuffer;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
 use datafusion::scalar::ScalarValue;
 
 use super::columns::{Columns, json_field};
-use super::literal::{WholeBounds, is_shortest_decimal};
+use super::literal::WholeBounds;
+use super::many_paths::{as_json, crowded_fields, of_one_field};
 use crate::model::json::decimal;
 use crate::model::json::value::Json;
 use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::expr::{all_of, any_of};
-use crate::query::functions::{self, NumberComparison};
+use crate::query::functions::{self, JsonFilter, NumberComparison};
 use crate::query::scan::column::{Form, ScanColumn};
 use crate::query::scan::resolve::is_array_index;
 use crate::query::view::FieldKind;
@@ -40,11 +42,53 @@ fn target_of(reference: &FieldRef) -> Target {
 }
 
 pub(crate) fn compile(filter: &Filter, columns: &mut Columns) -> Expr {
+    compile_beside(filter, &crowded_fields(filter), columns)
+}
+
+/// Path by path, but for those of crowded fields.
+fn compile_beside(filter: &Filter, crowded: &HashSet<JsonField>, columns: &mut Columns) -> Expr {
+    if !crowded.is_empty()
+        && let Some((field, filter)) = of_one_field(filter, crowded)
+    {
+        return on_whole(field, filter, columns);
+    }
     match filter {
-        Filter::And(parts) => all_of(parts.iter().map(|part| compile(part, columns)).collect()),
-        Filter::Or(parts) => any_of(parts.iter().map(|part| compile(part, columns)).collect()),
+        Filter::And(parts) => {
+            let (mut exprs, whole) = compile_parts(parts, crowded, columns);
+            exprs.extend(whole.into_iter().map(|(field, parts)| on_whole(field, JsonFilter::All(parts), columns)));
+            all_of(exprs)
+        }
+        Filter::Or(parts) => {
+            let (mut exprs, whole) = compile_parts(parts, crowded, columns);
+            exprs.extend(whole.into_iter().map(|(field, parts)| on_whole(field, JsonFilter::Any(parts), columns)));
+            any_of(exprs)
+        }
         Filter::Condition(condition) => compile_condition(condition, columns),
     }
+}
+
+fn on_whole(field: JsonField, filter: JsonFilter, columns: &mut Columns) -> Expr {
+    functions::json_filter(filter).call(vec![columns.add(ScanColumn::Whole(field))])
+}
+
+/// What is compiled by itself, and what is asked of each crowded field together.
+fn compile_parts(
+    parts: &[Filter],
+    crowded: &HashSet<JsonField>,
+    columns: &mut Columns,
+) -> (Vec<Expr>, Vec<(JsonField, Vec<JsonFilter>)>) {
+    let (mut exprs, mut whole): (_, Vec<(JsonField, Vec<JsonFilter>)>) = (Vec::new(), Vec::new());
+    for part in parts {
+        let Some((field, filter)) = of_one_field(part, crowded) else {
+            exprs.push(compile_beside(part, crowded, columns));
+            continue;
+        };
+        match whole.iter_mut().find(|(other, _)| *other == field) {
+            Some((_, filters)) => filters.push(filter),
+            None => whole.push((field, vec![filter])),
+        }
+    }
+    (exprs, whole)
 }
 
 fn compile_condition(condition: &Condition, columns: &mut Columns) -> Expr {
@@ -87,11 +131,11 @@ fn compile_condition(condition: &Condition, columns: &mut Columns) -> Expr {
             }
             Target::Whole(field) => {
                 let raw = columns.add(ScanColumn::Whole(field));
-                functions::json_array_contains(values.clone()).call(vec![raw]).is_true()
+                functions::json_array_contains(values).call(vec![raw]).is_true()
             }
             Target::Path(field, path) => {
                 let array = columns.path(field, &path, Form::Array);
-                functions::json_array_contains(values.clone()).call(vec![array]).is_true()
+                functions::json_array_contains(values).call(vec![array]).is_true()
             }
         },
         Condition::JsonContains { target, value } => contains(&target_of(target), value, columns),
@@ -135,19 +179,35 @@ fn is_absent(target: &Target, columns: &mut Columns) -> Expr {
     }
 }
 
-fn text(value: &str) -> Expr {
-    lit(ScalarValue::Utf8View(Some(value.to_owned())))
+fn text(value: String) -> Expr {
+    lit(ScalarValue::Utf8View(Some(value)))
 }
 
 pub(crate) fn time(millis: i64) -> Expr {
     lit(ScalarValue::TimestampMillisecond(Some(millis), Some("UTC".into())))
 }
 
-fn in_list(expr: Expr, mut values: Vec<Expr>) -> Expr {
-    match values.len() {
-        0 => lit(false),
-        1 => expr.eq(values.swap_remove(0)),
-        _ => expr.in_list(values, false),
+/// Up to so many values are compared one by one, which row groups are left out by.
+const LISTED_VALUES: usize = 20;
+
+/// Whether a column has one of these values. Of many, row groups are left out by the least and the greatest.
+fn is_among<T: Ord + Clone>(
+    column: Expr,
+    mut values: Vec<T>,
+    literal: impl Fn(T) -> Expr,
+    set: impl Fn(Vec<T>) -> Arc<ScalarUDF>,
+) -> Expr {
+    values.sort_unstable();
+    values.dedup();
+    match values.as_slice() {
+        [] => lit(false),
+        [value] => column.eq(literal(value.clone())),
+        [least, .., greatest] if values.len() > LISTED_VALUES => all_of(vec![
+            column.clone().gt_eq(literal(least.clone())),
+            column.clone().lt_eq(literal(greatest.clone())),
+            set(values).call(vec![column]),
+        ]),
+        _ => column.in_list(values.into_iter().map(literal).collect(), false),
     }
 }
 
@@ -155,24 +215,29 @@ fn is_in(target: &Target, values: &[Literal], columns: &mut Columns) -> Expr {
     match target {
         Target::Plain(name, kind) => {
             let column = columns.add(ScanColumn::Plain(name));
-            let literals = values.iter().filter_map(|value| match (kind, value) {
-                (_, Literal::Text(value)) => Some(text(value)),
-                (_, Literal::Boolean(value)) => Some(lit(*value)),
-                (FieldKind::Time, Literal::Time(token)) => WholeBounds::of(token).exact().map(time),
-                (_, Literal::Number(token) | Literal::Time(token)) => WholeBounds::of(token).exact().map(lit),
-                (FieldKind::TextList, Literal::Json(Json::Array(elements))) => text_list(elements),
-                (_, Literal::Json(_)) => None,
-            });
-            let literals: Vec<Expr> = literals.collect();
-            if *kind == FieldKind::TextList {
-                return any_of(literals.into_iter().map(|list| column.clone().eq(list)).collect());
+            let (mut texts, mut wholes, mut booleans, mut lists) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for value in values {
+                match (kind, value) {
+                    (_, Literal::Text(value)) => texts.push(value.clone()),
+                    (_, Literal::Boolean(value)) => booleans.push(lit(*value)),
+                    (_, Literal::Number(token) | Literal::Time(token)) => wholes.extend(WholeBounds::of(token).exact()),
+                    (FieldKind::TextList, Literal::Json(Json::Array(elements))) => lists.extend(strings(elements)),
+                    // `check` lets no other pair through.
+                    (_, Literal::Json(_)) => {}
+                }
             }
-            in_list(column, literals)
+            match kind {
+                FieldKind::Time => is_among(column, wholes, time, functions::whole_in),
+                FieldKind::Integer => is_among(column, wholes, lit, functions::whole_in),
+                FieldKind::Boolean => one_of(column, booleans),
+                FieldKind::TextList => is_among(column, lists, text_list, functions::list_in),
+                _ => is_among(column, texts, text, functions::text_in),
+            }
         }
         Target::Whole(field) => {
-            let values = values.iter().filter_map(as_json).collect();
+            let values: Vec<Json> = values.iter().filter_map(as_json).collect();
             let raw = columns.add(ScanColumn::Whole(*field));
-            functions::json_in(values).call(vec![raw]).is_true()
+            functions::json_in(&values).call(vec![raw]).is_true()
         }
         Target::Path(field, path) => {
             let values: Vec<Json> = values.iter().filter_map(as_json).collect();
@@ -181,14 +246,9 @@ fn is_in(target: &Target, values: &[Literal], columns: &mut Columns) -> Expr {
     }
 }
 
-fn as_json(literal: &Literal) -> Option<Json> {
-    Some(match literal {
-        Literal::Json(value) => value.clone(),
-        Literal::Text(value) => Json::String(value.clone()),
-        Literal::Number(token) => Json::Number(token.clone()),
-        Literal::Boolean(value) => Json::Bool(*value),
-        Literal::Time(_) => return None,
-    })
+/// Of few literals.
+fn one_of(column: Expr, values: Vec<Expr>) -> Expr {
+    any_of(values.into_iter().map(|value| column.clone().eq(value)).collect())
 }
 
 fn as_string(value: &Json) -> Option<String> {
@@ -198,13 +258,16 @@ fn as_string(value: &Json) -> Option<String> {
     }
 }
 
-/// A list of strings as a literal of the column's type; nothing else equals such a list.
-fn text_list(elements: &[Json]) -> Option<Expr> {
-    let strings: Option<Vec<String>> = elements.iter().map(as_string).collect();
-    let values: ArrayRef = Arc::new(StringViewArray::from_iter_values(strings?));
+fn strings(elements: &[Json]) -> Option<Vec<String>> {
+    elements.iter().map(as_string).collect()
+}
+
+/// A list of strings as a literal of the column's type.
+fn text_list(strings: Vec<String>) -> Expr {
+    let values: ArrayRef = Arc::new(StringViewArray::from_iter_values(strings));
     let offsets = OffsetBuffer::from_lengths([values.len()]);
-    let list = ListArray::try_new(list_element(), offsets, values, None).ok()?;
-    Some(lit(ScalarValue::List(Arc::new(list))))
+    let list = ListArray::try_new(list_element(), offsets, values, None).ok();
+    list.map_or_else(|| lit(false), |list| lit(ScalarValue::List(Arc::new(list))))
 }
 
 /// Each JSON type is looked for where its values lie.
@@ -214,53 +277,51 @@ fn path_is_in(field: JsonField, path: &[String], values: &[Json], columns: &mut 
     for value in values {
         match value {
             Json::Null => {}
-            Json::String(value) => strings.push(text(value)),
+            Json::String(value) => strings.push(value.clone()),
             Json::Number(token) => numbers.push(token.as_str()),
-            Json::Bool(value) => booleans.push(lit(*value)),
+            Json::Bool(value) if booleans.contains(value) => {}
+            Json::Bool(value) => booleans.push(*value),
             Json::Array(_) => arrays.push(value.clone()),
             Json::Object(_) => objects.push(value.clone()),
         }
     }
     let mut parts = Vec::new();
     if !strings.is_empty() {
-        parts.push(in_list(columns.path(field, path, Form::Str), strings));
+        parts.push(is_among(columns.path(field, path, Form::Str), strings, text, functions::text_in));
     }
     if !numbers.is_empty() {
         parts.push(number_is_in(field, path, &numbers, columns));
     }
     if !booleans.is_empty() {
-        parts.push(in_list(columns.path(field, path, Form::Boolean), booleans));
+        parts.push(one_of(columns.path(field, path, Form::Boolean), booleans.into_iter().map(lit).collect()));
     }
     if !arrays.is_empty() {
         let array = columns.path(field, path, Form::Array);
-        parts.push(functions::json_in(arrays).call(vec![array]).is_true());
+        parts.push(functions::json_in(&arrays).call(vec![array]).is_true());
     }
     if !objects.is_empty() {
         let json = columns.path(field, path, Form::Json);
-        parts.push(functions::json_in(objects).call(vec![json]).is_true());
+        parts.push(functions::json_in(&objects).call(vec![json]).is_true());
     }
     any_of(parts)
 }
 
-/// A number without an exact text is the shortest decimal of its double, so there equal doubles mean equal numbers if
-/// the literal is such a decimal too; numbers with an exact text are compared by it.
+/// By the nearest doubles, which row groups are left out by, and exactly.
 fn number_is_in(field: JsonField, path: &[String], tokens: &[&str], columns: &mut Columns) -> Expr {
     let number = columns.path(field, path, Form::Number);
     let exact = columns.path(field, path, Form::NumberText);
-    let (mut all, mut shortest, mut compared) = (Vec::new(), Vec::new(), Vec::new());
-    for token in tokens {
-        let Some(double) = decimal::double(token) else { continue };
-        all.push(lit(double));
-        if is_shortest_decimal(token, double) {
-            shortest.push(lit(double));
+    let mut doubles: Vec<f64> = tokens.iter().filter_map(|token| decimal::double(token)).collect();
+    doubles.sort_unstable_by(f64::total_cmp);
+    doubles.dedup();
+    let nearest = match doubles.as_slice() {
+        [] => return lit(false),
+        [double] => number.clone().eq(lit(*double)),
+        [least, .., greatest] if doubles.len() > LISTED_VALUES => {
+            all_of(vec![number.clone().gt_eq(lit(*least)), number.clone().lt_eq(lit(*greatest))])
         }
-        let equal = functions::compare_number(token, NumberComparison::Eq);
-        compared.push(equal.call(vec![number.clone(), exact.clone()]));
-    }
-    any_of(vec![
-        all_of(vec![in_list(number.clone(), shortest), exact.clone().is_null()]),
-        all_of(vec![exact.is_not_null(), in_list(number, all), any_of(compared)]),
-    ])
+        doubles => number.clone().in_list(doubles.iter().map(|double| lit(*double)).collect(), false),
+    };
+    all_of(vec![nearest, functions::number_in(tokens).call(vec![number, exact])])
 }
 
 fn compare(target: &Target, comparison: Comparison, value: &Literal, columns: &mut Columns) -> Expr {
@@ -283,9 +344,11 @@ fn compare(target: &Target, comparison: Comparison, value: &Literal, columns: &m
         (Target::Plain(name, _), Literal::Number(token)) => {
             bounded(columns.add(ScanColumn::Plain(name)), WholeBounds::of(token), lit)
         }
-        (Target::Plain(name, _), Literal::Text(value)) => plainly(columns.add(ScanColumn::Plain(name)), text(value)),
+        (Target::Plain(name, _), Literal::Text(value)) => {
+            plainly(columns.add(ScanColumn::Plain(name)), text(value.clone()))
+        }
         (Target::Path(field, path), Literal::Text(value)) => {
-            plainly(columns.path(*field, path, Form::Str), text(value))
+            plainly(columns.path(*field, path, Form::Str), text(value.clone()))
         }
         (Target::Path(field, path), Literal::Number(token)) => {
             let number = columns.path(*field, path, Form::Number);
@@ -309,10 +372,13 @@ fn compare(target: &Target, comparison: Comparison, value: &Literal, columns: &m
     }
 }
 
+/// A path that is asked for is a column of the scan: so many of a condition's, and the whole JSON for the rest.
+const PATH_COLUMNS: usize = 32;
+
 fn has_keys(target: &Target, keys: &[String], all: bool, columns: &mut Columns) -> Expr {
     match target {
         // Of a list a key is one of its strings, not a path.
-        Target::Whole(field) if !keys.is_empty() && JsonField::ALL.contains(field) => {
+        Target::Whole(field) if (1..=PATH_COLUMNS).contains(&keys.len()) && JsonField::ALL.contains(field) => {
             let exist = keys.iter().map(|key| columns.path(*field, std::slice::from_ref(key), Form::Exists)).collect();
             if all { all_of(exist) } else { any_of(exist) }
         }
@@ -359,6 +425,9 @@ fn leaf_conditions(
     columns: &mut Columns,
     leaves: &mut Vec<Expr>,
 ) -> bool {
+    if leaves.len() >= PATH_COLUMNS {
+        return false;
+    }
     match value {
         Json::Object(members) => {
             let mut decided = !members.is_empty();

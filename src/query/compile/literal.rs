@@ -1,8 +1,4 @@
-//! Number literals against columns of whole numbers and of doubles.
-
-use std::cmp::Ordering;
-
-use crate::model::json::decimal;
+//! Number literals against columns of whole numbers.
 
 /// Beyond every stored whole number (milliseconds of the years 1 to 9999, counts).
 const LIMIT: i64 = 9_000_000_000_000_000;
@@ -59,12 +55,6 @@ impl WholeBounds {
     pub(crate) fn exact(self) -> Option<i64> {
         (self.floor == self.ceil && self.floor.abs() < LIMIT).then_some(self.floor)
     }
-}
-
-/// Whether the number is the shortest decimal of its nearest double: then a stored number without an exact text
-/// equals it if the doubles are equal.
-pub(crate) fn is_shortest_decimal(token: &str, double: f64) -> bool {
-    decimal::compare(&format!("{double}"), token) == Ordering::Equal
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub(crate) mod grouped;
 mod having;
 pub(crate) mod latest;
 mod literal;
+mod many_paths;
 pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod report;

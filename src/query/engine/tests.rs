@@ -1,4 +1,5 @@
 mod latest;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -15,6 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
@@ -30,6 +32,7 @@ use url::Url;
 use crate::query::compile::order::SortColumn;
 use crate::query::error::QueryError;
 use crate::query::scan::provider::OBJECT_STORE_URL;
+use crate::query::watch::{self, Stopped};
 use crate::storage::error::Cause;
 use crate::storage::format::checked::ReadError;
 use crate::storage::format::error::FileError;
@@ -78,8 +81,10 @@ impl Session {
             .with_runtime_env(runtime)
             .with_optimizer_rules(vec![
                 Arc::new(SimplifyExpressions::new()),
+                Arc::new(MayGoOn),
                 Arc::new(EliminateFilter::new()),
                 Arc::new(OptimizeProjections::new()),
+                Arc::new(MayGoOn),
             ])
             .build();
         Ok(Self { state })
@@ -109,6 +114,21 @@ impl Session {
             plan = rule.optimize(plan, self.state.config_options())?;
         }
         Ok(plan)
+    }
+}
+
+/// Ends the planning of a query that is to stop.
+#[derive(Debug)]
+struct MayGoOn;
+
+impl OptimizerRule for MayGoOn {
+    fn name(&self) -> &str {
+        "may_go_on"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        watch::check()?;
+        Ok(Transformed::no(plan))
     }
 }
 
@@ -142,8 +162,24 @@ pub(crate) fn query_error(error: &DataFusionError, limits: &Limits) -> QueryErro
     }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { bytes: limits.memory_bytes },
-        _ => storage_error(error).unwrap_or_else(|| QueryError::Internal(error.strip_backtrace())),
+        _ => told(error).unwrap_or_else(|| QueryError::Internal(error.strip_backtrace())),
     }
+}
+
+fn told(error: &DataFusionError) -> Option<QueryError> {
+    stopped(error).map(QueryError::from).or_else(|| storage_error(error))
+}
+
+/// What ended the query amid its work, however deep it is wrapped.
+fn stopped(error: &DataFusionError) -> Option<Stopped> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(one) = next {
+        if let Some(stopped) = one.downcast_ref::<Stopped>() {
+            return Some(*stopped);
+        }
+        next = one.source();
+    }
+    None
 }
 
 /// What a read of a data file failed of, however deep it is wrapped.

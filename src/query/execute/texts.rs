@@ -19,6 +19,7 @@ use crate::query::compile::texts;
 use crate::query::dsl::{PropertyQuery, Query};
 use crate::query::error::QueryError;
 use crate::query::scan::column::{Form, ScanColumn};
+use crate::query::watch::{self, Pace};
 use crate::storage::format::layout::JsonField;
 
 /// What a text that is kept takes beside its bytes, about.
@@ -83,7 +84,8 @@ async fn distinct(
     let budget = Arc::new(AtomicUsize::new(usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX)));
     let mut tasks = JoinSet::new();
     for stream in streams {
-        tasks.spawn(gather_texts(stream, width, gather, Arc::clone(&budget), Arc::clone(limits)));
+        let gathering = gather_texts(stream, width, gather, Arc::clone(&budget), Arc::clone(limits));
+        tasks.spawn(watch::handed_on(gathering, watch::current()));
     }
     let mut found = vec![BTreeSet::new(); width];
     while let Some(part) = tasks.join_next().await {
@@ -103,6 +105,7 @@ async fn gather_texts(
     limits: Arc<Limits>,
 ) -> Result<Vec<BTreeSet<String>>, QueryError> {
     let mut found = vec![Texts { texts: BTreeSet::new(), budget: &budget, exceeded: false }; width];
+    let mut pace = Pace::current();
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|error| query_error(&error, &limits))?;
         for (texts, column) in found.iter_mut().zip(batch.columns()) {
@@ -110,6 +113,7 @@ async fn gather_texts(
                 return Err(QueryError::Internal(format!("a text column is of type {}", column.data_type())));
             };
             for text in column.iter().flatten() {
+                pace.step(text.len())?;
                 match gather {
                     Gather::Keys => each_part(text, |key, _| texts.add(key)),
                     Gather::First(most) => texts.add_first(text, most),

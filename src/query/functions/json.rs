@@ -14,6 +14,7 @@ use super::number::write_shortest;
 use super::scalar::{Arguments, Kernel, function, name, single_text};
 use crate::model::json::value::Json;
 use crate::model::json::{decimal, jsonb, parser, raw};
+use crate::query::watch::Pace;
 
 /// Above the nesting that a document may have (contract A2), so that stored JSON always parses.
 const MAX_DEPTH: usize = 256;
@@ -88,12 +89,26 @@ struct AtPath {
 }
 
 impl AtPath {
-    fn strings<'a>(&self, texts: &'a StringViewArray, value: impl Fn(&'a str) -> Option<Cow<'a, str>>) -> ArrayRef {
+    /// The texts of the values at the path.
+    fn values<'a>(&self, texts: &'a StringViewArray) -> impl Iterator<Item = Result<Option<&'a str>>> {
+        let mut pace = Pace::current();
+        texts.iter().map(move |text| {
+            let Some(text) = text else { return Ok(None) };
+            pace.step(text.len())?;
+            Ok(raw::at_path(text, &self.path))
+        })
+    }
+
+    fn strings<'a>(
+        &self,
+        texts: &'a StringViewArray,
+        value: impl Fn(&'a str) -> Option<Cow<'a, str>>,
+    ) -> Result<ArrayRef> {
         let mut values = StringViewBuilder::with_capacity(texts.len());
-        for text in texts {
-            values.append_option(text.and_then(|text| raw::at_path(text, &self.path)).and_then(&value));
+        for text in self.values(texts) {
+            values.append_option(text?.and_then(&value));
         }
-        Arc::new(values.finish())
+        Ok(Arc::new(values.finish()))
     }
 }
 
@@ -125,23 +140,22 @@ impl Kernel for AtPath {
 
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let texts = &single_text(columns)?;
-        let at = |text| raw::at_path(text, &self.path);
         Ok(match self.part {
-            Part::Raw => self.strings(texts, |value| Some(Cow::Borrowed(value))),
-            Part::Text => self.strings(texts, raw::value_text),
-            Part::String => self.strings(texts, raw::string_value),
-            Part::NumberText => self.strings(texts, unusual_number_text),
+            Part::Raw => self.strings(texts, |value| Some(Cow::Borrowed(value)))?,
+            Part::Text => self.strings(texts, raw::value_text)?,
+            Part::String => self.strings(texts, raw::string_value)?,
+            Part::NumberText => self.strings(texts, unusual_number_text)?,
             Part::Number => {
                 let mut numbers = Float64Builder::with_capacity(texts.len());
-                for text in texts {
-                    numbers.append_option(text.and_then(at).filter(|value| is_number(value)).and_then(decimal::double));
+                for text in self.values(texts) {
+                    numbers.append_option(text?.filter(|value| is_number(value)).and_then(decimal::double));
                 }
                 Arc::new(numbers.finish())
             }
             Part::Boolean => {
                 let mut booleans = BooleanBuilder::with_capacity(texts.len());
-                for text in texts {
-                    booleans.append_option(match text.and_then(at) {
+                for text in self.values(texts) {
+                    booleans.append_option(match text? {
                         Some("true") => Some(true),
                         Some("false") => Some(false),
                         _ => None,
@@ -151,8 +165,8 @@ impl Kernel for AtPath {
             }
             Part::Exists => {
                 let mut present = BooleanBuilder::with_capacity(texts.len());
-                for text in texts {
-                    present.append_value(text.and_then(at).is_some());
+                for text in self.values(texts) {
+                    present.append_value(text?.is_some());
                 }
                 Arc::new(present.finish())
             }
@@ -213,19 +227,26 @@ impl Kernel for Whole {
 
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let texts = single_text(columns)?;
-        let values = texts.iter().map(|text| text.filter(|text| *text != "null"));
+        let mut pace = Pace::current();
+        let values = texts.iter().map(|text| {
+            let text = text.filter(|text| *text != "null");
+            pace.step(text.map_or(0, str::len))?;
+            Ok(text)
+        });
         Ok(match self {
             Self::Canonical => {
                 let mut canonical = StringViewBuilder::with_capacity(texts.len());
                 for text in values {
-                    canonical.append_option(text.map(canonical_text).transpose()?);
+                    let text: Result<Option<&str>> = text;
+                    canonical.append_option(text?.map(canonical_text).transpose()?);
                 }
                 Arc::new(canonical.finish())
             }
             Self::SortKey => {
                 let mut keys = BinaryBuilder::with_capacity(texts.len(), texts.len() * 16);
                 for text in values {
-                    keys.append_option(text.map(|text| parse(text).map(|value| jsonb::sort_key(&value))).transpose()?);
+                    let text: Result<Option<&str>> = text;
+                    keys.append_option(text?.map(|text| parse(text).map(|value| jsonb::sort_key(&value))).transpose()?);
                 }
                 Arc::new(keys.finish())
             }

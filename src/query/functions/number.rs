@@ -39,17 +39,15 @@ pub(crate) enum NumberComparison {
     Gte,
     Lt,
     Lte,
-    Eq,
 }
 
 impl NumberComparison {
-    fn holds(self, ordering: Ordering) -> bool {
+    pub(super) fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Gt => ordering.is_gt(),
             Self::Gte => ordering.is_ge(),
             Self::Lt => ordering.is_lt(),
             Self::Lte => ordering.is_le(),
-            Self::Eq => ordering.is_eq(),
         }
     }
 }
@@ -90,7 +88,7 @@ impl Kernel for NumericOfText {
     }
 }
 
-fn number_columns(columns: &[ArrayRef]) -> Result<(&Float64Array, &StringViewArray)> {
+pub(super) fn number_columns(columns: &[ArrayRef]) -> Result<(&Float64Array, &StringViewArray)> {
     if let [doubles, exact] = columns
         && let Some(doubles) = doubles.as_primitive_opt::<Float64Type>()
         && let Some(exact) = exact.as_string_view_opt()
@@ -139,6 +137,8 @@ impl Kernel for NumberText {
 struct CompareNumber {
     literal: String,
     comparison: NumberComparison,
+    /// Of the literal, which may be as long as a request.
+    key: Vec<u8>,
     /// The literal's nearest double; infinite beyond the doubles.
     double: f64,
     /// How `double` itself compares with the literal.
@@ -159,7 +159,9 @@ impl CompareNumber {
         } else {
             Ordering::Equal
         };
-        Self { literal: literal.to_owned(), comparison, double, double_to_literal }
+        let mut key = Vec::new();
+        decimal::write_sort_key(literal, &mut key);
+        Self { literal: literal.to_owned(), comparison, key, double, double_to_literal }
     }
 }
 
@@ -194,11 +196,16 @@ impl Kernel for CompareNumber {
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let (doubles, exact) = number_columns(columns)?;
         let mut results = BooleanBuilder::with_capacity(doubles.len());
+        let mut key = Vec::new();
         for (row, double) in doubles.iter().enumerate() {
             // Rounding keeps order, so unequal doubles decide.
             results.append_option(double.map(|double| {
                 let ordering = match double.partial_cmp(&self.double) {
-                    Some(Ordering::Equal) if exact.is_valid(row) => decimal::compare(exact.value(row), &self.literal),
+                    Some(Ordering::Equal) if exact.is_valid(row) => {
+                        key.clear();
+                        decimal::write_sort_key(exact.value(row), &mut key);
+                        key.cmp(&self.key)
+                    }
                     Some(Ordering::Equal) => self.double_to_literal,
                     Some(unequal) => unequal,
                     None => return false,
@@ -256,20 +263,25 @@ mod tests {
 
     #[test]
     fn comparisons_are_exact() {
-        use NumberComparison::{Eq, Gt, Gte, Lt, Lte};
+        use NumberComparison::{Gt, Gte, Lt, Lte};
         let big = "9007199254740993";
         let cases = [
-            (Some(5.0), None, "5.0", Eq, Some(true)),
+            (Some(5.0), None, "5.0", Lte, Some(true)),
             (Some(5.0), None, "5.0000000000000000001", Lt, Some(true)),
-            (Some(5.0), None, "5.0000000000000000001", Eq, Some(false)),
+            (Some(5.0), None, "5.0000000000000000001", Gte, Some(false)),
+            (Some(5.0), None, "1e400", Lt, Some(true)),
+            (Some(5.0), None, "-1e400", Lte, Some(false)),
+            (Some(1e308), None, "1e99999999999999999999", Gt, Some(false)),
+            (Some(0.0), None, "1e-99999999999999999999", Lt, Some(true)),
             (Some(9007199254740992.0), Some(big), "9007199254740992", Gt, Some(true)),
             (Some(9007199254740992.0), None, big, Lt, Some(true)),
             (Some(9007199254740992.0), Some(big), big, Gte, Some(true)),
-            (Some(1.1), Some("1.10"), "1.1", Eq, Some(true)),
+            (Some(1.1), Some("1.10"), "1.1", Lte, Some(true)),
+            (Some(1.1), Some("1.10"), "1.1", Lt, Some(false)),
             (Some(0.1), None, "0.1", Lte, Some(true)),
-            (Some(0.0), None, "-0.0", Eq, Some(true)),
+            (Some(0.0), None, "-0.0", Gte, Some(true)),
             (Some(7.0), None, "1e1", Lt, Some(true)),
-            (None, None, "1", Eq, None),
+            (None, None, "1", Gt, None),
         ];
         for (double, exact, literal, comparison, expected) in cases {
             let kernel = CompareNumber::new(literal, comparison);

@@ -10,6 +10,7 @@ use memchr::memmem::Finder;
 
 use super::scalar::{Arguments, Kernel, function, name, single_text, text};
 use crate::model::fold::fold_into;
+use crate::query::watch::Pace;
 
 /// Utf8View → Boolean: whether the text is this one, in any case.
 pub(crate) fn same_in_any_case(text: &str) -> Arc<ScalarUDF> {
@@ -45,12 +46,14 @@ impl Kernel for ContainsWords {
         let rows = columns.first().map_or(0, Array::len);
         let (mut found, mut folded) = (BooleanBuilder::with_capacity(rows), String::new());
         let mut missing: Vec<&Finder> = Vec::with_capacity(words.len());
+        let mut pace = Pace::current();
         for row in 0..rows {
             missing.clear();
             missing.extend(&words);
             for texts in columns.iter().filter(|texts| texts.is_valid(row)) {
                 folded.clear();
                 fold_into(texts.value(row), &mut folded);
+                pace.step(folded.len().saturating_mul(1 + missing.len() / 8))?;
                 missing.retain(|word| word.find(folded.as_bytes()).is_none());
                 if missing.is_empty() {
                     break;

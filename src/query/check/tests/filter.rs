@@ -85,7 +85,7 @@ fn conditions() {
         (r#"{"field":"createdAt","operator":"neq","value":1724630400000}"#, "createdAt not in [time 1724630400000]"),
         (
             r#"{"field":"firstMessageTime","operator":"in","value":["2024-08-26",1.5e3,null]}"#,
-            "firstMessageTime in [time 1724630400000; time 1500] or null",
+            "firstMessageTime in [time 1724630400000; time 1.5e3] or null",
         ),
         // Nulls.
         (r#"{"field":"title","operator":"eq","value":null}"#, "title is null"),
@@ -356,7 +356,7 @@ fn filter_objects() {
         ),
         (
             format!(r#"{{"and":[{a},{{"or":[{b},{{"or":[{c}]}}]}}]}}"#),
-            Some("(id in [text a] and (id in [text b] or id in [text c]))"),
+            Some("(id in [text a] and id in [text b; text c])"),
         ),
     ] {
         let query = checked(&format!(r#"{{"where":{filter}}}"#));
