@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::site::{ORGANIZATION, PROJECT, Site};
-use crate::support::{location, run};
+use crate::support::run;
 
 fn conversation(id: &str, time: &str) -> String {
     let message = json!({"id": format!("m-{id}"), "role": "user", "content": "x".repeat(2_000), "createdAt": time});
@@ -147,7 +147,7 @@ fn a_project_takes_no_more_than_it_may_have() {
 fn limits_are_set_and_listed_by_commands() {
     let site = Site::start(&[]);
     let org = site.key("org", ORGANIZATION, None, &[]);
-    let store = location(site.store());
+    let store = site.store().to_str().expect("UTF-8").to_owned();
     let command = |arguments: &[&str]| run(&[&["projects"], arguments, &["--store", &store]].concat());
     let set = |arguments: &[&str]| command(&[&["set", "--organization", ORGANIZATION], arguments].concat());
     let shown = set(&["--project", PROJECT, "--max-age", "90d"]);
