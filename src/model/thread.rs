@@ -108,7 +108,7 @@ impl SemanticThread {
         self.of_texts().bytes
     }
 
-    pub(crate) fn texts(&self) -> ThreadTexts {
+    pub(crate) fn texts(&self) -> ThreadTexts<'_> {
         ThreadTexts::of_messages(self.conversation.messages.get(self.messages.clone()).unwrap_or_default())
     }
 
@@ -120,7 +120,7 @@ impl SemanticThread {
             OfTexts {
                 question_length: texts.question.as_ref().map(|question| question.chars().count() as i64),
                 languages: languages.map(|code| vec![code.to_owned()]),
-                bytes: both.into_iter().flatten().map(String::len).max().unwrap_or(0),
+                bytes: both.into_iter().flatten().map(|text| text.len()).max().unwrap_or(0),
             }
         })
     }
@@ -139,18 +139,18 @@ pub(crate) fn count_threads<'a>(roles: impl Iterator<Item = &'a str>) -> usize {
 
 /// What a thread's messages say.
 #[derive(Debug, Default)]
-pub(crate) struct ThreadTexts {
-    pub(crate) question: Option<String>,
-    pub(crate) answer: Option<String>,
+pub(crate) struct ThreadTexts<'a> {
+    pub(crate) question: Option<Cow<'a, str>>,
+    pub(crate) answer: Option<Cow<'a, str>>,
 }
 
-impl ThreadTexts {
-    pub(crate) fn of_messages<'a>(messages: impl IntoIterator<Item = &'a Message>) -> ThreadTexts {
+impl<'a> ThreadTexts<'a> {
+    pub(crate) fn of_messages(messages: impl IntoIterator<Item = &'a Message>) -> ThreadTexts<'a> {
         ThreadTexts::of(messages.into_iter().map(|message| (message.role.as_str(), Cow::Owned(message.text()))))
     }
 
     /// Of the role and the text of each message, in their order. Texts that say something are a paragraph each.
-    pub(crate) fn of<'a>(messages: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> ThreadTexts {
+    pub(crate) fn of(messages: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> ThreadTexts<'a> {
         let mut texts = ThreadTexts::default();
         let mut asks = true;
         for (role, text) in messages {
@@ -165,17 +165,19 @@ impl ThreadTexts {
             }
             match joined {
                 Some(joined) => {
+                    let joined = joined.to_mut();
                     joined.push_str("\n\n");
                     joined.push_str(&text);
                 }
-                None => *joined = Some(text.into_owned()),
+                // Mostly the only one, which need not be copied.
+                None => *joined = Some(text),
             }
         }
         texts
     }
 }
 
-fn text_hash(texts: &ThreadTexts) -> u64 {
+fn text_hash(texts: &ThreadTexts<'_>) -> u64 {
     let mut hash = Xxh3::new();
     for text in [&texts.question, &texts.answer] {
         hash.update(&text.as_ref().map_or(0, |text| text.len() as u64 + 1).to_le_bytes());
@@ -203,7 +205,7 @@ impl<'a> Part<'a> {
         self.question.iter().chain(self.answer)
     }
 
-    fn texts(&self) -> ThreadTexts {
+    fn texts(&self) -> ThreadTexts<'a> {
         ThreadTexts::of_messages(self.messages())
     }
 }
@@ -322,7 +324,7 @@ mod tests {
         let threads = SemanticThread::derive(&conversation(messages)).into_iter().map(|thread| {
             let ids: Vec<String> = thread.messages.clone().map(|place| format!("m{place}")).collect();
             let ThreadTexts { question, answer } = thread.texts();
-            (question, answer, ids.join(" "))
+            (question.map(Cow::into_owned), answer.map(Cow::into_owned), ids.join(" "))
         });
         threads.collect()
     }

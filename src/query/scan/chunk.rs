@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicUsize;
 
 /// Bytes that a chunk is planned to have.
 pub(crate) const CHUNK_BYTES: u64 = 32 << 20;
+/// The same of what a plan looks up and drops again: the next chunk then fits where it was.
+pub(crate) const LOOKED_UP_BYTES: u64 = 8 << 20;
 /// A chunk with more bytes than this is given up and read again with fewer rows.
 const MAX_CHUNK_BYTES: usize = 128 << 20;
 /// Rows of a chunk at most.
@@ -13,11 +15,12 @@ pub(crate) const MAX_CHUNK_ROWS: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct ChunkRows {
     next: usize,
+    bytes: u64,
 }
 
 impl ChunkRows {
-    pub(crate) fn starting_at(rows: usize) -> Self {
-        ChunkRows { next: rows.clamp(1, MAX_CHUNK_ROWS) }
+    pub(crate) fn starting_at(rows: usize, bytes: u64) -> Self {
+        ChunkRows { next: rows.clamp(1, MAX_CHUNK_ROWS), bytes }
     }
 
     /// Of the next chunk, where so many are left.
@@ -37,7 +40,7 @@ impl ChunkRows {
 
     pub(crate) fn learn(&mut self, rows: usize, bytes: usize) {
         let per_row = (bytes / rows.max(1)).max(1) as u64;
-        let fitting = usize::try_from(CHUNK_BYTES / per_row).unwrap_or(MAX_CHUNK_ROWS);
+        let fitting = usize::try_from(self.bytes / per_row).unwrap_or(MAX_CHUNK_ROWS);
         self.next = fitting.clamp(1, MAX_CHUNK_ROWS);
     }
 }

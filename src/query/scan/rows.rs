@@ -63,7 +63,15 @@ impl RowReader {
         }
         let files = snapshot.files_of(table);
         let stored = stored.into_iter().map(|name| (name, snake_case(name))).collect();
-        Ok(Self { snapshot, table, columns, stored, lookup, files, rows: ChunkRows::starting_at(FIRST_CHUNK_ROWS) })
+        Ok(Self {
+            snapshot,
+            table,
+            columns,
+            stored,
+            lookup,
+            files,
+            rows: ChunkRows::starting_at(FIRST_CHUNK_ROWS, CHUNK_BYTES),
+        })
     }
 
     /// Reads the first of the given rows, as many as fit in a chunk and at least one.

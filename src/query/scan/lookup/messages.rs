@@ -104,10 +104,10 @@ impl MessageColumns {
         self.ids.values().append_value(id);
     }
 
-    fn push_texts(&mut self, texts: ThreadTexts) -> Result<()> {
+    fn push_texts(&mut self, texts: ThreadTexts<'_>) -> Result<()> {
         let columns = [(&mut self.questions, texts.question), (&mut self.answers, texts.answer)];
         for (column, text) in columns {
-            self.bytes += text.as_ref().map_or(0, String::len);
+            self.bytes += text.as_ref().map_or(0, |text| text.len());
             match text {
                 Some(text) => column.try_append_value(&text)?,
                 None => column.append_null(),

@@ -25,7 +25,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use super::rows::{Lookup, ThreadPlace, text_bytes};
-use crate::query::scan::chunk::ChunkRows;
+use crate::query::scan::chunk::{ChunkRows, LOOKED_UP_BYTES};
 use crate::query::scan::column::SOURCE_COLUMN;
 
 /// Filters and orders that need none of its columns go through to its input.
@@ -134,7 +134,7 @@ impl ExecutionPlan for LookupExec {
             lookup: Arc::clone(&self.lookup),
             schema: self.schema(),
             pending: None,
-            rows: ChunkRows::starting_at(context.session_config().batch_size()),
+            rows: ChunkRows::starting_at(context.session_config().batch_size(), LOOKED_UP_BYTES),
             reservation: MemoryConsumer::new("what threads look up").register(context.memory_pool()),
         };
         let found = stream::try_unfold(looking, |mut looking| async move {

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::RowSelectionPolicy;
 
 use super::json::{JsonColumns, Prepare};
 use super::messages::{MessageColumns, Wanted};
-use crate::query::scan::chunk::MAX_CHUNK_ROWS;
+use crate::query::scan::chunk::{CHUNK_BYTES, MAX_CHUNK_ROWS};
 use crate::query::scan::column::ScanColumn;
 use crate::query::scan::resolve::{self, Places};
 use crate::query::scan::segments::flat_batch;
@@ -206,9 +206,10 @@ impl Lookup {
                 let owned = owned.collect::<Result<Vec<Range<u32>>>>()?;
                 let how = PointRead {
                     columns: &self.messages.columns(),
-                    batch_rows: MAX_CHUNK_ROWS,
+                    batch_rows: batch_rows(file),
                     budget: Some(budget),
-                    policy: RowSelectionPolicy::default(),
+                    // Texts of other threads in the same pages are passed over, not decoded and then dropped.
+                    policy: RowSelectionPolicy::Selectors,
                 };
                 let messages = file.messages.as_ref().ok_or_else(damaged)?;
                 let read = Points::read(&self.store, messages, owned.clone(), &how).await;
@@ -293,6 +294,13 @@ impl Conversations {
             Rows::Segment { flat: None, .. } => datafusion::common::internal_err!("a segment was not made columns"),
         }
     }
+}
+
+/// Messages that are decoded at a time: mostly all of a chunk's, which are then copied into no other batch.
+fn batch_rows(conversations: &DataFile) -> usize {
+    let longest = conversations.threads.as_ref().map_or(u64::MAX, |threads| threads.file.layout.max_json_bytes);
+    let fitting = usize::try_from(CHUNK_BYTES / longest.max(1)).unwrap_or(usize::MAX);
+    fitting.clamp(MAX_CHUNK_ROWS, 4 * MAX_CHUNK_ROWS)
 }
 
 /// Whether a thread is one of a conversation's.
