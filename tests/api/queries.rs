@@ -277,6 +277,103 @@ fn aggregates() {
     }
 }
 
+/// On times the aggregates of numbers work on epoch milliseconds; a row without the time counts for none of them.
+#[test]
+fn times_are_numbers_to_aggregates() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    // Of the first and of the last message.
+    let texts = [
+        ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.001Z"],
+        ["2024-01-01T00:00:00.001Z", "2024-01-01T00:01:00Z"],
+        ["2024-01-01T00:00:00.002Z", "2024-01-02T00:00:00Z"],
+        ["9999-12-31T23:59:59.998Z", "9999-12-31T23:59:59.999Z"],
+        ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00.001Z"],
+    ];
+    let times: [(i64, i64); 5] = [
+        (-62_135_596_800_000, -62_135_596_799_999),
+        (1_704_067_200_001, 1_704_067_260_000),
+        (1_704_067_200_002, 1_704_153_600_000),
+        (253_402_300_799_998, 253_402_300_799_999),
+        (0, 1),
+    ];
+    for (number, [first, last]) in texts.into_iter().enumerate() {
+        let document = json!({"id": format!("c{number}"), "type": "openai", "createdAt": first,
+            "properties": {"half": number % 2}, "messages": [
+                {"role": "user", "content": "q", "createdAt": first}, {"role": "assistant", "content": "a", "createdAt": last}]});
+        site.log(&key, &document.to_string());
+        if number == 2 {
+            site.restart(); // some in files, some in memory
+        }
+    }
+    let select: Vec<Value> = ["firstMessageTime", "lastMessageTime"]
+        .iter()
+        .flat_map(|field| {
+            ["sum", "avg", "min", "max", "count"]
+                .map(|function| json!({"type": "aggregation", "aggregation": function, "field": field}))
+        })
+        .collect();
+    let expected = |of: &[usize]| -> Value {
+        let mut row = serde_json::Map::new();
+        for (name, values) in [
+            ("firstMessageTime", of.iter().map(|number| times[*number].0).collect::<Vec<i64>>()),
+            ("lastMessageTime", of.iter().map(|number| times[*number].1).collect()),
+        ] {
+            let sum: i64 = values.iter().sum();
+            row.insert(format!("sum_{name}"), json!(sum as f64));
+            row.insert(format!("avg_{name}"), json!(sum as f64 / values.len() as f64));
+            row.insert(format!("min_{name}"), json!(*values.iter().min().expect("a time") as f64));
+            row.insert(format!("max_{name}"), json!(*values.iter().max().expect("a time") as f64));
+            row.insert(format!("count_{name}"), json!(values.len() as f64));
+        }
+        Value::Object(row)
+    };
+    let numbers = |row: &Value| -> Value {
+        let row = row.as_object().expect("a row").iter();
+        row.map(|(name, value)| (name.clone(), value.as_f64().map_or_else(|| value.clone(), |number| json!(number))))
+            .collect()
+    };
+    for view in ["conversations", "semantic-threads"] {
+        let data = site.query_view(view, &key, &json!({"select": select}).to_string());
+        assert_eq!(numbers(&data["result"][0]), expected(&[0, 1, 2, 3, 4]), "{view}");
+        let half = json!({"field": "properties", "path": ["half"], "includeInSelect": false});
+        let grouped =
+            json!({"select": select, "groupBy": [half], "orderBy": [{"field": "properties.half", "direction": "asc"}]});
+        let data = site.query_view(view, &key, &grouped.to_string());
+        let rows: Vec<Value> = data["result"].as_array().expect("rows").iter().map(numbers).collect();
+        assert_eq!(rows, [expected(&[0, 2, 4]), expected(&[1, 3])], "{view}");
+        let none =
+            json!({"select": select, "where": {"condition": {"field": "id", "operator": "eq", "value": "nobody"}}});
+        let data = site.query_view(view, &key, &none.to_string());
+        assert_eq!(data["result"], json!([{"count_firstMessageTime": 0, "count_lastMessageTime": 0}]), "{view}");
+    }
+}
+
+/// Zones whose rules reach beyond the last year that can be written.
+#[test]
+fn the_last_millisecond_has_its_day_in_every_zone() {
+    let mut site = Site::start(&[]);
+    let key = site.api_key();
+    log(&site, &key, "last", r#""createdAt":"9999-12-31T23:59:59.999Z","#);
+    for _ in 0..2 {
+        for (zone, start) in [
+            ("UTC", "9999-12-31T00:00:00.000Z"),
+            ("Europe/Dublin", "9999-12-31T00:00:00.000Z"),
+            ("Europe/Lisbon", "9999-12-31T00:00:00.000Z"),
+            ("Australia/Lord_Howe", "9999-12-31T13:00:00.000Z"),
+        ] {
+            let day = json!({"select": [{"type": "aggregation", "aggregation": "count"}, {"type": "time", "timeUnit": "day"}],
+                "timeZone": zone});
+            assert_eq!(
+                site.rows(&key, &day.to_string()),
+                json!([{"count": 1, "firstMessageTime_day": start}]),
+                "{zone}"
+            );
+        }
+        site.restart();
+    }
+}
+
 #[test]
 fn time_buckets() {
     let mut site = Site::start(&[]);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, create_key};
 
-const TABLES: [&str; 5] = ["conversations", "messages", "semantic_threads", "events", "feedback"];
+pub const TABLES: [&str; 5] = ["conversations", "messages", "semantic_threads", "events", "feedback"];
 /// Long enough that a test's flushes are those at a stop.
 const NO_FLUSH: [&str; 2] = ["--flush-seconds", "600"];
 const FLUSHES: u64 = 4;
@@ -73,7 +73,7 @@ fn answers(server: &Server, key: &str) -> Vec<String> {
 }
 
 /// Files below a folder, by path.
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -451,8 +451,8 @@ fn logs_grow_with_what_changes() {
     let of_commits = growth(first_commits, commits);
     assert!(of_commits <= 1.2, "commits of the second half have {of_commits:.2} times the bytes of the first");
     // How many flushes a version for other engines takes together depends on the time that they take.
-    let of_all = growth(first_bytes, bytes);
-    assert!(of_all <= 1.6, "logs of the second half have {of_all:.2} times the bytes of the first");
+    let (of_all, most) = (growth(first_bytes, bytes), if flushes >= 500 { 1.2 } else { 1.6 });
+    assert!(of_all <= most, "logs of the second half have {of_all:.2} times the bytes of the first");
     let each = (objects - first_objects) as f64 / (second - first) as f64;
     assert!(each <= 4.0, "{each:.1} objects a flush beside data files and sidecars");
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support::{Server, create_key};
 
 const TABLES: [&str; 5] = ["conversations", "messages", "semantic_threads", "events", "feedback"];
-const ARGUMENTS: [&str; 4] = ["--flush-rows", "30", "--flush-seconds", "1"];
+pub const ARGUMENTS: [&str; 4] = ["--flush-rows", "30", "--flush-seconds", "1"];
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One question in both languages.
@@ -124,7 +124,7 @@ fn normal(rows: Vec<Vec<Value>>) -> Vec<Vec<String>> {
     rows
 }
 
-fn own_answers(server: &Server, key: &str) -> Vec<Vec<Vec<String>>> {
+pub fn own_answers(server: &Server, key: &str) -> Vec<Vec<Vec<String>>> {
     let ask = |question: &Question| {
         let answer = server.expect_json(200, "POST", &format!("/query/{}", question.view), key, Some(&question.query));
         let rows = answer["data"]["result"].as_array().expect("rows").clone();
@@ -162,7 +162,7 @@ fn check(python: &str, store: &Path, own: &[Vec<Vec<String>>], change: &[&str], 
 }
 
 /// Round by round: new conversations, re-logs, events, feedback, annotations, deletions.
-fn write(server: &Server, key: &str, rounds: std::ops::Range<u64>) {
+pub fn write(server: &Server, key: &str, rounds: std::ops::Range<u64>) {
     let of = |names: &[&str], number: u64| names[number as usize % names.len()].to_owned();
     let post = |path: &str, body: Value| server.expect_json(200, "POST", path, key, Some(&body));
     for round in rounds {
@@ -215,7 +215,7 @@ fn wait(what: &str, server: &Server, is_so: impl Fn() -> bool) {
 }
 
 /// Answers of a server that then stops, so that the derived logs are at its last commit.
-fn last_answers(mut server: Server, key: &str) -> Vec<Vec<Vec<String>>> {
+pub fn last_answers(mut server: Server, key: &str) -> Vec<Vec<Vec<String>>> {
     let own = own_answers(&server, key);
     assert!(server.terminate().success(), "{}", server.stderr());
     own
