@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ipnet::IpNet;
 
 use crate::auth::key::{KeyKind, KeyScope};
-use crate::environment::CACHE_BYTES;
 use crate::model::duration;
 use crate::model::ids::{IntegrationId, OrganizationId, ProjectId};
 use crate::model::project_limits::Age;
@@ -27,6 +27,14 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     pub(crate) listen: String,
 
+    /// Host and port of another listener, for who watches: GET /metrics; without it there is none
+    #[arg(long, env = "CONVOLAKE_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    pub(crate) admin_listen: Option<String>,
+
+    /// Networks of proxies whose X-Forwarded-For is believed, separated by commas
+    #[arg(long, env = "CONVOLAKE_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) trusted_proxy: Vec<IpNet>,
+
     /// Origins of web pages that may call with a web key, separated by commas
     #[arg(long, env = "CONVOLAKE_CORS_ORIGIN", default_value = "*", value_delimiter = ',', value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,
@@ -35,13 +43,22 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_QUERY_DEADLINE_SECONDS", default_value_t = 60, value_name = "SECONDS", value_parser = at_least_one())]
     pub(crate) query_deadline_seconds: u64,
 
-    /// Memory of one query, in bytes
-    #[arg(long, env = "CONVOLAKE_QUERY_MEMORY_BYTES", default_value_t = 1 << 30, value_name = "BYTES", value_parser = at_least_one())]
-    pub(crate) query_memory_bytes: u64,
+    /// Memory of all parts of the server together, in bytes: the tail, requests, queries, caches, and what writing files
+    /// needs; by default 60 % of what the cgroup or the machine has
+    #[arg(long, env = "CONVOLAKE_MEMORY_BYTES", value_name = "BYTES", value_parser = at_least_one())]
+    pub(crate) memory_bytes: Option<u64>,
 
-    /// Queries that run at the same time; more wait, then get 503 with Retry-After
+    /// Memory of one query, in bytes; by default half of what is left for queries, at most 1 GiB
+    #[arg(long, env = "CONVOLAKE_QUERY_MEMORY_BYTES", value_name = "BYTES", value_parser = at_least_one())]
+    pub(crate) query_memory_bytes: Option<u64>,
+
+    /// Queries that run at the same time, and as many cheap ones; more wait, then get 429 or 503 with Retry-After
     #[arg(long, env = "CONVOLAKE_QUERY_SLOTS", default_value_t = 8, value_name = "NUMBER", value_parser = at_least_one())]
     pub(crate) query_slots: u64,
+
+    /// Exports that run at the same time, and other answers that slow clients take
+    #[arg(long, env = "CONVOLAKE_EXPORT_SLOTS", default_value_t = 4, value_name = "NUMBER", value_parser = at_least_one())]
+    pub(crate) export_slots: u64,
 
     /// Threads for queries; 0 is one per core
     #[arg(long, env = "CONVOLAKE_QUERY_THREADS", default_value_t = 0, value_name = "NUMBER")]
@@ -60,13 +77,15 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_SPILL_FOLDER", value_name = "FOLDER")]
     pub(crate) spill_folder: Option<PathBuf>,
 
-    /// Memory of what is logged but not in files yet, in bytes; when it is full, writers get 429 with Retry-After
-    #[arg(long, env = "CONVOLAKE_TAIL_BYTES", default_value_t = 512 << 20, value_name = "BYTES", value_parser = at_least_one())]
-    pub(crate) tail_bytes: u64,
+    /// Memory of what is logged but not in files yet, in bytes; when it is full, writers get 429 with Retry-After; by
+    /// default 20 % of all, at most 512 MiB
+    #[arg(long, env = "CONVOLAKE_TAIL_BYTES", value_name = "BYTES", value_parser = at_least_one())]
+    pub(crate) tail_bytes: Option<u64>,
 
-    /// Memory for what is read of the store's files again and again (footers, checksums, openings of indexes), in bytes
-    #[arg(long, env = "CONVOLAKE_CACHE_BYTES", default_value_t = CACHE_BYTES as u64, value_name = "BYTES")]
-    pub(crate) cache_bytes: u64,
+    /// Memory for what is read of the store's files again and again (footers, checksums, openings of indexes), in bytes; by
+    /// default 10 % of all, at most 256 MiB
+    #[arg(long, env = "CONVOLAKE_CACHE_BYTES", value_name = "BYTES")]
+    pub(crate) cache_bytes: Option<u64>,
 
     /// Where files of a remote store (s3://, gs://, az://) are cached on the disk; by default a folder in the user's cache
     #[arg(long, env = "CONVOLAKE_CACHE_FOLDER", value_name = "FOLDER")]
@@ -96,9 +115,10 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "CONVOLAKE_MAX_CONNECTIONS", default_value_t = 4096, value_name = "NUMBER", value_parser = at_least_one())]
     pub(crate) max_connections: u64,
 
-    /// What requests of all connections hold together, their bodies and their answers, in bytes
-    #[arg(long, env = "CONVOLAKE_BODY_BYTES", default_value_t = 256 << 20, value_name = "BYTES", value_parser = at_least_one())]
-    pub(crate) body_bytes: u64,
+    /// What requests of all connections hold together, their bodies and their answers, in bytes; by default 20 % of all, at
+    /// most 512 MiB
+    #[arg(long, env = "CONVOLAKE_BODY_BYTES", value_name = "BYTES", value_parser = at_least_one())]
+    pub(crate) body_bytes: Option<u64>,
 
     /// Longest time between two requests of a connection, in seconds; proxies keep connections for 60
     #[arg(long, env = "CONVOLAKE_KEEP_ALIVE_SECONDS", default_value_t = 75, value_name = "SECONDS", value_parser = at_least_one())]
@@ -275,6 +295,16 @@ pub(crate) struct CreateKeyArguments {
     /// A web key's externalIds select the conversations that it made, so that a widget can log again by externalId
     #[arg(long, env = "CONVOLAKE_KEY_EXTERNAL_IDS")]
     pub(crate) external_ids: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListKeysArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+
+    /// Print JSON, one array
+    #[arg(long, env = "CONVOLAKE_JSON")]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]

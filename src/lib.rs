@@ -11,10 +11,11 @@
 //!   immutable snapshot that every read works on.
 //! - [`environment`]: the clock, ids, randomness and objects that all of this is given.
 //! - [`cache`]: what of the objects stays in memory, bounded by bytes.
+//! - [`memory`]: what the process has of it, and each part of the server.
 //! - [`requests`]: how many the object store has got, by kind.
-//! - [`shares`]: what one of many who take from something bounded may have.
 //! - [`model`]: conversations, events, feedback and threads, their validation and their JSON; JSON values with
 //!   PostgreSQL's `jsonb` semantics.
+//! - [`shares`]: what one of many who take from something bounded may have.
 //!
 //! Comments that cite "contract A2" mean `src/API.md`.
 //!
@@ -27,6 +28,7 @@ pub(crate) mod cache;
 pub mod cli;
 pub(crate) mod config;
 pub(crate) mod environment;
+pub(crate) mod memory;
 pub(crate) mod model;
 pub(crate) mod query;
 pub(crate) mod requests;

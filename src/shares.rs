@@ -16,12 +16,19 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// Who takes. Work of the server's own has none of the names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Taker {
     pub(crate) organization: Arc<str>,
     pub(crate) key: Arc<str>,
     /// Of a key that many share, such as a web key.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Taker {
+    /// Work of the server's own for it.
+    pub(crate) fn of_organization(organization: &str) -> Taker {
+        Taker { organization: organization.into(), ..Taker::default() }
+    }
 }
 
 /// Why nothing is given.
@@ -39,13 +46,20 @@ pub(crate) struct Sizes {
     pub(crate) capacity: usize,
     /// So much everybody may have as long as it is there at all.
     pub(crate) floor: usize,
-    /// The part of an organization's share that one key may have.
+    /// Of what would be left over, what an organization may have, and what a key.
+    pub(crate) organization_part: Part,
     pub(crate) key_part: Part,
 }
 
 /// A fraction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part(pub(crate) usize, pub(crate) usize);
+
+impl Part {
+    fn of(self, whole: usize) -> usize {
+        whole.saturating_mul(self.0) / self.1.max(1)
+    }
+}
 
 pub(crate) struct Shares {
     sizes: Sizes,
@@ -74,14 +88,16 @@ impl Shares {
         Arc::new(Shares { sizes, held: Mutex::default(), given_back: Notify::new() })
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.sizes.capacity
+    }
+
     /// What is held by all together now, and the most that ever was.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> (usize, usize) {
         let held = self.locked();
         (held.all, held.most)
     }
 
-    #[cfg(test)]
     pub(crate) fn by_organization(&self) -> Vec<(Arc<str>, usize)> {
         self.locked().by_organization.iter().map(|(name, amount)| (Arc::clone(name), *amount)).collect()
     }
@@ -113,10 +129,10 @@ impl Held {
         let of = |held: Option<&usize>| held.copied().unwrap_or_default().saturating_add(amount);
         let by_organization = of(self.by_organization.get(&taker.organization));
         let by_key = of(self.by_key.get(&taker.key));
-        let Part(part, whole) = sizes.key_part;
-        let share_of_key = free.saturating_mul(part) / whole.max(1);
+        let share_of_key = sizes.key_part.of(free);
         let is_within = |held: usize, share: usize| held <= share.max(sizes.floor);
-        let mut is_own = is_within(by_organization, free) && is_within(by_key, share_of_key);
+        let mut is_own =
+            is_within(by_organization, sizes.organization_part.of(free)) && is_within(by_key, share_of_key);
         if let Some(address) = taker.address {
             let by_address = of(self.by_address.get(&(Arc::clone(&taker.key), address)));
             is_own &= is_within(by_address, share_of_key.saturating_sub(by_key));
@@ -205,7 +221,7 @@ mod tests {
     use super::*;
 
     fn shares(capacity: usize, floor: usize) -> Arc<Shares> {
-        Shares::new(Sizes { capacity, floor, key_part: Part(1, 3) })
+        Shares::new(Sizes { capacity, floor, organization_part: Part(1, 1), key_part: Part(1, 3) })
     }
 
     fn taker(organization: &str, key: &str, address: Option<u8>) -> Taker {

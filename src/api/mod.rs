@@ -3,7 +3,7 @@
 //!
 //! - [`routes`]: the one table that the router is made from; [`services`]: what its handlers work on.
 //! - [`analytics`], [`webapi`]: the handlers of the two APIs; [`public`]: those that need no key.
-//! - [`lookup`], [`pages`]: what several handlers need.
+//! - [`lookup`], [`pages`]: what several handlers need; [`metrics`]: figures for who watches.
 //! - [`openapi`]: what is said about each route, as JSON; [`docs`]: the same as a page.
 //! - [`http`]: what every request passes and how it is read, answered and refused, whatever its route.
 //! - [`render`]: rows of a query as JSON and CSV.
@@ -20,6 +20,7 @@ pub(crate) mod analytics;
 mod docs;
 pub(crate) mod http;
 mod lookup;
+pub(crate) mod metrics;
 pub(crate) mod openapi;
 mod pages;
 mod public;

@@ -140,7 +140,7 @@ pub(super) fn hash(text: &str) -> String {
 }
 
 /// `cl_<kind>_<id>_<secret>`; the secret may hold `_`.
-pub(super) fn id_in_text(text: &str) -> Option<&str> {
+pub(crate) fn id_in_text(text: &str) -> Option<&str> {
     let mut parts = text.strip_prefix("cl_")?.splitn(3, '_');
     let (_kind, id, _secret) = (parts.next()?, parts.next()?, parts.next()?);
     is_key_id(id).then_some(id)

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::key::{Key, id_in_text};
 use super::key_store::{FETCHES_AT_ONCE, KeyError, KeyStore, id_of};
+use super::last_used::{LastUsed, Uses};
 use crate::storage::error::StoreError;
 use crate::storage::objects::frame::Unsound;
 
@@ -19,6 +20,8 @@ use crate::storage::objects::frame::Unsound;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// And how often it lists the prefix of a remote store whatever it was told.
 const LIST_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is written when keys were used.
+const WRITE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Look-ups of unknown ids per second, so that guessing keys does not become requests to the store.
 const LOOKUPS_PER_SECOND: u32 = 20;
 
@@ -44,6 +47,7 @@ pub(crate) struct KeyRing {
     store: KeyStore,
     keys: ArcSwap<HashMap<String, Arc<Ringed>>>,
     lookups: Mutex<(Instant, u32)>,
+    uses: Uses,
 }
 
 impl KeyRing {
@@ -53,6 +57,7 @@ impl KeyRing {
             store,
             keys: ArcSwap::from_pointee(HashMap::new()),
             lookups: Mutex::new((Instant::now(), 0)),
+            uses: Uses::default(),
         });
         ring.refresh().await?;
         tokio::spawn(follow(Arc::downgrade(&ring)));
@@ -72,7 +77,25 @@ impl KeyRing {
             },
         };
         let key = found.map_err(|unsound| StoreError::caused("a key is refused", unsound))?;
-        Ok((key.opens_with(text) && key.is_usable(self.store.environment.now())).then_some(key))
+        let now = self.store.environment.now();
+        if !key.opens_with(text) || !key.is_usable(now) {
+            return Ok(None);
+        }
+        self.uses.used(&key.id, now);
+        Ok(Some(key))
+    }
+
+    /// Writes when keys were used since the last time. What cannot be written is written the next time.
+    pub(crate) async fn write_uses(&self) {
+        let uses = self.uses.take();
+        if uses == LastUsed::default() {
+            return;
+        }
+        let keys = self.keys.load_full();
+        if let Err(error) = self.store.add_uses(uses.clone(), |key| keys.contains_key(key)).await {
+            tracing::warn!(%error, "when keys were last used could not be written");
+            self.uses.give_back(uses);
+        }
     }
 
     async fn look_up(&self, id: &str) -> Result<Option<Found>, StoreError> {
@@ -138,8 +161,32 @@ impl KeyRing {
             .buffer_unordered(FETCHES_AT_ONCE)
             .collect()
             .await;
-        self.keys.store(Arc::new(entries.into_iter().flatten().collect()));
+        let new: HashMap<String, Arc<Ringed>> = entries.into_iter().flatten().collect();
+        if !old.is_empty() {
+            tell_changes(&old, &new);
+        }
+        self.keys.store(Arc::new(new));
         Ok(())
+    }
+}
+
+/// Lines for who audits: the command line writes keys, and only a server has a log.
+fn tell_changes(old: &HashMap<String, Arc<Ringed>>, new: &HashMap<String, Arc<Ringed>>) {
+    for (id, ringed) in new {
+        let Ok(key) = &ringed.found else { continue };
+        let before = old.get(id).and_then(|ringed| ringed.found.as_ref().ok());
+        let (kind, organization) = (key.kind.name(), key.organization_id.as_str());
+        let name = key.name.as_deref().unwrap_or("-");
+        match before {
+            None => tracing::info!(target: "audit", key = id, kind, organization, name, "key created"),
+            Some(before) if before.revoked_at.is_none() && key.revoked_at.is_some() => {
+                tracing::info!(target: "audit", key = id, kind, organization, name, "key revoked");
+            }
+            Some(before) if before.expires_at != key.expires_at => {
+                tracing::info!(target: "audit", key = id, kind, organization, name, "key expires");
+            }
+            Some(_) => {}
+        }
     }
 }
 
@@ -147,10 +194,15 @@ async fn follow(ring: Weak<KeyRing>) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut listed = Instant::now();
+    let mut written = Instant::now();
     let mut known = None;
     loop {
         ticks.tick().await;
         let Some(ring) = ring.upgrade() else { return };
+        if written.elapsed() >= WRITE_INTERVAL {
+            ring.write_uses().await;
+            written = Instant::now();
+        }
         if ring.store.environment.remote.is_some() {
             // Before the LIST, which then has it.
             let last = match ring.store.last_change().await {

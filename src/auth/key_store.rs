@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
 use super::key::{Key, KeyKind, KeyScope, hash, is_key_id};
+use super::last_used::{self, LastUsed};
 use crate::environment::Environment;
 use crate::model::ids::{EpochMillis, IntegrationId, OrganizationId, ProjectId};
 use crate::storage::error::{Cause, ErrorKind};
@@ -228,6 +229,28 @@ impl KeyStore {
         old.expires_at = Some(EpochMillis(old.expires_at.map_or(end, |earlier| earlier.0.min(end))));
         self.put(&old, PutMode::Overwrite).await?;
         Ok(created)
+    }
+
+    /// As servers have written it. What cannot be read is only not known.
+    pub(crate) async fn last_used(&self) -> Result<LastUsed, KeyError> {
+        match self.environment.objects.get(&last_used::path()).await {
+            Ok(found) => {
+                let decoded = frame::decode::<LastUsed>(&last_used::KIND, &found.bytes().await?);
+                Ok(decoded.map(|(used, _)| used).unwrap_or_default())
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(LastUsed::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Adds to it; of two servers that do so at once one may be late by an hour.
+    pub(super) async fn add_uses(&self, uses: LastUsed, is_known: impl Fn(&str) -> bool) -> Result<(), KeyError> {
+        let mut used = self.last_used().await?;
+        used.merge(uses);
+        used.keep(is_known);
+        let (body, _) = frame::encode(&last_used::KIND, &used).map_err(KeyError::Bug)?;
+        self.environment.objects.put(&last_used::path(), Bytes::from(body).into()).await?;
+        Ok(())
     }
 
     pub(super) async fn metas(&self) -> Result<Vec<ObjectMeta>, KeyError> {

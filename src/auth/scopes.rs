@@ -64,11 +64,17 @@ pub(crate) enum Denied {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     key: Arc<Key>,
+    /// From where, where that is known.
+    address: Option<IpAddr>,
 }
 
 impl Caller {
     pub(crate) fn new(key: Arc<Key>) -> Self {
-        Self { key }
+        Self { key, address: None }
+    }
+
+    pub(crate) fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
     }
 
     pub(crate) fn check(&self, access: Access) -> Result<(), Denied> {
@@ -84,11 +90,11 @@ impl Caller {
     }
 
     /// Who takes a share of what is bounded; a web key is shared out by address.
-    pub(crate) fn taker(&self, address: Option<IpAddr>) -> Taker {
+    pub(crate) fn taker(&self) -> Taker {
         Taker {
             organization: self.key.organization_id.as_str().into(),
             key: self.key.id.as_str().into(),
-            address: address.filter(|_| self.key.kind == KeyKind::Web),
+            address: self.address.filter(|_| self.key.kind == KeyKind::Web),
         }
     }
 
@@ -107,7 +113,11 @@ impl Caller {
 
     /// What lists and queries see.
     pub(crate) fn scope(&self) -> Scope {
-        Scope { organization_id: self.key.organization_id.clone(), project_id: self.project().cloned() }
+        self.scope_of(self.project().cloned())
+    }
+
+    fn scope_of(&self, project_id: Option<ProjectId>) -> Scope {
+        Scope { organization_id: self.key.organization_id.clone(), project_id, asker: self.taker() }
     }
 
     /// What a report sees whose parameter names a project.
@@ -123,7 +133,7 @@ impl Caller {
             (Some(own), _) => Some(own.clone()),
             (None, named) => named.map(ProjectId::new),
         };
-        Some(Scope { organization_id: self.key.organization_id.clone(), project_id })
+        Some(self.scope_of(project_id))
     }
 
     /// Where a document goes that names `project` and `integration` (or not).
@@ -202,7 +212,9 @@ mod tests {
     }
 
     fn scope(project: Option<&str>) -> Option<Scope> {
-        Some(Scope { organization_id: OrganizationId::new("acme"), project_id: project.map(ProjectId::new) })
+        let key = "0123456789abcdef".into();
+        let asker = Taker { organization: "acme".into(), key, address: None };
+        Some(Scope { organization_id: OrganizationId::new("acme"), project_id: project.map(ProjectId::new), asker })
     }
 
     #[test]

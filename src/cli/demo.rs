@@ -24,6 +24,7 @@ use crate::query::error::QueryError;
 use crate::query::execute::question::Question;
 use crate::query::execute::row_stream::RowStream;
 use crate::query::{check, view};
+use crate::shares::Taker;
 use crate::storage::objects::open::open_environment;
 use crate::storage::read::snapshot::Snapshot;
 use crate::storage::write::bulk::BulkLoader;
@@ -139,7 +140,8 @@ async fn load_if_empty(loader: &mut BulkLoader) -> Result<(), CliError> {
 async fn show_questions(engine: &QueryEngine, snapshot: &Arc<Snapshot>) -> Result<(), CliError> {
     for (question, request) in QUESTIONS {
         let query = check::check(&view::CONVERSATIONS, request.as_bytes())?;
-        let scope = Scope { organization_id: OrganizationId::new(ORGANIZATION), project_id: None };
+        let asker = Taker::of_organization(ORGANIZATION);
+        let scope = Scope { organization_id: OrganizationId::new(ORGANIZATION), project_id: None, asker };
         let started = Instant::now();
         let task = engine.ask(snapshot.clone(), scope, Question::Query(query), table).await?;
         let answer = task.await?;

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
+use serde_json::{Value, json};
 
 use super::error::CliError;
-use crate::auth::key::KeyKind;
+use crate::auth::key::{Key, KeyKind};
 use crate::auth::key_store::{CreatedKey, KeyStore, Listed, NewKey, Revoked};
-use crate::config::{CreateKeyArguments, KeyArguments, RotateKeyArguments, StoreArguments};
+use crate::auth::last_used::LastUsed;
+use crate::config::{CreateKeyArguments, KeyArguments, ListKeysArguments, RotateKeyArguments, StoreArguments};
 use crate::environment::Environment;
 use crate::model::ids::EpochMillis;
 use crate::model::time;
+use crate::storage::objects::frame::Unsound;
 use crate::storage::objects::open::open_environment;
 use crate::storage::write::recovery::{open_marker, read_marker};
 
@@ -21,7 +24,7 @@ pub(crate) enum KeysCommand {
     /// Make a key and print it; it is shown only this once
     Create(CreateKeyArguments),
     /// List all keys, without their secrets
-    List(StoreArguments),
+    List(ListKeysArguments),
     /// End a key now
     Revoke(KeyArguments),
     /// Make and print a successor; the old key expires after the overlap
@@ -52,16 +55,17 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), CliError> {
             };
             show(KeyStore::new(environment).create(new).await?)
         }
-        KeysCommand::List(store) => {
+        KeysCommand::List(ListKeysArguments { store, json }) => {
             // Writes nothing, so that it works on a full or read-only disk.
             let (environment, _) = open_environment(&store.store)?;
             read_marker(&environment, &store.store).await?;
             let now = environment.now();
-            let listed = KeyStore::new(environment).list().await?;
+            let keys = KeyStore::new(environment);
+            let (listed, used) = (keys.list().await?, keys.last_used().await?);
             for (_, unsound) in &listed.unsound {
                 eprintln!("the key object {unsound}");
             }
-            print(&table(&listed, now))
+            if json { print(&as_json(&listed, &used, now)) } else { print(&table(&listed, &used, now)) }
         }
         KeysCommand::Revoke(arguments) => {
             match open(&arguments.store).await?.revoke(&arguments.id).await? {
@@ -101,7 +105,44 @@ fn print(text: &str) -> Result<(), CliError> {
         .map_err(|error| CliError::Io { what: "writing to stdout".to_owned(), error })
 }
 
-fn table(listed: &Listed, now: EpochMillis) -> String {
+/// An array of them, as stored but for what opens them.
+fn as_json(listed: &Listed, used: &LastUsed, now: EpochMillis) -> String {
+    let time = |at: Option<EpochMillis>| at.map(time::render);
+    let keys = listed.keys.iter().map(|key| {
+        json!({
+            "id": key.id,
+            "kind": key.kind.name(),
+            "name": key.name,
+            "organizationId": key.organization_id.as_str(),
+            "projectId": key.project_id.as_ref().map(|id| id.as_str()),
+            "integrationId": key.integration_id.as_ref().map(|id| id.as_str()),
+            "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+            "externalIds": key.external_ids,
+            "rate": key.requests_per_second(),
+            "createdAt": time::render(key.created_at),
+            "expiresAt": time(key.expires_at),
+            "revokedAt": time(key.revoked_at),
+            "lastUsedAt": time(used.get(&key.id)),
+            "state": state(key, now),
+        })
+    });
+    let unsound = listed.unsound.iter().map(|(id, unsound)| json!({"id": id, "state": state_of(unsound)}));
+    Value::Array(keys.chain(unsound).collect()).to_string()
+}
+
+fn state(key: &Key, now: EpochMillis) -> &'static str {
+    match (key.revoked_at, key.is_usable(now)) {
+        (Some(_), _) => "revoked",
+        (None, true) => "active",
+        (None, false) => "expired",
+    }
+}
+
+fn state_of(unsound: &Unsound) -> &'static str {
+    if unsound.is_damaged() { "damaged" } else { "of another format" }
+}
+
+fn table(listed: &Listed, used: &LastUsed, now: EpochMillis) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
@@ -117,10 +158,9 @@ fn table(listed: &Listed, now: EpochMillis) -> String {
         "NAME",
     ]);
     for key in &listed.keys {
-        let state = match (key.revoked_at, key.is_usable(now)) {
-            (Some(at), _) => format!("revoked {}", time::render(at)),
-            (None, true) => "active".to_owned(),
-            (None, false) => "expired".to_owned(),
+        let state = match key.revoked_at {
+            Some(at) => format!("revoked {}", time::render(at)),
+            None => state(key, now).to_owned(),
         };
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
         table.add_row([
@@ -131,14 +171,14 @@ fn table(listed: &Listed, now: EpochMillis) -> String {
             key.integration_id.as_ref().map_or("-".to_owned(), |id| id.to_string()),
             if scopes.is_empty() { "-".to_owned() } else { scopes.join(",") },
             time::render(key.created_at),
+            used.get(&key.id).map_or("-".to_owned(), time::render),
             key.expires_at.map_or("-".to_owned(), time::render),
             state,
             key.name.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     for (id, unsound) in &listed.unsound {
-        let state = if unsound.is_damaged() { "damaged" } else { "of another format" };
-        table.add_row([id, "-", "-", "-", "-", "-", "-", "-", state, "-"]);
+        table.add_row([id, "-", "-", "-", "-", "-", "-", "-", "-", state_of(unsound), "-"]);
     }
     table.to_string()
 }

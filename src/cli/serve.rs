@@ -14,25 +14,32 @@ use tracing_subscriber::EnvFilter;
 use super::descriptors;
 use super::error::CliError;
 use crate::api;
+use crate::api::http::address::TrustedProxies;
 use crate::api::http::body::{BodyLimits, LARGEST_REQUEST};
 use crate::api::http::connection::Pace;
 use crate::api::http::cors::CorsOrigins;
 use crate::api::http::gate::{self, Gate};
 use crate::api::http::held::RequestMemory;
-use crate::api::http::listener::{self, ListenerLimits};
+use crate::api::http::listener::{self, ListenerLimits, MAX_HEADER_BYTES};
+use crate::api::metrics::{self, Counted, Watched};
 use crate::api::services::Services;
 use crate::api::webapi::ConversationApi;
+use crate::auth::guesses::Guesses;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::key_store::KeyStore;
 use crate::auth::rates::Rates;
 use crate::auth::secret::Secret;
 use crate::config::ServeArguments;
 use crate::environment::Environment;
+use crate::memory::{self, Budget, Given, Plan};
 use crate::query::engine::{QueryEngine, QueryOptions};
 use crate::query::retention::Retention;
 use crate::storage::maintain::eraser::Shares;
 use crate::storage::objects::open::{cached_on_disk, open_environment};
 use crate::storage::store::{Store, StoreOptions};
+
+/// Connections of those who watch.
+const WATCHERS: usize = 16;
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     log_to_stderr();
@@ -56,16 +63,17 @@ pub(crate) async fn open(
     local_root: Option<PathBuf>,
     arguments: &ServeArguments,
 ) -> Result<Services, CliError> {
+    let plan = plan(arguments)?;
     let options = StoreOptions {
-        tail_bytes: arguments.tail_bytes as usize,
+        tail_bytes: plan.tail,
         flush_rows: arguments.flush_rows as usize,
         flush_interval: Duration::from_secs(arguments.flush_seconds),
     };
-    let environment = environment.with_cache_bytes(arguments.cache_bytes as usize);
+    let environment = environment.with_cache_bytes(plan.cache);
     let folder = arguments.cache_folder.clone().unwrap_or_else(cache_folder);
     let environment = cached_on_disk(environment, folder, arguments.disk_cache_bytes);
     let store = Store::open(environment, local_root, &options).await?;
-    let options = query_options(arguments, &store);
+    let options = query_options(arguments, &plan, &store);
     if let (None, Some(root)) = (&arguments.spill_folder, store.local_root()) {
         clear_spill_folder(&root.join("spill"));
     }
@@ -89,18 +97,32 @@ pub(crate) async fn listen(
     let address = listener.local_addr().map_err(failed)?;
     let store = Arc::clone(&services.store);
     let keys = KeyRing::open(KeyStore::new(store.environment().clone())).await?;
+    let keys_at_end = Arc::clone(&keys);
     let pause = Duration::from_secs(arguments.body_pause_seconds);
     let ids = Arc::clone(&store.environment().ids);
-    let max_connections = descriptors::connections_that_fit(arguments.max_connections) as usize;
+    let plan = plan(arguments)?;
+    tracing::info!(?plan, "memory");
+    // Each may have a request's headers in memory.
+    let wanted = arguments.max_connections.min((plan.total / 8 / MAX_HEADER_BYTES) as u64).max(1);
+    let max_connections = descriptors::connections_that_fit(wanted) as usize;
+    let (counted, memory) = (Counted::new(), RequestMemory::new(plan.requests, LARGEST_REQUEST));
+    let open = gate::open_requests(max_connections);
     let gate = Gate {
         ids,
         keys,
         cors,
         bodies: BodyLimits::new(pause),
         rates: Rates::new(),
-        memory: RequestMemory::new(arguments.body_bytes as usize, LARGEST_REQUEST),
-        open: gate::open_requests(max_connections),
+        memory: memory.clone(),
+        open: Arc::clone(&open),
+        proxies: TrustedProxies::new(&arguments.trusted_proxy),
+        guesses: Guesses::default(),
+        counted: Arc::new(counted.clone()),
     };
+    if let Some(address) = &arguments.admin_listen {
+        let (store, engine) = (Arc::clone(&services.store), Arc::clone(&services.engine));
+        watch(address, Watched { counted, store, engine, memory, open, plan }, stop.clone()).await?;
+    }
     let retention = Retention {
         store: Arc::clone(&store),
         engine: Arc::clone(&services.engine),
@@ -127,18 +149,52 @@ pub(crate) async fn listen(
     };
     listener::serve(listener, router, limits, stop).await;
     tracing::info!("stopping");
+    keys_at_end.write_uses().await;
     store.shutdown().await?;
     tracing::info!(requests = %store.environment().requests, "stopped");
     Ok(())
 }
 
-fn query_options(arguments: &ServeArguments, store: &Store) -> QueryOptions {
+/// Figures on a listener of their own, for few.
+async fn watch(address: &str, watched: Watched, stop: CancellationToken) -> Result<(), CliError> {
+    let failed = |error| CliError::Io { what: format!("listening on {address}"), error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    announce(&format!("figures on http://{address}/metrics"))?;
+    let seconds = Duration::from_secs(10);
+    let limits = ListenerLimits {
+        max_connections: WATCHERS,
+        header_time: seconds,
+        keep_alive: 10 * seconds,
+        pace: Pace { pause: seconds, bytes_per_second: 1_024 },
+        drain_time: Duration::ZERO,
+    };
+    tokio::spawn(listener::serve(listener, metrics::router(Arc::new(watched)), limits, stop));
+    Ok(())
+}
+
+/// What of the memory each part of the server has.
+fn plan(arguments: &ServeArguments) -> Result<Plan, CliError> {
+    let bytes = |given: Option<u64>| given.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let given = Given {
+        total: bytes(arguments.memory_bytes),
+        tail: bytes(arguments.tail_bytes),
+        requests: bytes(arguments.body_bytes),
+        query: bytes(arguments.query_memory_bytes),
+        cache: bytes(arguments.cache_bytes),
+    };
+    Plan::new(given, memory::available(), LARGEST_REQUEST).map_err(CliError::Argument)
+}
+
+fn query_options(arguments: &ServeArguments, plan: &Plan, store: &Store) -> QueryOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     QueryOptions {
         threads: if arguments.query_threads == 0 { cores } else { arguments.query_threads },
         slots: arguments.query_slots as usize,
+        export_slots: arguments.export_slots as usize,
         slot_wait: Duration::from_secs(arguments.query_wait_seconds),
-        memory_bytes: arguments.query_memory_bytes,
+        memory_bytes: plan.query as u64,
+        memory: Arc::new(Budget::new(plan.queries)),
         spill_bytes: arguments.spill_bytes,
         spill_dir: arguments.spill_folder.clone().unwrap_or_else(|| spill_folder(store)),
         deadline: Duration::from_secs(arguments.query_deadline_seconds),

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::{Admission, AdmissionOptions, Task};
+use futures::future::BoxFuture;
+
+use super::admission::{Admission, AdmissionOptions, Lane, Task};
 use super::compile::page::PagePlan;
 use super::compile::source::{SizedPlan, Source};
 use super::compile::{count, latest, page};
+use super::cost;
 use super::dsl::Filter;
 use super::error::QueryError;
 use super::execute::execution::Execution;
@@ -17,6 +20,8 @@ use super::execute::question::Question;
 use super::execute::row_stream::RowStream;
 use super::execute::session::Limits;
 use super::execute::window::Window;
+use super::turns::Turns;
+use crate::memory::Budget;
 use crate::model::scope::Scope;
 use crate::storage::format::table::Table;
 use crate::storage::read::row_filter::RowFilter;
@@ -29,12 +34,16 @@ const EXPORT_DEADLINES: u32 = 10;
 pub(crate) struct QueryOptions {
     /// Threads, and partitions of a plan.
     pub(crate) threads: usize,
-    /// Queries that run at once.
+    /// Queries that run at once; cheap ones have as many more.
     pub(crate) slots: usize,
+    /// Exports at once.
+    pub(crate) export_slots: usize,
     /// How long a query waits for a slot before it is turned away.
     pub(crate) slot_wait: Duration,
     /// Of one query.
     pub(crate) memory_bytes: u64,
+    /// Of all of them together.
+    pub(crate) memory: Arc<Budget>,
     /// Of one query, in `spill_dir`.
     pub(crate) spill_bytes: u64,
     pub(crate) spill_dir: PathBuf,
@@ -54,6 +63,7 @@ impl QueryEngine {
         let admission = AdmissionOptions {
             threads: options.threads,
             slots: options.slots,
+            export_slots: options.export_slots,
             slot_wait: options.slot_wait,
             deadline: options.deadline,
         };
@@ -61,6 +71,7 @@ impl QueryEngine {
             admission: Admission::new(&admission)?,
             limits: Arc::new(Limits {
                 memory_bytes: options.memory_bytes,
+                memory: options.memory,
                 spill_bytes: options.spill_bytes,
                 spill_dir: options.spill_dir,
                 partitions: options.threads.max(1),
@@ -81,9 +92,15 @@ impl QueryEngine {
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        let deadlines = if matches!(question, Question::Export(_)) { EXPORT_DEADLINES } else { 1 };
+        let (lane, deadlines) = match &question {
+            Question::Export(_) => (Lane::Export, EXPORT_DEADLINES),
+            question if cost::is_cheap(question, snapshot.rows(question.table())) => (Lane::Cheap, 1),
+            _ => (Lane::Full, 1),
+        };
+        let asker = scope.asker.clone();
         let execution = self.execution(snapshot, question.table(), scope);
-        self.admission.start(deadlines, async move { read(RowStream::open(execution, question).await?).await }).await
+        let work = async move |slot| read(RowStream::open(execution, question).await?.in_slot(slot)).await;
+        self.admission.start(&asker, lane, deadlines, |slot| Box::pin(work(slot)) as BoxFuture<'static, _>).await
     }
 
     /// The addresses of the newest conversations, and the number of all (contract A2, `GET /conversations`).
@@ -94,6 +111,7 @@ impl QueryEngine {
         limit: usize,
         offset: usize,
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let (lane, asker) = (lane_of_list(None, snapshot.rows(Table::Conversations)), scope.asker.clone());
         let execution = self.execution(snapshot, Table::Conversations, scope);
         let window = Window::new(offset, limit);
         let work = async move {
@@ -102,7 +120,7 @@ impl QueryEngine {
             let count = count::row_count(&execution.source).map_err(failed)?;
             newest(&execution, &page, &count, window).await
         };
-        self.admission.start(1, work).await?.await
+        self.admission.start(&asker, lane, 1, |_| work).await?.await
     }
 
     /// The addresses of the newest feedback of a type whose message is there, and the number of all (contract A4,
@@ -115,6 +133,7 @@ impl QueryEngine {
         limit: usize,
         offset: usize,
     ) -> Result<(Vec<RowAddress>, u64), QueryError> {
+        let (lane, asker) = (lane_of_list(None, snapshot.rows(Table::Feedback)), scope.asker.clone());
         let execution = self.execution(snapshot, Table::Feedback, scope);
         let window = Window::new(offset, limit);
         let work = async move {
@@ -123,7 +142,7 @@ impl QueryEngine {
             let count = latest::feedback_count(&execution.source, feedback_type).map_err(failed)?;
             newest(&execution, &page, &count, window).await
         };
-        self.admission.start(1, work).await?.await
+        self.admission.start(&asker, lane, 1, |_| work).await?.await
     }
 
     /// The first matching conversations, by plain fields in order (`true`: descending).
@@ -173,11 +192,13 @@ impl QueryEngine {
         order: Vec<(&'static str, bool)>,
         limit: usize,
     ) -> Result<FoundRows, QueryError> {
+        let Source { snapshot, table, scope, .. } = &execution.source;
+        let (lane, asker) = (lane_of_list(Some(&filter), snapshot.rows(*table)), scope.asker.clone());
         let work = async move {
             let page = page::rows(&filter, &order, &execution.source).map_err(|error| execution.error(error))?;
             FoundRows::read(&execution, &page, Window::new(0, limit)).await
         };
-        self.admission.start(1, work).await?.await
+        self.admission.start(&asker, lane, 1, |_| work).await?.await
     }
 
     /// Runs work that decodes files on the query threads, so that it keeps no other request waiting. It takes no slot.
@@ -188,9 +209,23 @@ impl QueryEngine {
         self.admission.spawn(async move { Ok(work.await) }).await
     }
 
+    /// The slots by name.
+    pub(crate) fn lanes(&self) -> [(&'static str, &Arc<Turns>); 3] {
+        self.admission.lanes()
+    }
+
+    /// What all queries together hold.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.limits.memory
+    }
+
     fn execution(&self, snapshot: Arc<Snapshot>, table: Table, scope: Scope) -> Execution {
         Execution { source: Source { snapshot, table, scope, filter: None }, limits: Arc::clone(&self.limits) }
     }
+}
+
+fn lane_of_list(filter: Option<&Filter>, rows: u64) -> Lane {
+    if cost::is_cheap_list(filter, rows) { Lane::Cheap } else { Lane::Full }
 }
 
 /// The addresses of a page plan's rows in a window, and what a count plan says.

@@ -21,9 +21,12 @@ pub(crate) enum QueryError {
     /// 422.
     #[error("the query needs more than the {bytes} bytes of disk space that queries may use; narrow it")]
     Spill { bytes: u64 },
+    /// 429 where one's own share is over, else 503, both with `Retry-After`.
+    #[error("{}; try again in {seconds} s", if *is_own { "the key or its organization runs as many queries as its share is" } else { "all query slots are taken" })]
+    NoSlot { is_own: bool, seconds: u64 },
     /// 503 with `Retry-After`.
-    #[error("too many queries are running; try again")]
-    NoSlot,
+    #[error("the queries of all together need all the memory that there is for them; try again")]
+    NoMemory,
     /// What is stored could not be read: 503 where that may pass, else 500. The text is for the log, the object is told.
     #[error("the query could not read what is stored: {cause}")]
     Storage { kind: ErrorKind, object: Option<String>, cause: String },

@@ -14,6 +14,7 @@ use super::engine::QueryEngine;
 use super::erasing::{Eraser, Pace};
 use super::search::list::SearchError;
 use crate::model::scope::Scope;
+use crate::shares::Taker;
 use crate::storage::store::Store;
 use crate::storage::write::change::Deleted;
 
@@ -71,6 +72,7 @@ impl Retention {
             let scope = Scope {
                 organization_id: project.organization_id.clone(),
                 project_id: Some(project.project_id.clone()),
+                asker: Taker::of_organization(project.organization_id.as_str()),
             };
             let eraser = Eraser { store: &self.store, engine: &self.engine, scope: &scope, pace: Pace::Gentle };
             all += eraser.older_than(before).await?;
@@ -94,6 +96,7 @@ mod tests {
     use super::*;
     use crate::environment::Environment;
     use crate::environment::test::{START, TestClock};
+    use crate::memory::Budget;
     use crate::model::ids::{EpochMillis, OrganizationId, ProjectId};
     use crate::model::origin::{Reach, Sender};
     use crate::model::project_limits::{Age, ProjectLimits};
@@ -125,8 +128,10 @@ mod tests {
             let engine = QueryEngine::new(QueryOptions {
                 threads: 1,
                 slots: 4,
+                export_slots: 4,
                 slot_wait: Duration::from_secs(60),
                 memory_bytes: 1 << 30,
+                memory: Arc::new(Budget::new(usize::MAX)),
                 spill_bytes: 0,
                 spill_dir: std::env::temp_dir().join("convolake-retention-tests"),
                 deadline: Duration::from_secs(60),
@@ -174,7 +179,8 @@ mod tests {
             let mut rows = [0; 3];
             let tables = [Table::Conversations, Table::Events, Table::Feedback];
             for (count, table) in rows.iter_mut().zip(tables) {
-                let scope = Scope { organization_id: OrganizationId::new("o"), project_id: None };
+                let asker = Taker::default();
+                let scope = Scope { organization_id: OrganizationId::new("o"), project_id: None, asker };
                 let all = Filter::And(Vec::new());
                 let found = self.retention.engine.addresses(Arc::clone(&snapshot), table, scope, all, usize::MAX);
                 *count = found.await.unwrap().len();

@@ -15,7 +15,6 @@ use self::writer::{Held, Opening, Writer};
 use super::erasures::Erasures;
 pub(crate) use super::error::StoreError;
 use super::format::file_id::FileId;
-use super::format::tables::for_each_table;
 use super::log::writer::PATIENCE;
 use super::maintain::collector::Retired;
 use super::maintain::project_sizes::ProjectSizes;
@@ -413,9 +412,7 @@ impl Store {
     }
 
     fn check_room(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let mut bytes = 0;
-        for_each_table!(table in snapshot.tables.as_ref() => bytes += table.tail.bytes());
-        if bytes >= self.tail_bytes {
+        if snapshot.tail_bytes() >= self.tail_bytes {
             self.check_writable()?;
             return Err(StoreError::Busy { retry_after_seconds: 1 });
         }

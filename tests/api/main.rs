@@ -37,6 +37,7 @@ mod takeover;
 mod threads;
 mod upsert;
 mod views;
+mod watch;
 mod web_keys;
 mod webapi;
 mod webapi_bodies;

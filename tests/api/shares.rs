@@ -139,3 +139,98 @@ fn connections_without_requests_make_room_and_health_always_answers() {
         assert!(begin.elapsed() < Duration::from_secs(10), "the connections stay taken");
     }
 }
+
+/// Documents that a heavy question looks at long.
+fn fill(site: &Site, key: &str) {
+    for number in 0..40 {
+        let pairs: Vec<String> = (0..20_000).map(|key| format!(r#""k{key:06}":"{number:02}{key:08}""#)).collect();
+        let document = format!(
+            r#"{{"id":"wide{number}","type":"openai","properties":{{{}}},"messages":[{{"role":"user","content":"x"}}]}}"#,
+            pairs.join(",")
+        );
+        site.log(key, &document);
+    }
+}
+
+fn heavy() -> String {
+    let conditions: Vec<String> = (0..200)
+        .map(|number| {
+            let value = json!({format!("k{number:06}"): "nothing"});
+            json!({"condition": {"field": "properties", "operator": "jsonContains", "value": value}}).to_string()
+        })
+        .collect();
+    format!(r#"{{"where":{{"or":[{}]}}}}"#, conditions.join(","))
+}
+
+/// Before, who asked first was served first, however many there were.
+#[test]
+fn many_heavy_questions_of_one_keep_nobody_from_asking() {
+    let site = Site::start(&["--query-slots", "3", "--query-wait-seconds", "30"]);
+    let (api, other) = (site.api_key(), site.key("api", "others", Some("shop"), &[]));
+    fill(&site, &api);
+    site.log(&other, &document("mine"));
+    let request = heavy();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let finished = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !done.load(finished) {
+                        let answer = site.send("POST", "/query/conversations", &api, Some(&request));
+                        assert!([200, 422, 429].contains(&answer.status), "{}", answer.text());
+                    }
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(1));
+        let count = r#"{"select":[{"type":"aggregation","aggregation":"count"}]}"#;
+        let begin = Instant::now();
+        for _ in 0..10 {
+            // Cheap, in lanes of their own; and one that is not, in turn.
+            assert_eq!(site.query(&api, count)["result"][0]["count"], 40);
+            assert_eq!(site.query(&other, count)["result"][0]["count"], 1);
+            assert_eq!(site.query(&other, r#"{"groupBy":[{"field":"properties"}]}"#)["total"], 1);
+        }
+        let took = begin.elapsed();
+        done.store(true, finished);
+        clients.into_iter().for_each(|client| client.join().expect("a client"));
+        assert!(took < Duration::from_secs(40), "{took:?}");
+    });
+}
+
+#[test]
+fn exports_that_nobody_reads_keep_only_their_own_organization_from_exports() {
+    let site = Site::start(&["--export-slots", "2", "--query-wait-seconds", "1", "--query-slots", "2"]);
+    let (api, other) = (site.api_key(), site.key("api", "others", Some("shop"), &[]));
+    fill(&site, &api);
+    site.log(&other, &document("mine"));
+    let path = "/query/conversations/export";
+    let body = r#"{"select":[{"type":"field","field":"properties","mode":"json"}]}"#;
+    let export = || {
+        let mut stream = connect(&site);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {api}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        assert_eq!(status(&mut stream, Duration::from_secs(10)), Some(200));
+        stream
+    };
+    let unread = export();
+    let mut refused = site.send("POST", path, &api, Some(body));
+    for _ in 0..3 {
+        if refused.status == 429 {
+            break;
+        }
+        refused = site.send("POST", path, &api, Some(body));
+    }
+    problem(&refused, 429, path);
+    // Neither a question of its own nor anything of others waits.
+    site.query(&api, r#"{"groupBy":[{"field":"type"}]}"#);
+    site.query(&other, r#"{"groupBy":[{"field":"properties"}]}"#);
+    let answer = site.send("POST", path, &other, Some("{}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    drop(unread);
+}

@@ -19,8 +19,20 @@ use std::path::Path;
 use imports::{Crate, Import};
 
 /// From the ground up; each takes names only from those before it.
-const LAYERS: [&str; 11] =
-    ["model", "cache", "requests", "shares", "environment", "storage", "auth", "config", "query", "api", "cli"];
+const LAYERS: [&str; 12] = [
+    "shares",
+    "model",
+    "memory",
+    "cache",
+    "requests",
+    "environment",
+    "storage",
+    "auth",
+    "config",
+    "query",
+    "api",
+    "cli",
+];
 
 /// The rooms of storage, from the ground up.
 const STORAGE: [&str; 14] = [

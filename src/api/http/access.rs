@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::problem::Problem;
+use crate::auth::key::id_in_text;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::scopes::{Access, Caller};
 
@@ -19,6 +20,11 @@ pub(crate) async fn authenticate(ring: &KeyRing, headers: &HeaderMap, access: Ac
     };
     let key = ring.authenticate(text).await?;
     key.map(Caller::new).ok_or_else(|| Problem::unauthorized("the key is unknown, expired or revoked"))
+}
+
+/// The id in what is sent as a key, for the log.
+pub(crate) fn claimed_id(headers: &HeaderMap) -> Option<&str> {
+    id_in_text(api_key(headers).or_else(|| bearer(headers))?)
 }
 
 /// The key of the conversation API. Two that differ are refused, for the caller means one of them (contract Part B).

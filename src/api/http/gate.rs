@@ -1,6 +1,7 @@
 //! What every request passes on its way to a handler, and every answer on its way back.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,13 +11,14 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::header::{EXPECT, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use futures::FutureExt;
 use hyper::body::Body as _;
 
 use super::access;
+use super::address::TrustedProxies;
 use super::body::{self, BodyLimits};
 use super::call::Call;
 use super::cors::CorsOrigins;
@@ -25,16 +27,21 @@ use super::listener::{OverLimit, Peer};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::route::Route;
+use crate::auth::guesses::Guesses;
 use crate::auth::key_ring::KeyRing;
 use crate::auth::rates::Rates;
 use crate::auth::scopes::{Access, Caller};
 use crate::environment::Ids;
 use crate::shares::{Over, Part, Share, Shares, Sizes, Taker};
 
+/// Of what deletes, the one that is no `DELETE`.
+const ERASE: &str = "/erase";
 /// Is answered also where there is no connection left for anything else.
 const HEALTH: &str = "/health";
 /// Requests that everybody may have open as long as there are connections.
 const FEW_REQUESTS: usize = 16;
+/// Of an address, in a row.
+const LOGGED_GUESSES: u32 = 10;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is checked before a handler runs.
@@ -47,11 +54,32 @@ pub(crate) struct Gate {
     pub(crate) memory: RequestMemory,
     /// Connections with a request whose answer is not sent yet.
     pub(crate) open: Arc<Shares>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) guesses: Guesses,
+    pub(crate) counted: Arc<dyn Counts>,
 }
+
+/// Told of what is answered.
+pub(crate) trait Counts: Send + Sync {
+    /// `route` is a path of the table of routes, not what a client has sent.
+    fn request(&self, method: &Method, route: &'static str, status: StatusCode, took: Duration);
+
+    fn bad_key(&self);
+}
+
+/// As `route` of what no route is meant by.
+const NO_ROUTE: &str = "none";
+/// What keeps those apart who wait for a refusal.
+const STRANGERS: &str = "";
 
 /// A quarter of the connections for one key that is alone, and some for everybody where there are few.
 pub(crate) fn open_requests(max_connections: usize) -> Arc<Shares> {
-    Shares::new(Sizes { capacity: max_connections, floor: FEW_REQUESTS, key_part: Part(1, 3) })
+    Shares::new(Sizes {
+        capacity: max_connections,
+        floor: FEW_REQUESTS,
+        organization_part: Part(1, 1),
+        key_part: Part(1, 3),
+    })
 }
 
 /// The router of a table of routes; `S` is what their handlers work on.
@@ -75,7 +103,10 @@ pub(crate) fn router<S: Send + Sync + 'static>(
             };
             let (gate, services, route) = (Arc::clone(&gate), Arc::clone(&services), *route);
             methods = methods.on(filter, move |request: Request| async move {
-                pass(&gate, cors, request, async |parts, body| call(&gate, &*services, route, parts, body).await).await
+                pass(&gate, route.path, cors, request, async |parts, body| {
+                    call(&gate, &*services, route, parts, body).await
+                })
+                .await
             });
         }
         if cors {
@@ -89,13 +120,15 @@ pub(crate) fn router<S: Send + Sync + 'static>(
         router = router.route(
             path,
             methods.fallback(move |request: Request| async move {
-                pass(&gate, cors, request, async |_, body| (body, None, Err(Problem::method_not_allowed()))).await
+                pass(&gate, path, cors, request, async |_, body| (body, None, Err(Problem::method_not_allowed()))).await
             }),
         );
     }
     router.fallback(move |request: Request| async move {
-        pass(&gate, false, request, async |_, body| (body, None, Err(Problem::not_found("there is no such route"))))
-            .await
+        pass(&gate, NO_ROUTE, false, request, async |_, body| {
+            (body, None, Err(Problem::not_found("there is no such route")))
+        })
+        .await
     })
 }
 
@@ -114,13 +147,24 @@ async fn admit(gate: &Gate, access: Access, parts: &Parts) -> Result<Admitted, (
     if access == Access::Public {
         return Ok(Admitted { caller: None, holder: gate.memory.of(Taker::default()), open: None });
     }
-    let caller = access::authenticate(&gate.keys, &parts.headers, access).await;
-    let caller = caller.map_err(|problem| (None, problem))?;
+    let address = parts.extensions.get::<Peer>().map(|peer| gate.proxies.client(peer.0, &parts.headers));
+    let caller = match access::authenticate(&gate.keys, &parts.headers, access).await {
+        Ok(caller) => caller.at(address),
+        Err(problem) => {
+            if problem.is_unauthorized() {
+                refuse_key(gate, address, &parts.headers).await;
+            }
+            return Err((None, problem));
+        }
+    };
     let key_id = || Some(caller.key_id().to_owned());
-    caller.check(access).map_err(|denied| (key_id(), denied.into()))?;
+    caller.check(access).map_err(|denied| {
+        tracing::warn!(key = caller.key_id(), address = shown(address), %denied, "key refused");
+        (key_id(), denied.into())
+    })?;
     let rate = gate.rates.take(caller.key());
     rate.map_err(|wait| (key_id(), Problem::too_many("the key has its rate of requests; try again later", wait)))?;
-    let taker = caller.taker(parts.extensions.get::<Peer>().map(|peer| peer.0));
+    let taker = caller.taker();
     let open = gate.open.try_take(&taker, 1).map_err(|over| {
         let problem = match over {
             Over::Own => Problem::too_many(
@@ -132,6 +176,31 @@ async fn admit(gate: &Gate, access: Access, parts: &Parts) -> Result<Admitted, (
         (key_id(), problem)
     })?;
     Ok(Admitted { holder: gate.memory.of(taker), open: Some(open), caller: Some(caller) })
+}
+
+/// Logs a bad key, by its id and never more of it, and lets its sender wait the longer the more there were.
+async fn refuse_key(gate: &Gate, address: Option<IpAddr>, headers: &HeaderMap) {
+    // What has not even the form of a key is no guess, and costs nothing to refuse.
+    let Some(key) = access::claimed_id(headers) else { return };
+    gate.counted.bad_key();
+    let Some(address) = address else { return };
+    let (in_a_row, wait) = gate.guesses.bad(address);
+    // A guesser does not fill the log either.
+    if in_a_row <= LOGGED_GUESSES || in_a_row.is_multiple_of(LOGGED_GUESSES) {
+        tracing::warn!(key, %address, in_a_row, "no such key, or one that is expired or revoked");
+    }
+    if wait.is_zero() {
+        return;
+    }
+    // Those who wait take no connections from others.
+    let taker = Taker { organization: STRANGERS.into(), key: STRANGERS.into(), address: Some(address) };
+    if let Ok(_open) = gate.open.try_take(&taker, 1) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
 async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, body: Body) -> Outcome {
@@ -156,10 +225,17 @@ async fn call<S>(gate: &Gate, services: &S, route: &Route<S>, mut parts: Parts, 
 }
 
 /// Gives the request its id, and the answer its headers, its problem document and its line in the log.
-async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnce(Parts, Body) -> Outcome) -> Response {
+async fn pass(
+    gate: &Gate,
+    route: &'static str,
+    cors: bool,
+    request: Request,
+    answer: impl AsyncFnOnce(Parts, Body) -> Outcome,
+) -> Response {
     let started = Instant::now();
-    let request_id = gate.ids.random().to_string();
     let (parts, body) = request.into_parts();
+    let request_id = gate.ids.random().to_string();
+    let address = parts.extensions.get::<Peer>().map(|peer| gate.proxies.client(peer.0, &parts.headers));
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let origin = parts.headers.get(ORIGIN).cloned();
     let waits_for_continue = parts.headers.contains_key(EXPECT);
@@ -181,8 +257,13 @@ async fn pass(gate: &Gate, cors: bool, request: Request, answer: impl AsyncFnOnc
     if cors {
         gate.cors.mark(origin.as_ref(), headers);
     }
-    let (status, millis) = (response.status().as_u16(), started.elapsed().as_millis() as u64);
+    let took = started.elapsed();
+    gate.counted.request(&method, route, response.status(), took);
+    let (status, millis) = (response.status().as_u16(), took.as_millis() as u64);
     let key = key_id.as_deref().unwrap_or("-");
+    if status == 200 && (method == Method::DELETE || route == ERASE) {
+        tracing::info!(target: "audit", %method, path, key, address = shown(address), request_id, "deleted");
+    }
     if status >= 500 {
         tracing::warn!(%method, path, status, millis, request_id, key, "request failed");
     } else {

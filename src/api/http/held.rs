@@ -35,12 +35,12 @@ impl RequestMemory {
     /// `largest`: what the largest single request needs, which everybody may have as long as it is there.
     pub(crate) fn new(bytes: usize, largest: usize) -> RequestMemory {
         let capacity = bytes.max(largest);
-        let shares = Shares::new(Sizes { capacity, floor: largest, key_part: Part(1, 3) });
+        let shares =
+            Shares::new(Sizes { capacity, floor: largest, organization_part: Part(1, 1), key_part: Part(1, 3) });
         let reads = (capacity / READ_BYTES).clamp(*READS.start(), *READS.end());
         RequestMemory { shares, reads: Arc::new(Semaphore::new(reads)) }
     }
 
-    #[cfg(test)]
     pub(crate) fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }

@@ -1,8 +1,9 @@
 //! HTTP itself, whatever the routes: what a route is ([`route`]), what every request passes ([`gate`], [`access`],
-//! [`cors`]), how it is read ([`call`], [`body`], [`parameters`]) and refused ([`problem`]), and the connections
-//! ([`listener`]).
+//! [`cors`], [`address`]), how it is read ([`call`], [`body`], [`parameters`]), what it holds meanwhile ([`held`]), how it
+//! is refused ([`problem`]), and the connections ([`listener`], [`connection`]).
 
 pub(crate) mod access;
+pub(crate) mod address;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod connection;

@@ -87,6 +87,10 @@ impl Problem {
         Self { closes: true, ..self }
     }
 
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -166,7 +170,11 @@ impl From<QueryError> for Problem {
             | QueryError::Memory { .. }
             | QueryError::Spill { .. } => Self::unprocessable(error.to_string()),
             QueryError::Storage { kind, object, .. } => Self::of_store(*kind, object.as_deref(), &error),
-            QueryError::NoSlot => Self::unavailable("all query slots are taken", 1),
+            QueryError::NoSlot { is_own: true, seconds } => {
+                Self::too_many(error.to_string(), Duration::from_secs(*seconds))
+            }
+            QueryError::NoSlot { is_own: false, seconds } => Self::unavailable(error.to_string(), *seconds),
+            QueryError::NoMemory => Self::unavailable(error.to_string(), 1),
             QueryError::Internal(cause) => {
                 tracing::error!(cause, "query failed");
                 Self::internal()

@@ -8,16 +8,18 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::encoder::{Encoder, End};
 use crate::api::http::held::Holder;
-use crate::query::admission::Task;
+use crate::query::admission::{Slot, Task};
 use crate::query::error::QueryError;
 use crate::query::execute::row_stream::RowStream;
 
@@ -25,6 +27,8 @@ use crate::query::execute::row_stream::RowStream;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Of a client that does not read.
 const WAITING_CHUNKS: usize = 4;
+/// A client that lets an answer wait for longer keeps no other from asking.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Reads rows on the query threads.
 pub(crate) type ReadRows = Box<dyn FnOnce(RowStream) -> BoxFuture<'static, Result<(), QueryError>> + Send>;
@@ -41,9 +45,20 @@ async fn write(
     holder: Holder,
     sender: mpsc::Sender<Bytes>,
 ) -> Result<(), QueryError> {
+    let slot = rows.slot().cloned();
     let send = async |chunk: &mut Vec<u8>| {
-        let sent = sender.send(holder.counted(std::mem::take(chunk)).await).await;
-        sent.map_err(|_| QueryError::Internal("the client is gone".into()))
+        let place = sender.reserve();
+        let mut place = std::pin::pin!(place);
+        let place = match timeout(SLOW, place.as_mut()).await {
+            Ok(place) => place,
+            Err(_) => {
+                slot.iter().for_each(Slot::waits_for_its_client);
+                place.await
+            }
+        };
+        let place = place.map_err(|_| QueryError::Internal("the client is gone".into()))?;
+        place.send(holder.counted(std::mem::take(chunk)).await);
+        Ok::<_, QueryError>(())
     };
     let mut chunk = Vec::new();
     encoder.open(rows.columns(), &mut chunk)?;
@@ -101,7 +116,6 @@ impl Stream for Answer {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use http_body_util::BodyExt;
 
@@ -110,7 +124,7 @@ mod tests {
 
     fn admission() -> Admission {
         let (slot_wait, deadline) = (Duration::from_secs(60), Duration::from_secs(60));
-        Admission::new(&AdmissionOptions { threads: 1, slots: 1, slot_wait, deadline }).unwrap()
+        Admission::new(&AdmissionOptions { threads: 1, slots: 1, export_slots: 1, slot_wait, deadline }).unwrap()
     }
 
     /// A task that sends so many chunks and ends like that, and how many it has sent.
@@ -124,7 +138,7 @@ mod tests {
         let count = Arc::clone(&sent);
         let task = admission.spawn(async move {
             for _ in 0..chunks {
-                sender.send(Bytes::from_static(b"chunk")).await.map_err(|_| QueryError::NoSlot)?;
+                sender.send(Bytes::from_static(b"chunk")).await.map_err(|_| QueryError::NoMemory)?;
                 count.fetch_add(1, Ordering::Relaxed);
             }
             end

@@ -58,7 +58,7 @@ pub(crate) fn scope(call: &Call) -> Result<Option<Scope>, Problem> {
 /// another project than its own.
 pub(crate) fn category_owner(call: &Call) -> Result<CategoryOwner, Problem> {
     match scope(call)? {
-        Some(Scope { organization_id, project_id: Some(project_id) }) => owner(organization_id, project_id),
+        Some(Scope { organization_id, project_id: Some(project_id), .. }) => owner(organization_id, project_id),
         Some(Scope { project_id: None, .. }) => {
             Err(Problem::bad_request("projectId: with an organization's key the project of the categories is needed"))
         }

@@ -16,6 +16,7 @@ use crate::model::actor::Actor;
 use crate::model::annotation_change::{AnnotationChange, CategoryChange};
 use crate::model::scope::Scope;
 use crate::query::engine::QueryEngine;
+use crate::shares::Taker;
 use crate::storage::categories::{Category, CategoryError, CategoryOwner, Changing};
 use crate::storage::read::snapshot::RowAddress;
 use crate::storage::store::{BulkOutcome, Store, StoreError};
@@ -104,6 +105,7 @@ impl Work {
         let scope = Scope {
             organization_id: self.owner.organization_id.clone(),
             project_id: Some(self.owner.project_id.clone()),
+            asker: Taker::of_organization(self.owner.organization_id.as_str()),
         };
         let filter = filters::category_in(std::slice::from_ref(&category.name))?;
         let change = AnnotationChange {

@@ -22,6 +22,7 @@ use crate::query::check::check;
 use crate::query::execute::columns::ResultKind;
 use crate::query::scan::rows::RowReader;
 use crate::query::view::CONVERSATIONS;
+use crate::shares::Taker;
 use crate::storage::catalog::files::FileSnapshot;
 use crate::storage::format::checked::checksums;
 use crate::storage::format::data_file::DataFile;
@@ -48,8 +49,10 @@ fn engine_with(memory_bytes: u64, deadline: Duration) -> QueryEngine {
     QueryEngine::new(QueryOptions {
         threads: 2,
         slots: 4,
+        export_slots: 4,
         slot_wait: Duration::from_secs(60),
         memory_bytes,
+        memory: Arc::new(Budget::new(usize::MAX)),
         spill_bytes: 1 << 30,
         spill_dir: std::env::temp_dir().join("convolake-engine-tests"),
         deadline,
@@ -58,7 +61,8 @@ fn engine_with(memory_bytes: u64, deadline: Duration) -> QueryEngine {
 }
 
 fn scope() -> Scope {
-    Scope { organization_id: OrganizationId::new("org"), project_id: Some(ProjectId::new("project")) }
+    let (organization_id, project_id) = (OrganizationId::new("org"), Some(ProjectId::new("project")));
+    Scope { organization_id, project_id, asker: Taker::default() }
 }
 
 struct Builder {

@@ -6,7 +6,7 @@
 //! - [`tops`], [`fill`]: what grouped queries ask first, and which groups they add.
 //! - [`words`]: which rows need not be looked at.
 //! - [`found`]: where rows lie that somebody else reads.
-//! - [`execution`], [`session`], [`row_count`]: how a plan runs, within its limits.
+//! - [`execution`], [`session`], [`pool`], [`row_count`]: how a plan runs, within its limits.
 
 pub(crate) mod columns;
 pub(crate) mod execution;
@@ -15,6 +15,7 @@ pub(crate) mod found;
 mod groups;
 mod page;
 pub(crate) mod parts;
+mod pool;
 pub(crate) mod question;
 mod row_count;
 pub(crate) mod row_stream;

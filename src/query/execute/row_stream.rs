@@ -15,6 +15,7 @@ use super::texts;
 use super::tops;
 use super::window::Window;
 use super::words;
+use crate::query::admission::Slot;
 use crate::query::compile::columns::json_field;
 use crate::query::compile::report::SearchReport;
 use crate::query::compile::{grouped, report};
@@ -30,6 +31,7 @@ pub(crate) struct RowStream {
     columns: Vec<ResultColumn>,
     rows: Rows,
     totals: Option<Totals>,
+    slot: Option<Slot>,
 }
 
 /// Aggregations over all rows that a query's filter left (contract A5).
@@ -62,7 +64,16 @@ impl RowStream {
             }
             Question::Properties(_) => vec![ResultColumn::new("results", ResultKind::Text)],
         };
-        Ok(RowStream { columns, rows: Rows::Asked(Box::new((execution, question))), totals: None })
+        Ok(RowStream { columns, rows: Rows::Asked(Box::new((execution, question))), totals: None, slot: None })
+    }
+
+    /// Whose slot this is read in.
+    pub(crate) fn in_slot(self, slot: Slot) -> RowStream {
+        RowStream { slot: Some(slot), ..self }
+    }
+
+    pub(crate) fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
     }
 
     pub(crate) fn columns(&self) -> &[ResultColumn] {

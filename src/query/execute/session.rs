@@ -9,7 +9,6 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -29,6 +28,8 @@ use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use url::Url;
 
+use super::pool::{ALL_TAKEN, QueryPool};
+use crate::memory::Budget;
 use crate::query::compile::order::SortColumn;
 use crate::query::error::QueryError;
 use crate::query::scan::provider::OBJECT_STORE_URL;
@@ -38,7 +39,10 @@ use crate::storage::format::checked::ReadError;
 use crate::storage::format::error::FileError;
 
 pub(crate) struct Limits {
+    /// Of one query.
     pub(crate) memory_bytes: u64,
+    /// Of all of them.
+    pub(crate) memory: Arc<Budget>,
     pub(crate) spill_bytes: u64,
     pub(crate) spill_dir: PathBuf,
     pub(crate) partitions: usize,
@@ -54,7 +58,7 @@ impl Session {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
             .with_max_temp_directory_size(limits.spill_bytes);
-        let builder = || RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory)));
+        let builder = || RuntimeEnvBuilder::new().with_memory_pool(Arc::new(QueryPool::new(memory, &limits.memory)));
         // It makes a folder for each query. Where none can be made, queries that fit in memory are still answered.
         let runtime: Arc<RuntimeEnv> = match builder().with_disk_manager_builder(disk).build_arc() {
             Ok(runtime) => runtime,
@@ -161,6 +165,7 @@ pub(crate) fn query_error(error: &DataFusionError, limits: &Limits) -> QueryErro
         return QueryError::Spill { bytes: limits.spill_bytes };
     }
     match error.find_root() {
+        DataFusionError::ResourcesExhausted(reason) if reason.contains(ALL_TAKEN) => QueryError::NoMemory,
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { bytes: limits.memory_bytes },
         _ => told(error).unwrap_or_else(|| QueryError::Internal(error.strip_backtrace())),
     }

@@ -71,6 +71,19 @@ impl Snapshot {
         oldest
     }
 
+    /// Of what is not in files yet.
+    pub(crate) fn tail_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for_each_table!(table in self.tables.as_ref() => bytes += table.tail.bytes());
+        bytes
+    }
+
+    /// Of all projects, deleted ones among them.
+    pub(crate) fn rows(&self, table: Table) -> u64 {
+        let in_files = self.files_of(table).iter().map(|entry| u64::from(entry.file.rows)).sum::<u64>();
+        in_files + self.segments_of(table).iter().map(|segment| segment.rows() as u64).sum::<u64>()
+    }
+
     pub(crate) fn files_of(&self, table: Table) -> Arc<Vec<FileSnapshot>> {
         let mut files = None;
         for_each_table!(one in self.tables.as_ref() => files = files.or(one.files_of(table)));

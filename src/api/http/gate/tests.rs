@@ -11,6 +11,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::api::http::body::LARGEST_REQUEST;
 use crate::api::http::call::json;
+use crate::api::metrics::Counted;
 use crate::auth::key::{KeyKind, KeyScope};
 use crate::auth::key_store::{KeyStore, NewKey};
 use crate::environment::Environment;
@@ -93,6 +94,9 @@ impl World {
             rates: Rates::new(),
             memory: RequestMemory::new(0, LARGEST_REQUEST),
             open: open_requests(100),
+            proxies: TrustedProxies::default(),
+            guesses: Guesses::default(),
+            counted: Arc::new(Counted::new()),
         };
         let [api, web, web_query] = texts.try_into().unwrap();
         Self { router: router(Arc::new(gate), Arc::new(()), ROUTES), api, web, web_query }
