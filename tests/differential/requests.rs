@@ -178,6 +178,9 @@ impl Vocabulary {
                 if extended && random.percent(20) {
                     element.push(("as", string(random.pick(&NAMES))));
                 }
+                if extended && random.percent(50) {
+                    self.add_made(random, field, &mut element);
+                }
                 group_by.push(object(element));
                 if random.percent(15) {
                     let mut selection = vec![("type", string("field"))];
@@ -298,6 +301,43 @@ impl Vocabulary {
             orders.push(object(vec![("field", string(&name)), ("direction", direction)]));
         }
         pairs.push(("orderBy", Value::Array(orders)));
+    }
+
+    /// Elements, bins and tops, where they fit.
+    fn add_made(&self, random: &mut Random, field: &str, element: &mut Vec<(&'static str, Value)>) {
+        let kind = self.view.kind_of(field).expect("a known field");
+        let listed = matches!(kind, Kind::List | Kind::Json | Kind::JsonList);
+        if listed && random.percent(60) {
+            let path = ["k", "label", "0", "d"];
+            element.push((
+                "unnest",
+                match kind {
+                    Kind::List => Value::Bool(true),
+                    _ if random.percent(60) => Value::Bool(true),
+                    _ => Value::Array(vec![string(random.pick(&path))]),
+                },
+            ));
+        }
+        if (listed || kind == Kind::Count) && random.percent(30) {
+            let mut bin =
+                vec![("width", Value::Number(random.pick(&["1", "5", "0.1", "2.5e1", "1e3", "0.3"]).to_string()))];
+            if random.percent(40) {
+                bin.push(("offset", Value::Number(random.pick(&["1", "-0.05", "0.5", "0"]).to_string())));
+            }
+            element.push(("bin", object(bin)));
+        }
+        if random.percent(40) {
+            let mut top = vec![("limit", integer(1 + random.below(4) as i64))];
+            if random.percent(50) {
+                let count = self.view.of_kinds(&[Kind::Count]).last().map(|field| format!("max_{field}"));
+                let by = [Some("count".to_string()), Some("count_id".to_string()), count, Some("n".to_string())];
+                top.extend(random.pick(&by).as_ref().map(|by| ("by", string(by))));
+            }
+            if random.percent(50) {
+                top.push(("other", string(random.pick(&["rest", "pro", "x", ""]))));
+            }
+            element.push(("top", object(top)));
+        }
     }
 
     fn add_having(&self, random: &mut Random, pairs: &mut Vec<(&str, Value)>) {
@@ -461,11 +501,26 @@ impl Vocabulary {
                 _ => &[],
             };
             pairs.extend(pick(random, steps).map(|step| ("step", integer(*step))));
+            if random.percent(50) && (PARTS.contains(&unit) || matches!(unit, "quarter" | "year")) {
+                pairs.push((
+                    "fill",
+                    match random.below(3) {
+                        0 if unit == "quarter" || unit == "year" => {
+                            object(vec![("from", self.time(random)), ("to", self.time(random))])
+                        }
+                        _ => Value::Bool(true),
+                    },
+                ));
+            }
             if random.percent(20) {
                 pairs.push(("as", string(random.pick(&NAMES))));
             }
         } else {
-            pairs.push(("timeUnit", string(random.pick(&["hour", "day", "week", "month"]))));
+            let unit = *random.pick(&["hour", "day", "week", "month"]);
+            pairs.push(("timeUnit", string(unit)));
+            if extended && unit != "hour" && random.percent(40) {
+                pairs.push(("fill", Value::Bool(true)));
+            }
         }
         if random.percent(60) {
             let field = match self.view.of_kinds(&[Kind::Time]) {

@@ -43,6 +43,9 @@ pub fn shows(view: &View, column: &Column) -> Shows {
         Column::Aggregate { kind, of: Some(place), .. } if kind == "first" || kind == "last" => {
             field(&place.field, !place.path.is_empty())
         }
+        Column::Made(made) if made.bin.is_some() => Shows::Number,
+        Column::Made(made) if made.unnest.is_some() => Shows::Text,
+        Column::Made(made) => field(&made.place.field, !made.place.path.is_empty()),
         Column::Part { .. } | Column::Aggregate { .. } | Column::Formula(_) => Shows::Number,
     }
 }

@@ -94,6 +94,23 @@ pub fn double_of_string(text: &str) -> Option<f64> {
     double(text)
 }
 
+/// The lower bound of the bin that a numeral lies in, nearest double; None for any other text.
+pub fn lower_bound(text: &str, width: &str, offset: &str) -> Option<f64> {
+    double_of_string(text)?;
+    let exact = |text: &str| numeric_text(text).parse::<BigDecimal>().expect("a decimal");
+    let (value, width, offset) = (exact(text), exact(width), exact(offset));
+    let distance = value - &offset;
+    let scale = distance.fractional_digit_count().max(width.fractional_digit_count()).max(0);
+    let whole = |decimal: &BigDecimal| decimal.with_scale(scale).into_bigint_and_exponent().0;
+    let (distance, whole_width) = (whole(&distance), whole(&width));
+    let mut bins = &distance / &whole_width;
+    if &bins * &whole_width > distance {
+        bins -= 1;
+    }
+    let bound = (BigDecimal::from(bins) * width + offset).to_string().parse::<f64>().ok()?;
+    bound.is_finite().then_some(bound + 0.0)
+}
+
 /// The standard deviation of a sample, from its exact sum and the exact sum of its squares; None for fewer than two
 /// values.
 pub fn deviation(values: &[f64]) -> Option<f64> {

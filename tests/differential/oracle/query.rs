@@ -7,7 +7,7 @@ use super::folding::fold;
 use super::having::{Shows, shows};
 use super::json::{self, Value};
 use super::number;
-use super::request::{Column, Filter, Place, Request};
+use super::request::{Column, Filter, Named, Place, Request};
 use super::time;
 use super::views::{Kind, Record};
 
@@ -29,8 +29,10 @@ pub enum Cell {
     Near(f64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
+    /// More rows than may be filled: the server is to refuse it, and nothing else here counts.
+    pub refused: bool,
     /// (column name, value), what is left out included as `Double(None)`.
     pub rows: Vec<Vec<(String, Cell)>>,
     /// Where they are asked for (contract A5).
@@ -49,30 +51,34 @@ pub fn answer(documents: &[&Record], request: &Request) -> Answer {
         .filter(|record| request.filter.as_ref().is_none_or(|filter| matches(record, filter)))
         .filter(|record| has_words(record, request))
         .collect();
-    let groups =
-        if request.grouped { group(&matching, request) } else { matching.iter().map(|one| vec![*one]).collect() };
-    let kept = groups.iter().filter(|members| {
-        let value = |column: &Column| group_value(members, column, request);
+    let groups = if request.grouped {
+        match filled(group(&matching, &request.keys, request), request) {
+            Some(groups) => groups,
+            None => return Answer { refused: true, ..Answer::default() },
+        }
+    } else {
+        matching.iter().map(|one| Group { keys: Vec::new(), members: vec![*one] }).collect()
+    };
+    let kept = groups.iter().filter(|group| {
+        let value = |column: &Column| group_value(group, column, request);
         request.having.as_ref().is_none_or(|having| having.truth(&value) == Some(true))
     });
-    let mut rows: Vec<Row> = kept.map(|members| Row::of(members, request)).collect();
+    let mut rows: Vec<Row> = kept.map(|group| Row::of(group, request)).collect();
     rows.sort_by(|left, right| left.compare(right, request));
     let total = rows.len();
     let rows = rows.into_iter().skip(request.offset).take(request.limit).map(|row| row.shown).collect();
     let totals = request.totals.then(|| {
         let named = request.columns.iter().filter(|named| named.shown);
         let over_all = named.filter(|named| matches!(named.column, Column::Aggregate { .. } | Column::Formula(_)));
-        over_all
-            .map(|named| {
-                (named.name.clone(), shown(&named.column, group_value(&matching, &named.column, request), request))
-            })
-            .collect()
+        let all = Group { keys: Vec::new(), members: matching.clone() };
+        let value = |named: &Named| shown(&named.column, group_value(&all, &named.column, request), request);
+        over_all.map(|named| (named.name.clone(), value(named))).collect()
     });
     let columns = request.lists_columns.then(|| {
         let named = request.columns.iter().filter(|named| named.shown);
         named.map(|named| (named.name.clone(), type_of(&named.column, request))).collect()
     });
-    Answer { rows, totals, columns, total, page_size: request.limit }
+    Answer { refused: false, rows, totals, columns, total, page_size: request.limit }
 }
 
 /// As an answer's list of columns names it.
@@ -85,6 +91,7 @@ fn type_of(column: &Column, request: &Request) -> &'static str {
         Shows::Other => {
             let field = match column {
                 Column::Field(place) | Column::Aggregate { of: Some(place), .. } => &place.field,
+                Column::Made(made) => &made.place.field,
                 other => panic!("{other:?}"),
             };
             if request.view.kind_of(field) == Ok(Kind::List) { "list" } else { "json" }
@@ -93,7 +100,8 @@ fn type_of(column: &Column, request: &Request) -> &'static str {
 }
 
 /// What a group shows in a column.
-fn group_value(members: &[&Record], column: &Column, request: &Request) -> Cell {
+fn group_value(group: &Group, column: &Column, request: &Request) -> Cell {
+    let members = &group.members;
     match column {
         Column::Aggregate { kind, share, of, filter } => {
             let counted: Vec<&Record> = members
@@ -105,7 +113,7 @@ fn group_value(members: &[&Record], column: &Column, request: &Request) -> Cell 
             aggregate(&counted, kind, share, of.as_ref(), request)
         }
         Column::Formula(formula) => {
-            let value = formula.value(&|column| match group_value(members, column, request) {
+            let value = formula.value(&|column| match group_value(group, column, request) {
                 Cell::Count(count) => Some(count as f64),
                 Cell::Double(double) => double,
                 Cell::Near(double) => Some(double),
@@ -116,25 +124,189 @@ fn group_value(members: &[&Record], column: &Column, request: &Request) -> Cell 
                 value => Cell::Double(value),
             }
         }
-        key => match row_value(members[0], key, request) {
+        key if request.grouped => match &group.keys.iter().find(|(column, _)| column == key).expect("a key").1 {
             // A grouped JSON field shows the jsonb value, not one row's spelling of it.
-            Cell::Json(value) if request.grouped => Cell::Json(json::canonical(&value)),
-            other => other,
+            Cell::Json(value) => Cell::Json(json::canonical(value)),
+            other => other.clone(),
         },
+        key => row_value(members[0], key, request),
     }
 }
 
-/// The groups of equal keys; without keys one group, even if it is empty.
-fn group<'a>(matching: &[&'a Record], request: &Request) -> Vec<Vec<&'a Record>> {
-    if request.keys.is_empty() {
-        return vec![matching.to_vec()];
+/// Rows with equal keys.
+struct Group<'a> {
+    /// The keys' values, with their columns.
+    keys: Vec<(Column, Cell)>,
+    members: Vec<&'a Record>,
+}
+
+/// The groups of equal keys; without keys one group, even if it is empty. A row is in one for each combination of what
+/// its keys are.
+fn group<'a>(matching: &[&'a Record], keys: &[Column], request: &Request) -> Vec<Group<'a>> {
+    if keys.is_empty() {
+        return vec![Group { keys: Vec::new(), members: matching.to_vec() }];
     }
-    let mut groups: HashMap<String, Vec<&Record>> = HashMap::new();
+    let tops: Vec<Option<Vec<String>>> = keys.iter().map(|key| top(matching, key, request)).collect();
+    let mut groups: HashMap<String, Group> = HashMap::new();
     for record in matching {
-        let keys: Vec<Cell> = request.keys.iter().map(|key| row_value(record, key, request)).collect();
-        groups.entry(identity(&keys)).or_default().push(record);
+        let mut combinations: Vec<Vec<Cell>> = vec![Vec::new()];
+        for (key, top) in keys.iter().zip(&tops) {
+            let values = key_values(record, key, top.as_deref(), request);
+            let longer = |one: &Vec<Cell>| {
+                let one = one.clone();
+                values.iter().map(move |value| one.iter().cloned().chain([value.clone()]).collect()).collect::<Vec<_>>()
+            };
+            combinations = combinations.iter().flat_map(longer).collect();
+        }
+        for cells in combinations {
+            let new = || Group { keys: keys.iter().cloned().zip(cells.clone()).collect(), members: Vec::new() };
+            groups.entry(identity(&cells)).or_insert_with(new).members.push(record);
+        }
     }
     groups.into_values().collect()
+}
+
+/// The distinct values that a row has of a key.
+fn key_values(record: &Record, key: &Column, top: Option<&[String]>, request: &Request) -> Vec<Cell> {
+    let Column::Made(made) = key else { return vec![row_value(record, key, request)] };
+    let mut values: Vec<Cell> = match &made.unnest {
+        None => vec![value_at(record, &made.place)],
+        Some(path) => elements(record, &made.place)
+            .iter()
+            .filter_map(|element| json::text(json::at_path(element, path)?).map(Cell::Text))
+            .collect(),
+    };
+    if let Some((width, offset)) = &made.bin {
+        for value in &mut values {
+            let text = match value {
+                Cell::Text(text) => Some(text.clone()),
+                Cell::Count(count) => Some(count.to_string()),
+                _ => None,
+            };
+            let bound = text.and_then(|text| number::lower_bound(&text, width, offset));
+            *value = bound.map_or(Cell::Null, |bound| Cell::Double(Some(bound)));
+        }
+    }
+    if let (Some(top), Some(asked)) = (top, &made.top) {
+        let is_top = |value: &Cell| top.contains(&identity(std::slice::from_ref(value)));
+        values = match &asked.other {
+            None => values.into_iter().filter(is_top).collect(),
+            Some(label) => {
+                let label = Cell::Text(label.clone());
+                values.into_iter().map(|value| if is_top(&value) { value } else { label.clone() }).collect()
+            }
+        };
+    }
+    let mut seen = Vec::new();
+    values.retain(|value| {
+        let identity = identity(std::slice::from_ref(value));
+        let new = !seen.contains(&identity);
+        seen.push(identity);
+        new
+    });
+    values
+}
+
+/// What a row counts in: a text, a number or a boolean is a list of itself, an object is none.
+fn elements(record: &Record, place: &Place) -> Vec<Value> {
+    let value = if place.path.is_empty() {
+        match record.cell(&place.field) {
+            Cell::List(list) => Some(Value::Array(list.iter().cloned().map(Value::String).collect())),
+            _ => record.json(&place.field).cloned(),
+        }
+    } else {
+        json_at(record, place).cloned()
+    };
+    match value {
+        Some(Value::Array(elements)) => elements,
+        None | Some(Value::Null | Value::Object(_)) => Vec::new(),
+        Some(single) => vec![single],
+    }
+}
+
+/// The values that rank highest among all rows, by their identities.
+fn top(matching: &[&Record], key: &Column, request: &Request) -> Option<Vec<String>> {
+    let Column::Made(made) = key else { return None };
+    let asked = made.top.as_ref()?;
+    let mut alone = (**made).clone();
+    alone.top = None;
+    let alone = Column::Made(Box::new(alone));
+    let groups = group(matching, std::slice::from_ref(&alone), request);
+    let mut ranked: Vec<(Cell, Cell)> =
+        groups.iter().map(|group| (group_value(group, &asked.by, request), group.keys[0].1.clone())).collect();
+    ranked.sort_by(|left, right| {
+        compare_nulls_last(&left.0, &right.0, true).then_with(|| compare_nulls_last(&left.1, &right.1, false))
+    });
+    Some(ranked.into_iter().take(asked.limit).map(|(_, value)| identity(&[value])).collect())
+}
+
+const MOST_FILLED: usize = 100_000;
+
+/// With the buckets that have no rows; None if they are too many.
+fn filled<'a>(mut groups: Vec<Group<'a>>, request: &Request) -> Option<Vec<Group<'a>>> {
+    let Some(fill) = &request.fill else { return Some(groups) };
+    if groups.len() > MOST_FILLED {
+        return None;
+    }
+    let place = request.keys.iter().position(|key| *key == fill.key).expect("a key");
+    let number = |cell: &Cell| match cell {
+        Cell::Time(at) => Some(*at),
+        Cell::Count(count) => Some(*count),
+        Cell::Null => None,
+        other => panic!("{other:?} is filled"),
+    };
+    let present: Vec<i64> = groups.iter().filter_map(|group| number(&group.keys[place].1)).collect();
+    let (buckets, cell): (Vec<i64>, fn(i64) -> Cell) = match &fill.key {
+        Column::Part { part, .. } => {
+            let (first, last) = match part.as_str() {
+                "hourOfDay" => (0, 23),
+                "dayOfWeek" => (1, 7),
+                "dayOfMonth" => (1, 31),
+                _ => (1, 12),
+            };
+            (if groups.is_empty() { Vec::new() } else { (first..=last).collect() }, Cell::Count)
+        }
+        Column::Bucket { unit, step, .. } => {
+            let start = |at: i64| time::bucket(at, *unit, *step, request.zone, request.week_start);
+            let first = fill.from.map(start).or(present.iter().min().copied());
+            let last = fill.to.map(|to| start(to - 1)).or(present.iter().max().copied());
+            let contradictory = fill.from.zip(fill.to).is_some_and(|(from, to)| from >= to);
+            match (first, last) {
+                (Some(first), Some(last)) if !contradictory => {
+                    (time::buckets(first, last, *unit, *step, request.zone, MOST_FILLED + 1), Cell::Time)
+                }
+                _ => (Vec::new(), Cell::Time),
+            }
+        }
+        other => panic!("{other:?} is filled"),
+    };
+    let others = |group: &Group| -> Vec<(Column, Cell)> {
+        let mut keys = group.keys.clone();
+        keys.remove(place);
+        keys
+    };
+    let mut combinations: HashMap<String, (Vec<(Column, Cell)>, Vec<i64>)> = HashMap::new();
+    if request.keys.len() == 1 {
+        combinations.insert(String::new(), (Vec::new(), Vec::new()));
+    }
+    for group in &groups {
+        let others = others(group);
+        let cells: Vec<Cell> = others.iter().map(|(_, cell)| cell.clone()).collect();
+        let name = if cells.is_empty() { String::new() } else { identity(&cells) };
+        combinations.entry(name).or_insert((others, Vec::new())).1.extend(number(&group.keys[place].1));
+    }
+    for (others, present) in combinations.into_values() {
+        let present: std::collections::HashSet<i64> = present.into_iter().collect();
+        for bucket in buckets.iter().filter(|bucket| !present.contains(bucket)) {
+            let mut keys = others.clone();
+            keys.insert(place, (fill.key.clone(), cell(*bucket)));
+            groups.push(Group { keys, members: Vec::new() });
+            if groups.len() > MOST_FILLED {
+                return None;
+            }
+        }
+    }
+    Some(groups)
 }
 
 /// A text that is the same exactly for equal values.
@@ -153,6 +325,7 @@ fn identity(cells: &[Cell]) -> String {
 fn shown(column: &Column, cell: Cell, request: &Request) -> Cell {
     let place = match column {
         Column::Field(place) => place,
+        Column::Made(made) if made.unnest.is_none() && made.bin.is_none() => &made.place,
         Column::Aggregate { kind, of: Some(place), .. } if kind == "first" || kind == "last" => place,
         _ if request.nulls && matches!(cell, Cell::Double(None)) => return Cell::Null,
         _ => return cell,
@@ -186,12 +359,12 @@ struct Row {
 }
 
 impl Row {
-    fn of(members: &[&Record], request: &Request) -> Row {
-        let value = |column: &Column| group_value(members, column, request);
+    fn of(group: &Group, request: &Request) -> Row {
+        let value = |column: &Column| group_value(group, column, request);
         let ties = if request.grouped {
             request.keys.iter().map(value).collect()
         } else {
-            let one = members[0];
+            let one = group.members[0];
             vec![
                 match one.cell(request.view.default_time) {
                     Cell::Time(at) => Cell::Time(-at),
@@ -260,6 +433,7 @@ fn row_value(record: &Record, column: &Column, request: &Request) -> Cell {
             Cell::Time(at) => Cell::Count(time::part(at, part, request.zone)),
             ref other => panic!("{field} is no time: {other:?}"),
         },
+        Column::Made(_) => panic!("a key that a row may have several values of"),
         Column::Aggregate { .. } | Column::Formula(_) => panic!("an aggregate of one row"),
     }
 }

@@ -3,6 +3,7 @@
 //! Reads valid requests; what the contract refuses is refused here as far as the generator can make it, so that it can
 //! throw such a request away.
 
+use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 use chrono_tz::Tz;
 
 use super::folding::fold;
@@ -49,6 +50,8 @@ pub enum Column {
         field: String,
         part: String,
     },
+    /// A group key made of a field's values.
+    Made(Box<Made>),
     /// `share` is the text that a `p` is known by.
     Aggregate {
         kind: String,
@@ -57,6 +60,32 @@ pub enum Column {
         filter: Option<Filter>,
     },
     Formula(Formula),
+}
+
+/// `unnest`, `bin` and `top` of a group key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    pub place: Place,
+    /// The path into the elements.
+    pub unnest: Option<Vec<String>>,
+    /// Width and offset.
+    pub bin: Option<(String, String)>,
+    pub top: Option<Top>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Top {
+    pub limit: usize,
+    pub by: Column,
+    pub other: Option<String>,
+}
+
+/// Which buckets are added: of this key, from a millisecond to before another.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    pub key: Column,
+    pub from: Option<i64>,
+    pub to: Option<i64>,
 }
 
 /// An output column, or one that only the order and formulas know.
@@ -94,6 +123,7 @@ impl Column {
             Column::Field(place) => place.name(),
             Column::Bucket { field, unit, .. } => format!("{field}_{}", unit.name()),
             Column::Part { field, part } => format!("{field}_{part}"),
+            Column::Made(made) => made.place.name(),
             Column::Aggregate { kind, share, of, .. } => {
                 let kind = share.as_ref().map_or(kind.clone(), |(_, percent)| format!("p{percent}"));
                 of.as_ref().map_or(kind.clone(), |place| format!("{kind}_{}", place.name()))
@@ -163,6 +193,7 @@ pub struct Request {
     pub keys: Vec<Column>,
     pub grouped: bool,
     pub filter: Option<Filter>,
+    pub fill: Option<Fill>,
     pub having: Option<Having>,
     pub nulls: bool,
     pub lists_columns: bool,
@@ -222,6 +253,7 @@ impl Request {
         let mut keys = Vec::new();
         let mut selected_fields = Vec::new();
         let mut formulas = Vec::new();
+        let mut fill = None;
         let mut grouped = false;
         for selection in list(body, "select") {
             let shown = selection.given("includeInSelect") != Some(&Value::Bool(false));
@@ -259,6 +291,11 @@ impl Request {
                     };
                     if !keys.contains(&key) {
                         keys.push(key.clone());
+                    }
+                    match selection.given("fill") {
+                        None | Some(Value::Bool(false)) => {}
+                        Some(_) if fill.is_some() => return Err("a second fill".to_string()),
+                        Some(given) => fill = Some(parse_fill(given, &key, body.given("where"), zone)?),
                     }
                     key
                 }
@@ -300,23 +337,37 @@ impl Request {
         for (place, text) in formulas {
             columns[place].column = Column::Formula(formula::parse(&text, &operands)?);
         }
-        let shown_by_selection: Vec<Column> = columns.iter().map(|named| named.column.clone()).collect();
         let mut hidden_keys = Vec::new();
         for element in list(body, "groupBy") {
             grouped = true;
-            let key = Column::Field(place(view, element)?);
+            let place = place(view, element)?;
+            let key = match made(view, element, &place, &columns)? {
+                Some(made) => Column::Made(Box::new(made)),
+                None => Column::Field(place),
+            };
             let name = element.given("as").and_then(Value::as_str).map_or_else(|| key.name(), str::to_string);
             if element.given("includeInSelect") == Some(&Value::Bool(false)) {
                 hidden_keys.push(Named { name, column: key.clone(), shown: false });
-            } else if !shown_by_selection.contains(&key) {
+            } else if !is_shown_by_selection(&key, &keys, &selected_fields) {
                 add(&mut columns, Named { name, column: key.clone(), shown: true });
             }
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        if grouped && let Some(field) = selected_fields.iter().find(|field| !keys.contains(field)) {
-            return Err(format!("{} is no group key", field.name()));
+        // A field selection means the first key of that field.
+        for field in &selected_fields {
+            let is_of = |key: &&Column| match (key, field) {
+                (Column::Made(made), Column::Field(place)) => made.place == *place,
+                (key, field) => *key == field,
+            };
+            match keys.iter().find(is_of) {
+                None if grouped => return Err(format!("{} is no group key", field.name())),
+                Some(key) if grouped => {
+                    columns.iter_mut().filter(|one| one.column == *field).for_each(|one| one.column = key.clone());
+                }
+                _ => {}
+            }
         }
         if !grouped && columns.is_empty() {
             columns = view.fields[..view.published]
@@ -374,6 +425,7 @@ impl Request {
             view,
             words,
             filter: body.given("where").map(|filter| parse_filter(view, filter, zone)).transpose()?,
+            fill,
             having: match body.given("having") {
                 None => None,
                 Some(_) if !grouped => return Err("having without groups".to_string()),
@@ -498,6 +550,128 @@ fn words(query: &str) -> Result<Vec<String>, String> {
         return Err("query".to_string());
     }
     Ok(words.into_iter().map(fold).collect())
+}
+
+/// Whether a field selection shows the key: it means the first one of its field.
+fn is_shown_by_selection(key: &Column, before: &[Column], selected_fields: &[Column]) -> bool {
+    let place = |key: &Column| match key {
+        Column::Field(place) => Some(place.clone()),
+        Column::Made(made) => Some(made.place.clone()),
+        _ => None,
+    };
+    let first = before.iter().find(|other| place(other) == place(key)).unwrap_or(key);
+    first == key && place(key).is_some_and(|place| selected_fields.contains(&Column::Field(place)))
+}
+
+/// What makes a group key more than a field.
+fn made(view: &View, element: &Value, place: &Place, columns: &[Named]) -> Result<Option<Made>, String> {
+    let kind = view.kind_of(&place.field)?;
+    let at_path = !place.path.is_empty();
+    let unnest = match element.given("unnest") {
+        None | Some(Value::Bool(false)) => None,
+        Some(Value::Bool(true)) => Some(Vec::new()),
+        Some(path) => Some(strings(path.as_array().ok_or("unnest")?)?),
+    };
+    if let Some(path) = &unnest {
+        let fits = match kind {
+            Kind::List => path.is_empty(),
+            Kind::Json => at_path,
+            Kind::JsonList => true,
+            _ => false,
+        };
+        if !fits {
+            return Err(format!("unnest of {place:?}"));
+        }
+    }
+    let decimal = |value: Option<&Value>| match value {
+        Some(Value::Number(token)) => Ok(token.clone()),
+        other => Err(format!("bin {other:?}")),
+    };
+    let bin = match element.given("bin") {
+        None => None,
+        Some(bin) => {
+            let fits = match kind {
+                Kind::Count => true,
+                Kind::Json | Kind::JsonList => at_path || unnest.is_some(),
+                Kind::List => unnest.is_some(),
+                _ => false,
+            };
+            let offset = bin.given("offset").map_or(Ok("0".to_string()), |offset| decimal(Some(offset)))?;
+            let width = decimal(bin.given("width"))?;
+            if !fits || number::compare(&width, "0").is_le() {
+                return Err(format!("bin of {place:?}"));
+            }
+            Some((width, offset))
+        }
+    };
+    let is_text = bin.is_none() && (unnest.is_some() || kind == Kind::Text || kind.is_json() && at_path);
+    let top = match element.given("top") {
+        None => None,
+        Some(top) => {
+            let limit = whole_number(top, "limit")?.filter(|limit| (1..=1_000).contains(limit)).ok_or("limit")?;
+            let other = top.given("other").and_then(Value::as_str).map(str::to_string);
+            if other.is_some() && !is_text {
+                return Err("a label".to_string());
+            }
+            let by = match top.given("by").and_then(Value::as_str) {
+                None => Column::parse_aggregate(view, "count")?,
+                Some(name) => {
+                    let of_number = |named: &&Named| match &named.column {
+                        Column::Aggregate { kind, .. } => kind != "first" && kind != "last",
+                        Column::Formula(_) => true,
+                        _ => false,
+                    };
+                    match columns.iter().filter(of_number).find(|named| named.name == name) {
+                        Some(named) => named.column.clone(),
+                        None => Column::parse_aggregate(view, name)?,
+                    }
+                }
+            };
+            if by.is_inexact() {
+                return Err("a rank that is not exact".to_string());
+            }
+            Some(Top { limit, by, other })
+        }
+    };
+    let made = Made { place: place.clone(), unnest, bin, top };
+    Ok((made.unnest.is_some() || made.bin.is_some() || made.top.is_some()).then_some(made))
+}
+
+fn parse_fill(given: &Value, key: &Column, filter: Option<&Value>, zone: Tz) -> Result<Fill, String> {
+    let instant = |value: &Value, up: bool, more: i64| -> Option<i64> {
+        let exact = query_time(value, zone)?.parse::<BigDecimal>().ok()?;
+        let mode = if up { RoundingMode::Ceiling } else { RoundingMode::Floor };
+        exact.with_scale_round(0, mode).to_i64().map(|millis| millis + more)
+    };
+    let fill = Fill { key: key.clone(), from: None, to: None };
+    let Column::Bucket { field, .. } = key else {
+        return if *given == Value::Bool(true) { Ok(fill) } else { Err("fill".to_string()) };
+    };
+    if *given != Value::Bool(true) {
+        let end = |key: &str| given.given(key).and_then(|end| instant(end, true, 0)).ok_or("fill");
+        let (from, to) = (end("from")?, end("to")?);
+        return if from < to { Ok(Fill { from: Some(from), to: Some(to), ..fill }) } else { Err("fill".to_string()) };
+    }
+    let conditions: Vec<&Value> = match (filter.and_then(|filter| filter.given("condition")), filter) {
+        (Some(condition), _) => vec![condition],
+        (None, Some(filter)) => list(filter, "and").iter().filter_map(|part| part.given("condition")).collect(),
+        (None, None) => Vec::new(),
+    };
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for condition in conditions {
+        let Some(value) = condition.given("value") else { continue };
+        if condition.given("field").and_then(Value::as_str) != Some(field) {
+            continue;
+        }
+        match condition.given("operator").and_then(Value::as_str) {
+            Some("gte") => from.extend(instant(value, true, 0)),
+            Some("gt") => from.extend(instant(value, false, 1)),
+            Some("lt") => to.extend(instant(value, true, 0)),
+            Some("lte") => to.extend(instant(value, false, 1)),
+            _ => {}
+        }
+    }
+    Ok(Fill { from: from.into_iter().max(), to: to.into_iter().min(), ..fill })
 }
 
 fn as_millis(value: &Value, zone: Tz) -> Value {

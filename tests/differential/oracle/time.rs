@@ -1,7 +1,8 @@
 //! Times: ISO 8601 texts, `date_trunc` buckets in a time zone, rendering.
 
 use chrono::{
-    DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike,
+    DateTime, Datelike, Days, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone,
+    Timelike,
 };
 use chrono_tz::Tz;
 
@@ -159,6 +160,35 @@ pub fn bucket(milliseconds: i64, unit: Unit, step: i64, zone: Tz, week_start: u3
         Unit::Year => NaiveDate::from_ymd_opt(date.year(), 1, 1).expect("a first day"),
     };
     first_instant(first_day.and_time(NaiveTime::MIN), zone)
+}
+
+/// The starts of the buckets from one to another, at most so many.
+pub fn buckets(first: i64, last: i64, unit: Unit, step: i64, zone: Tz, most: usize) -> Vec<i64> {
+    let mut starts = Vec::new();
+    // Hours and minutes are added as they run; other buckets begin at a local midnight, or where the clock jumps over it.
+    let mut local = zone.timestamp_millis_opt(first).single().expect("an instant").naive_local();
+    if !matches!(unit, Unit::Minute | Unit::Hour) {
+        local = local.date().and_time(NaiveTime::MIN);
+    }
+    let mut start = first;
+    while start <= last && starts.len() < most {
+        starts.push(start);
+        if matches!(unit, Unit::Minute | Unit::Hour) {
+            start += step * if unit == Unit::Hour { 3_600_000 } else { 60_000 };
+            continue;
+        }
+        while first_instant(local, zone) <= start {
+            local = match unit {
+                Unit::Day => local + TimeDelta::days(1),
+                Unit::Week => local + TimeDelta::days(7),
+                Unit::Month => local.checked_add_months(Months::new(1)).expect("a month"),
+                Unit::Quarter => local.checked_add_months(Months::new(3)).expect("a quarter"),
+                _ => local.checked_add_months(Months::new(12)).expect("a year"),
+            };
+        }
+        start = first_instant(local, zone);
+    }
+    starts
 }
 
 /// The earliest instant at a local time, or, where the clock jumps over it, the first one after.
