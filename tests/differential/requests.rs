@@ -150,13 +150,17 @@ impl Vocabulary {
         let zone = random.percent(35).then(|| *random.pick(&ZONES));
         let grouped = random.percent(65);
         // What contract A5 adds, in some requests only.
-        let extended = random.percent(40);
+        let extended = random.percent(50);
         let mut select = Vec::new();
         let mut keys: Vec<(String, Vec<String>)> = Vec::new();
         let mut hidden = Vec::new();
         if grouped {
             for _ in 0..[0, 1, 1, 1, 2, 3][random.below(6)] {
-                keys.push(self.key(random));
+                let lists = self.view.of_kinds(&[Kind::List]);
+                keys.push(match pick(random, &lists) {
+                    Some(list) if extended && random.percent(20) => (list.to_string(), Vec::new()),
+                    _ => self.key(random),
+                });
             }
             for _ in 0..[0, 1, 1, 2, 3][random.below(5)] {
                 select.push(self.aggregation(random, extended));
@@ -518,7 +522,7 @@ impl Vocabulary {
         } else {
             let unit = *random.pick(&["hour", "day", "week", "month"]);
             pairs.push(("timeUnit", string(unit)));
-            if extended && unit != "hour" && random.percent(40) {
+            if extended && unit != "hour" && random.percent(70) {
                 pairs.push(("fill", Value::Bool(true)));
             }
         }

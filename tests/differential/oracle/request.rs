@@ -337,6 +337,7 @@ impl Request {
         for (place, text) in formulas {
             columns[place].column = Column::Formula(formula::parse(&text, &operands)?);
         }
+        let selected = columns.len();
         let mut hidden_keys = Vec::new();
         for element in list(body, "groupBy") {
             grouped = true;
@@ -364,7 +365,11 @@ impl Request {
             match keys.iter().find(is_of) {
                 None if grouped => return Err(format!("{} is no group key", field.name())),
                 Some(key) if grouped => {
-                    columns.iter_mut().filter(|one| one.column == *field).for_each(|one| one.column = key.clone());
+                    columns
+                        .iter_mut()
+                        .take(selected)
+                        .filter(|one| one.column == *field)
+                        .for_each(|one| one.column = key.clone());
                 }
                 _ => {}
             }
