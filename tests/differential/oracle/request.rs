@@ -621,12 +621,14 @@ fn made(view: &View, element: &Value, place: &Place, columns: &[Named]) -> Resul
             let by = match top.given("by").and_then(Value::as_str) {
                 None => Column::parse_aggregate(view, "count")?,
                 Some(name) => {
-                    let of_number = |named: &&Named| match &named.column {
-                        Column::Aggregate { kind, .. } => kind != "first" && kind != "last",
-                        Column::Formula(_) => true,
-                        _ => false,
-                    };
-                    match columns.iter().filter(of_number).find(|named| named.name == name) {
+                    let calculated =
+                        |named: &&Named| matches!(named.column, Column::Aggregate { .. } | Column::Formula(_));
+                    match columns.iter().filter(calculated).find(|named| named.name == name) {
+                        Some(Named { column: Column::Aggregate { kind, .. }, .. })
+                            if kind == "first" || kind == "last" =>
+                        {
+                            return Err(format!("a rank by {name}"));
+                        }
                         Some(named) => named.column.clone(),
                         None => Column::parse_aggregate(view, name)?,
                     }
