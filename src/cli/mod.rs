@@ -15,6 +15,8 @@ mod error;
 pub(crate) mod import;
 mod keys;
 mod maintenance;
+#[cfg(test)]
+mod mutations;
 mod projects;
 pub mod sample;
 mod serve;

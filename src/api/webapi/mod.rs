@@ -18,7 +18,7 @@ mod answer;
 mod body;
 pub(crate) mod categories;
 pub(crate) mod changes;
-mod cursor;
+pub(crate) mod cursor;
 pub(crate) mod daily;
 mod filters;
 pub(crate) mod listing;
