@@ -23,6 +23,20 @@ pub(crate) enum Operation {
     DeleteFeedback(Deletion<FeedbackId>),
 }
 
+/// What is made of a message beside its texts: itself, its row, its part of a thread, and their places in indexes.
+const DERIVED_OF_MESSAGE: usize = 512;
+
+impl Operation {
+    /// What it comes to in memory beyond its text: many short messages take more than they look.
+    pub(crate) fn derived_bytes(&self) -> usize {
+        match self {
+            Operation::Upsert(conversation) => conversation.messages.len() * DERIVED_OF_MESSAGE,
+            Operation::UpsertEvent(_) | Operation::UpsertFeedback(_) => DERIVED_OF_MESSAGE,
+            Operation::Delete(_) | Operation::DeleteEvent(_) | Operation::DeleteFeedback(_) => 0,
+        }
+    }
+}
+
 /// What has the key is deleted. Every deletion is an erasure (contract A7).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Deletion<I> {

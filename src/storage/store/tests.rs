@@ -533,3 +533,20 @@ async fn annotations_and_documents_do_not_overwrite_each_other() {
     let process = Process::start(&disk, 8).await;
     check(&process.store).await;
 }
+
+/// Short messages are more in memory than in the log, and count so: also once they are replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_derived_counts_in_the_tail() {
+    let disk = disk();
+    let process = Process::start(&disk, 1_000).await;
+    let messages = vec![serde_json::json!({"role": "user", "content": "x"}); 1_000];
+    let body = serde_json::json!({"id": "many", "type": "openai", "messages": messages});
+    let document = crate::model::document::parse(body.to_string().as_bytes()).unwrap();
+    process.store.log_conversation(identity(), document).await.unwrap();
+    let bytes = process.store.snapshot().tail_bytes();
+    assert!(bytes > 1_000 * 512, "{bytes}");
+    process.end();
+    let process = Process::start(&disk, 1_000).await;
+    assert_eq!(process.store.snapshot().tail_bytes(), bytes);
+    process.end();
+}

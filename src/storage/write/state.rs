@@ -122,6 +122,8 @@ pub(crate) struct Staged {
     /// What the group gets in the log.
     pub(crate) position: WalPosition,
     pub(crate) tables: PerTable<TailGroup>,
+    /// What the group's rows take in memory beyond their texts.
+    pub(super) derived: usize,
 }
 
 impl Staged {
@@ -129,10 +131,12 @@ impl Staged {
         Staged {
             position: WalPosition(state.position.0 + 1),
             tables: per_table!(table in state.tables.as_ref() => TailGroup::begin(&table.tail)),
+            derived: 0,
         }
     }
 
     pub(crate) fn stage(&mut self, operation: &Operation, counters: &mut Counters) {
+        self.derived += operation.derived_bytes();
         for_each_table!(group in self.tables.as_mut(), change in changes(operation) => {
             if let Some(RowChange { key, value, erased_at }) = change {
                 group.stage_row(&key, value, counters);
@@ -146,7 +150,7 @@ impl Staged {
     /// Makes the group part of the state. `bytes` is its size in the log.
     pub(crate) fn finish(self, state: &mut State, bytes: usize, counters: &mut Counters) {
         // They count once, whatever the table: writers wait for the sum.
-        let mut bytes = bytes;
+        let mut bytes = bytes + self.derived;
         for_each_table!(group in self.tables, table in state.tables.as_mut() => {
             table.tail = group.finish(std::mem::take(&mut bytes), &table.columns, counters);
         });
