@@ -25,8 +25,9 @@ use crate::storage::error::{Cause, ErrorKind};
 use crate::storage::format::file_id::FileId;
 
 const MAGIC: [u8; 8] = *b"CLTXT\x00\r\n";
-/// Up to 2 the texts were folded by case alone, the folding had no number, and there were no n-grams around spaces.
-const VERSION: u64 = 3;
+/// Up to 2 the texts were folded by case alone, the folding had no number, and there were no n-grams around spaces; in 3
+/// these shared the buckets of the others.
+const VERSION: u64 = 4;
 /// magic | version | rows | bucket bits u32, folding u32 | blocks | bytes of bucket rows | bytes of blocks | checksum
 const HEADER_BYTES: usize = 64;
 const BLOCK_ENTRY_BYTES: usize = 16;
@@ -111,8 +112,8 @@ impl TextIndexBuilder {
         Ok(Self {
             bits,
             rows: 0,
-            buckets: vec![RoaringBitmap::new(); 1 << bits],
-            last: vec![0; 1 << bits],
+            buckets: vec![RoaringBitmap::new(); grams::buckets(bits)],
+            last: vec![0; grams::buckets(bits)],
             compressor,
             table: Vec::new(),
             blocks: Vec::new(),
@@ -223,7 +224,7 @@ impl Header {
 
     fn places(&self) -> Places {
         let directory = HEADER_BYTES as u64 + self.table_bytes();
-        let postings = directory + ((1 << self.bits) + 1) * 8;
+        let postings = directory + (grams::buckets(self.bits as u32) as u64 + 1) * 8;
         let blocks = postings.saturating_add(self.postings);
         Places { directory, postings, blocks, end: blocks.saturating_add(self.block_bytes) }
     }

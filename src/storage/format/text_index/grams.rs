@@ -10,7 +10,8 @@ use crate::model::search_text::{END_OF_TEXT, WHOLE_TEXT};
 
 /// The longest n-gram that lies anywhere, in characters.
 const LENGTH: usize = 3;
-/// One that has a space in its middle.
+/// One that has a space in its middle. They have buckets of their own, as many, behind the others: what is in most texts
+/// would hide in one bucket that a phrase is in none.
 const MEETING: usize = 2 * LENGTH + 1;
 
 /// Calls `take` with the bucket of every n-gram of a search text, some of them more than once.
@@ -27,7 +28,7 @@ pub(crate) fn for_each_bucket(search_text: &[u8], bits: u32, mut take: impl FnMu
                 take(bucket(last.get(MEETING - length..).unwrap_or_default(), bits));
             }
             if count >= MEETING && is_meeting(&last) {
-                take(bucket(&last, bits));
+                take(meeting_bucket(&last, bits));
             }
         }
     }
@@ -45,7 +46,17 @@ pub(crate) fn term_buckets(folded: &str, bits: u32) -> BTreeSet<u32> {
     let characters: Vec<char> = folded.chars().take(MAX_TERM_GRAMS).collect();
     let length = LENGTH.min(characters.len()).max(1);
     let meetings = characters.windows(MEETING).filter(|gram| is_meeting(gram));
-    characters.windows(length).chain(meetings).map(|gram| bucket(gram, bits)).collect()
+    let meetings = meetings.map(|gram| meeting_bucket(gram, bits));
+    characters.windows(length).map(|gram| bucket(gram, bits)).chain(meetings).collect()
+}
+
+/// Of both kinds.
+pub(crate) fn buckets(bits: u32) -> usize {
+    2 << bits
+}
+
+fn meeting_bucket(gram: &[char], bits: u32) -> u32 {
+    (1 << bits) + bucket(gram, bits)
 }
 
 fn bucket(gram: &[char], bits: u32) -> u32 {

@@ -170,7 +170,7 @@ async fn what_was_folded_in_another_way_is_made_again() {
     let (store, path) = (InMemory::new(), Path::from("a.ngrams"));
     let folding = HEADER_BYTES - 8 * 5 + 4;
     assert_eq!(object[folding], FOLDING as u8);
-    for (place, value, opens) in [(8, 2, true), (8, 1, true), (folding, 1, true), (folding, 77, true), (8, 4, false)] {
+    for (place, value, opens) in [(8, 3, true), (8, 2, true), (folding, 1, true), (folding, 77, true), (8, 5, false)] {
         let mut other = object.to_vec();
         other[place] = value;
         store.put(&path, other.into()).await.unwrap();
