@@ -8,6 +8,8 @@
     reason = "a failure is to end the test"
 )]
 
+#[path = "../differential/oracle/folding.rs"]
+mod folding;
 #[path = "../support/mod.rs"]
 mod support;
 

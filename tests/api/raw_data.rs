@@ -7,6 +7,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::folding::fold;
 use crate::support::cut;
 
 /// The data lies beside the repository; it is no part of it.
@@ -157,10 +158,10 @@ impl Known {
         first.map(|message| message.content.chars().take(80).collect()).unwrap_or_default()
     }
 
-    /// Whether title, user names and ids, or the text of a message have `term`, whatever the case.
+    /// Whether title, user names and ids, or the text of a message have `term`, folded.
     pub fn has(&self, term: &str) -> bool {
-        let term = term.to_lowercase();
-        let has = |text: &str| text.to_lowercase().contains(&term);
+        let term = fold(term);
+        let has = |text: &str| fold(text).contains(&term);
         has(&self.title())
             || ["userId", "id", "firstName", "lastName"].iter().any(|name| has(&self.user_text(name)))
             || self.messages.iter().any(|message| has(&message.content))

@@ -46,7 +46,9 @@ fn an_organization_key_sees_what_the_store_holds() {
     assert!(erasures["oldest"].is_string() && erasures["due"].is_string(), "c-4 is deleted: {status}");
     assert!(status["requests"]["put"].as_u64().is_some_and(|count| count > 0), "{status}");
     assert_eq!(status["caches"]["memory"]["capacity"], 256 << 20, "{status}");
-    assert!(status["work"].get("merging").is_none(), "{status}");
+    // The file of which too much is deleted may be written again by now.
+    let merging = &status["work"]["merging"];
+    assert!(merging.is_null() || merging["table"] == "conversations", "{status}");
     assert!(status.get("waitingFor").is_none() && status["work"]["since"].is_string(), "{status}");
 }
 

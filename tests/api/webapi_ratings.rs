@@ -245,7 +245,7 @@ fn null_removes_only_what_this_api_gave() {
     let mut site = Site::start(&[]);
     let key = site.api_key();
     let web = site.key("web", "acme", Some("docs"), &[]);
-    log(&site, &key, "c", &["m"]);
+    log(&site, &web, "c", &["m"]);
     let visitor = json!({"id": "visitor", "type": "negative", "messageId": "m", "details": "no"}).to_string();
     site.ok("POST", "/feedback", &web, Some(&visitor));
     let nothing = json!({"rating": null});
