@@ -244,7 +244,7 @@ impl Vocabulary {
             self.add_order(random, &mut pairs, grouped, &hidden);
         }
         if extended {
-            if grouped && random.percent(40) {
+            if grouped && random.percent(25) {
                 self.add_having(random, &mut pairs);
             }
             for key in ["nulls", "columns", "totals"] {

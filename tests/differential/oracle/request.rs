@@ -350,6 +350,10 @@ impl Request {
             if element.given("includeInSelect") == Some(&Value::Bool(false)) {
                 hidden_keys.push(Named { name, column: key.clone(), shown: false });
             } else if !is_shown_by_selection(&key, &keys, &selected_fields) {
+                // What `select` has of that name is the first key of the field.
+                if columns.iter().take(selected).any(|one| one.name == name) {
+                    return Err(format!("two columns {name}"));
+                }
                 add(&mut columns, Named { name, column: key.clone(), shown: true });
             }
             if !keys.contains(&key) {
