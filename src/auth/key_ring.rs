@@ -1,13 +1,16 @@
 //! The keys that a server takes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use object_store::ObjectMeta;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::key::{Key, id_in_text};
 use super::key_store::{FETCHES_AT_ONCE, KeyError, KeyStore, id_of};
@@ -22,8 +25,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is written when keys were used.
 const WRITE_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Look-ups of unknown ids per second, so that guessing keys does not become requests to the store.
+/// Look-ups of unknown ids per second, so that guessing keys does not become requests to the store. Above it an id waits
+/// for the next poll to tell.
 const LOOKUPS_PER_SECOND: u32 = 20;
+/// How long it waits: two polls, and what they take.
+const POLL_WAIT: Duration = Duration::from_secs(5);
+/// One id is looked up once, however many requests bring it at a time; few ids share a turn.
+const LOOKUP_TURNS: usize = 64;
 
 /// What tells one version of an object from another without fetching it.
 type Version = (Option<String>, i64, u64);
@@ -47,6 +55,11 @@ pub(crate) struct KeyRing {
     store: KeyStore,
     keys: ArcSwap<HashMap<String, Arc<Ringed>>>,
     lookups: Mutex<(Instant, u32)>,
+    turns: [tokio::sync::Mutex<()>; LOOKUP_TURNS],
+    hasher: RandomState,
+    /// Polls that began, and the last one that found out all there is.
+    polls: AtomicU64,
+    polled: watch::Sender<u64>,
     uses: Uses,
 }
 
@@ -57,6 +70,10 @@ impl KeyRing {
             store,
             keys: ArcSwap::from_pointee(HashMap::new()),
             lookups: Mutex::new((Instant::now(), 0)),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            hasher: RandomState::new(),
+            polls: AtomicU64::new(0),
+            polled: watch::Sender::new(0),
             uses: Uses::default(),
         });
         ring.refresh().await?;
@@ -68,8 +85,7 @@ impl KeyRing {
     /// read now.
     pub(crate) async fn authenticate(&self, text: &str) -> Result<Option<Arc<Key>>, StoreError> {
         let Some(id) = id_in_text(text) else { return Ok(None) };
-        let known = self.keys.load().get(id).map(|ringed| ringed.found.clone());
-        let found = match known {
+        let found = match self.known(id) {
             Some(found) => found,
             None => match self.look_up(id).await? {
                 Some(found) => found,
@@ -98,9 +114,20 @@ impl KeyRing {
         }
     }
 
+    fn known(&self, id: &str) -> Option<Found> {
+        self.keys.load().get(id).map(|ringed| ringed.found.clone())
+    }
+
     async fn look_up(&self, id: &str) -> Result<Option<Found>, StoreError> {
+        let turn = usize::try_from(self.hasher.hash_one(id) % LOOKUP_TURNS as u64).unwrap_or_default();
+        let Some(turn) = self.turns.get(turn) else { return Ok(None) };
+        let turn = turn.lock().await;
+        if let Some(found) = self.known(id) {
+            return Ok(Some(found));
+        }
         if !self.may_look_up() {
-            return Ok(None);
+            drop(turn);
+            return self.next_poll(id).await;
         }
         let found = match self.store.get(id).await {
             Ok(None) => return Ok(None),
@@ -117,6 +144,17 @@ impl KeyRing {
         Ok(Some(found))
     }
 
+    /// What the next poll says of an id.
+    async fn next_poll(&self, id: &str) -> Result<Option<Found>, StoreError> {
+        // The one that runs now may have listed already.
+        let next = self.polls.load(Ordering::Acquire) + 1;
+        let mut polled = self.polled.subscribe();
+        match timeout(POLL_WAIT, polled.wait_for(|poll| *poll >= next)).await {
+            Ok(Ok(_)) => Ok(self.known(id)),
+            _ => Err(StoreError::Unavailable("whether the key is known cannot be told now; try again".into())),
+        }
+    }
+
     fn may_look_up(&self) -> bool {
         let mut lookups = self.lookups.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if lookups.0.elapsed() >= Duration::from_secs(1) {
@@ -126,14 +164,15 @@ impl KeyRing {
         lookups.1 <= LOOKUPS_PER_SECOND
     }
 
-    /// Lists the prefix and fetches what changed. An object that cannot be fetched keeps its last known state; one that
-    /// is no sound key opens nothing, and stops no other.
-    async fn refresh(&self) -> Result<(), KeyError> {
+    /// Lists the prefix and fetches what changed; says whether that was all. An object that cannot be fetched keeps its
+    /// last known state; one that is no sound key opens nothing, and stops no other.
+    async fn refresh(&self) -> Result<bool, KeyError> {
         let metas = self.store.metas().await?;
         let old = self.keys.load_full();
+        let complete = AtomicBool::new(true);
         let entries: Vec<Option<(String, Arc<Ringed>)>> = futures::stream::iter(metas)
             .map(|meta| {
-                let old = &old;
+                let (old, complete) = (&old, &complete);
                 async move {
                     let id = id_of(&meta.location)?.to_owned();
                     let version = Some(version_of(&meta));
@@ -153,6 +192,7 @@ impl KeyRing {
                         }
                         Err(error) => {
                             tracing::warn!(%error, key = id, "key could not be fetched");
+                            complete.store(false, Ordering::Relaxed);
                             known.map(|known| (id, known))
                         }
                     }
@@ -166,7 +206,7 @@ impl KeyRing {
             tell_changes(&old, &new);
         }
         self.keys.store(Arc::new(new));
-        Ok(())
+        Ok(complete.into_inner())
     }
 }
 
@@ -199,6 +239,7 @@ async fn follow(ring: Weak<KeyRing>) {
     loop {
         ticks.tick().await;
         let Some(ring) = ring.upgrade() else { return };
+        let poll = ring.polls.fetch_add(1, Ordering::AcqRel) + 1;
         if written.elapsed() >= WRITE_INTERVAL {
             ring.write_uses().await;
             written = Instant::now();
@@ -213,12 +254,20 @@ async fn follow(ring: Weak<KeyRing>) {
                 }
             };
             if listed.elapsed() < LIST_INTERVAL && (last.is_none() || last == known) {
+                if last.is_some() {
+                    ring.polled.send_replace(poll);
+                }
                 continue;
             }
             known = last;
         }
         match ring.refresh().await {
-            Ok(()) => listed = Instant::now(),
+            Ok(true) => {
+                listed = Instant::now();
+                ring.polled.send_replace(poll);
+            }
+            // What could not be fetched is tried again at once.
+            Ok(false) => known = None,
             Err(error) => {
                 tracing::warn!(%error, "keys could not be listed");
                 known = None;
@@ -379,6 +428,36 @@ mod tests {
         let ring = ring(&store).await;
         let created = store.create(api_key()).await.unwrap();
         objects.fail_reads(Some("keys"));
+        assert_eq!(ring.authenticate(&created.text).await.unwrap_err().kind(), ErrorKind::Retry);
+    }
+
+    /// A good key is never taken for an unknown one, however many ids are looked up meanwhile: one look-up serves all who
+    /// bring it, and above the limit the next poll tells.
+    #[tokio::test(start_paused = true)]
+    async fn above_the_limit_of_look_ups_a_fresh_key_waits_and_works() {
+        let objects = CountedStore::new(Arc::new(InMemory::new()));
+        let requests = objects.requests();
+        let store = KeyStore::new(Environment::of_test(Arc::new(objects)));
+        let ring = ring(&store).await;
+        let (one, other) = (store.create(api_key()).await.unwrap(), store.create(api_key()).await.unwrap());
+        let gets = requests.of(Request::Get);
+        let together = futures::future::join_all((0..100).map(|_| opened(&ring, &one.text))).await;
+        assert!(together.iter().all(Option::is_some));
+        assert_eq!(requests.of(Request::Get) - gets, 1);
+        while ring.may_look_up() {}
+        assert!(opened(&ring, &other.text).await.is_some());
+        while ring.may_look_up() {}
+        assert!(opened(&ring, "cl_api_0000000000000000_x").await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_tells_of_a_key_above_the_limit_the_caller_is_to_try_again() {
+        let objects = Arc::new(FlakyStore::new(Arc::new(InMemory::new()), &[]));
+        let store = KeyStore::new(Environment::of_test(objects.clone()));
+        let ring = ring(&store).await;
+        let created = store.create(api_key()).await.unwrap();
+        objects.fail_reads(Some("keys"));
+        while ring.may_look_up() {}
         assert_eq!(ring.authenticate(&created.text).await.unwrap_err().kind(), ErrorKind::Retry);
     }
 
