@@ -699,6 +699,38 @@ fn web_keys_use_no_extension() {
             assert!(detail.contains(field) || view != "conversations", "{view}: {detail}");
         }
     }
+    // Its keys, values and names.
+    let count = r#"{"type":"aggregation","aggregation":"count"}"#;
+    let of_count = |more: &str| format!(r#"{{"select":[{{"type":"aggregation","aggregation":"count",{more}}}]}}"#);
+    let of_score =
+        |more: &str| format!(r#"{{"select":[{{"type":"aggregation","field":"properties","path":["x"],{more}}}]}}"#);
+    let of_time = |more: &str| format!(r#"{{"select":[{{"type":"time",{more}}}]}}"#);
+    let of_key = |more: &str| format!(r#"{{"groupBy":[{{"field":"properties","path":["x"],{more}}}]}}"#);
+    let mut requests = vec![
+        of_count(r#""as":"n""#),
+        of_count(r#""includeInSelect":true"#),
+        of_count(r#""filter":{"and":[]}"#),
+        format!(r#"{{"select":[{count},{{"type":"formula","formula":"count + 1"}}]}}"#),
+        format!(r#"{{"select":[{count}],"having":{{"and":[]}}}}"#),
+        of_time(r#""timeUnit":"hour","step":1"#),
+        of_time(r#""timeUnit":"day","fill":true"#),
+        of_time(r#""timeUnit":"day","fill":false"#),
+        of_key(r#""as":"x""#),
+        of_key(r#""unnest":true"#),
+        of_key(r#""unnest":false"#),
+        of_key(r#""bin":{"width":1}"#),
+        of_key(r#""top":{"limit":1}"#),
+        r#"{"select":[{"type":"field","field":"id","as":"i"}]}"#.to_owned(),
+    ];
+    requests.extend(["median", "stddev", "first", "last"].map(|one| of_score(&format!(r#""aggregation":"{one}""#))));
+    requests.push(of_score(r#""aggregation":"percentile","p":0.5"#));
+    let units = ["minute", "quarter", "year", "hourOfDay", "dayOfWeek", "dayOfMonth", "monthOfYear"];
+    requests.extend(units.map(|unit| of_time(&format!(r#""timeUnit":"{unit}""#))));
+    requests.extend(["nulls", "columns", "totals"].map(|key| format!(r#"{{"{key}":false}}"#)));
+    for request in requests {
+        site.query(&api, &request);
+        site.refused(403, "POST", "/query/conversations", &web, Some(&request));
+    }
     // What is invalid anyway stays so.
     let request = r#"{"select":[{"type":"field","field":"durationMs"}],"groupby":[]}"#;
     site.refused(422, "POST", "/query/conversations", &web, Some(request));

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::context::Context;
 use super::fields::{field, path};
 use super::reader::{At, Object, list, quoted, string, word};
+use super::tree::{self, Tree};
 use crate::model::json::jsonb;
 use crate::model::json::value::Json;
 use crate::model::time;
@@ -12,9 +13,6 @@ use crate::query::dsl::{Comparison, Condition, FieldRef, Filter, Literal};
 use crate::query::error::QueryError;
 use crate::query::view::{Field, FieldKind, View};
 
-pub(crate) const LEVELS: usize = 64;
-/// Of a request, `having` and the filters of aggregations included.
-pub(crate) const CONDITIONS: usize = 1_000;
 pub(crate) const LIST_VALUES: usize = 10_000;
 /// What the values of a request's conditions may take in memory: numbers as they are spelled, however long they would be
 /// as plain decimals. A body of 2 MB comes near it only with values of one character each.
@@ -66,10 +64,22 @@ pub(crate) fn filter(
     context: &Context,
 ) -> Result<Option<Filter>, QueryError> {
     let checker = FilterChecker { view, context };
-    Ok(match checker.node(json, at, 1)? {
+    let condition = |json: &Json, at: &At<'_>| checker.condition(json, at);
+    let tree = tree::Reader { context, keys: &["condition", "and", "or"], condition }.read(json, at)?;
+    Ok(match folded(tree) {
         Filter::And(parts) if parts.is_empty() => None,
         filter => Some(filter),
     })
+}
+
+fn folded(tree: Tree<Condition>) -> Filter {
+    match tree {
+        Tree::And(parts) => all(parts.into_iter().map(folded).collect()),
+        Tree::Or(parts) => any(parts.into_iter().map(folded).collect()),
+        // Not among the keys that are read.
+        Tree::Not(_) => Filter::Or(Vec::new()),
+        Tree::Condition(condition) => Filter::Condition(condition),
+    }
 }
 
 struct FilterChecker<'a> {
@@ -78,29 +88,7 @@ struct FilterChecker<'a> {
 }
 
 impl FilterChecker<'_> {
-    fn node(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Filter, QueryError> {
-        if level > LEVELS {
-            return Err(at.error(format!("filters nest over {LEVELS} levels deep")));
-        }
-        let object = Object::read(json, at, &["condition", "and", "or"])?;
-        match (object.get("condition"), object.get("and"), object.get("or")) {
-            (Some(given), None, None) => self.condition(given, &at.key("condition")).map(Filter::Condition),
-            (None, Some(given), None) => self.nodes(given, &at.key("and"), level).map(all),
-            (None, None, Some(given)) => self.nodes(given, &at.key("or"), level).map(any),
-            (None, None, None) => Err(at.error("a filter needs one of `condition`, `and`, `or`; none given")),
-            _ => Err(at.error("a filter takes only one of `condition`, `and`, `or`; several given")),
-        }
-    }
-
-    fn nodes(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Vec<Filter>, QueryError> {
-        let parts = list(json, at, usize::MAX)?.iter().enumerate();
-        parts.map(|(index, part)| self.node(part, &at.index(index), level + 1)).collect()
-    }
-
     fn condition(&self, json: &Json, at: &At<'_>) -> Result<Condition, QueryError> {
-        if self.context.condition() > CONDITIONS {
-            return Err(at.error(format!("over {CONDITIONS} conditions given")));
-        }
         let object = Object::read(json, at, &["field", "operator", "value"])?;
         let field = field(self.view, object.required("field", "a field name")?, &at.key("field"))?;
         let operator_at = at.key("operator");

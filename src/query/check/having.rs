@@ -1,9 +1,10 @@
 //! `having`: a filter over the output columns of groups (contract A5).
 
 use super::context::Context;
-use super::filter::{CONDITIONS, LEVELS, LIST_VALUES, time_literal};
+use super::filter::{LIST_VALUES, time_literal};
 use super::reader::{At, Object, list, quoted, string, word};
 use super::select::Columns;
+use super::tree::{self, Tree};
 use crate::model::json::decimal;
 use crate::model::json::value::Json;
 use crate::query::dsl::{AggregateFunction, ColumnExpr, Comparison, FieldRef, Having, KeyExpr, ShownValue};
@@ -47,7 +48,19 @@ pub(crate) fn having(columns: &Columns, json: &Json, at: &At<'_>, context: &Cont
     if !columns.grouped {
         return Err(at.error("only grouped requests take `having`; rows are filtered by `where`"));
     }
-    Checker { columns, context }.node(json, at, 1)
+    let checker = Checker { columns, context };
+    let condition = |json: &Json, at: &At<'_>| checker.condition(json, at);
+    let tree = tree::Reader { context, keys: &["condition", "and", "or", "not"], condition }.read(json, at)?;
+    Ok(having_of(tree))
+}
+
+fn having_of(tree: Tree<Having>) -> Having {
+    match tree {
+        Tree::And(parts) => Having::And(parts.into_iter().map(having_of).collect()),
+        Tree::Or(parts) => Having::Or(parts.into_iter().map(having_of).collect()),
+        Tree::Not(inner) => Having::Not(Box::new(having_of(*inner))),
+        Tree::Condition(condition) => condition,
+    }
 }
 
 struct Checker<'a> {
@@ -56,34 +69,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn node(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Having, QueryError> {
-        if level > LEVELS {
-            return Err(at.error(format!("filters nest over {LEVELS} levels deep")));
-        }
-        let object = Object::read(json, at, &["condition", "and", "or", "not"])?;
-        match (object.get("condition"), object.get("and"), object.get("or"), object.get("not")) {
-            (Some(given), None, None, None) => self.condition(given, &at.key("condition")),
-            (None, Some(given), None, None) => self.nodes(given, &at.key("and"), level).map(Having::And),
-            (None, None, Some(given), None) => self.nodes(given, &at.key("or"), level).map(Having::Or),
-            (None, None, None, Some(given)) => {
-                Ok(Having::Not(Box::new(self.node(given, &at.key("not"), level + 1)?)))
-            }
-            (None, None, None, None) => {
-                Err(at.error("a filter needs one of `condition`, `and`, `or`, `not`; none given"))
-            }
-            _ => Err(at.error("a filter takes only one of `condition`, `and`, `or`, `not`; several given")),
-        }
-    }
-
-    fn nodes(&self, json: &Json, at: &At<'_>, level: usize) -> Result<Vec<Having>, QueryError> {
-        let parts = list(json, at, usize::MAX)?.iter().enumerate();
-        parts.map(|(index, part)| self.node(part, &at.index(index), level + 1)).collect()
-    }
-
     fn condition(&self, json: &Json, at: &At<'_>) -> Result<Having, QueryError> {
-        if self.context.condition() > CONDITIONS {
-            return Err(at.error(format!("over {CONDITIONS} conditions given")));
-        }
         let object = Object::read(json, at, &["field", "operator", "value"])?;
         let field_at = at.key("field");
         let name = string(object.required("field", "the name of an output column")?, &field_at)?;

@@ -51,8 +51,7 @@ pub(crate) fn made_of(
         Some(given) => Some(top(given, is_text, &at.key("top"))?),
         None => None,
     };
-    let used = [("unnest", unnest.is_some()), ("bin", bin.is_some()), ("top", top.is_some())];
-    used.into_iter().filter(|(_, used)| *used).for_each(|(name, _)| context.uses(name));
+    ["unnest", "bin", "top"].into_iter().filter(|key| object.get(key).is_some()).for_each(|key| context.uses(key));
     Ok(MadeOf { unnest, bin, top })
 }
 

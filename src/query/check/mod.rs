@@ -14,6 +14,7 @@ mod select;
 pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -37,7 +38,8 @@ const LARGEST_OFFSET: u64 = (1 << 53) - 1;
 const SEARCHED_WORDS: usize = 100;
 const SEARCHED_CHARACTERS: usize = 3_000;
 
-pub(crate) const REQUEST_KEYS: [&str; 13] = [
+/// Of every request for rows.
+const COMMON_KEYS: [&str; 12] = [
     "select",
     "groupBy",
     "where",
@@ -50,25 +52,12 @@ pub(crate) const REQUEST_KEYS: [&str; 13] = [
     "weekStart",
     "nulls",
     "columns",
-    "totals",
 ];
 
-/// Of an export: the same, and whether cells are made safe for spreadsheets.
-pub(crate) const EXPORT_KEYS: [&str; 13] = [
-    "select",
-    "groupBy",
-    "where",
-    "having",
-    "orderBy",
-    "notes",
-    "limit",
-    "offset",
-    "timeZone",
-    "weekStart",
-    "nulls",
-    "columns",
-    "csvFormulaSafe",
-];
+/// The keys of a query, or of an export.
+pub(crate) fn request_keys(export: bool) -> impl Iterator<Item = &'static str> {
+    COMMON_KEYS.into_iter().chain([if export { "csvFormulaSafe" } else { "totals" }])
+}
 
 /// The closed sets of words in a request, for its documentation.
 pub(crate) struct Vocabulary {
@@ -118,7 +107,7 @@ pub(crate) fn check(view: &'static View, body: &[u8]) -> Result<Query, QueryErro
 pub(crate) fn check_export(view: &'static View, body: &[u8]) -> Result<Export, QueryError> {
     let body = parse(body)?;
     let root = At::ROOT;
-    let request = Object::read(&body, &root, &known_keys(view, &EXPORT_KEYS))?;
+    let request = Object::read(&body, &root, &known_keys(view, true))?;
     let formula_safe = match request.get("csvFormulaSafe") {
         Some(given) => boolean(given, &root.key("csvFormulaSafe"))?,
         None => false,
@@ -132,7 +121,7 @@ pub(crate) fn check_export(view: &'static View, body: &[u8]) -> Result<Export, Q
 
 fn check_json(view: &'static View, body: &Json) -> Result<Query, QueryError> {
     let root = At::ROOT;
-    let request = Object::read(body, &root, &known_keys(view, &REQUEST_KEYS))?;
+    let request = Object::read(body, &root, &known_keys(view, false))?;
     Ok(check_request(view, &request, &root, DEFAULT_LIMIT)?.0)
 }
 
@@ -213,9 +202,9 @@ fn check_request(
     Ok((query, columns.mode_conflict))
 }
 
-fn known_keys(view: &View, keys: &[&'static str]) -> Vec<&'static str> {
+fn known_keys(view: &View, export: bool) -> Vec<&'static str> {
     let search = (!view.searched.is_empty()).then_some("query");
-    keys.iter().copied().chain(search).collect()
+    request_keys(export).chain(search).collect()
 }
 
 /// The filter, and that each of the words is in one of the view's searched fields. Blank: the filter as it is.

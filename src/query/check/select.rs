@@ -447,13 +447,8 @@ impl Reader<'_> {
             (TimeName::Part(_), Some(_)) => return Err(step_at.error("only `minute` and `hour` take a `step`")),
         };
         let name = self.name(&object, at)?.unwrap_or_else(|| key.column_name());
-        let fill = match object.get("fill") {
-            Some(Json::Bool(false)) | None => None,
-            Some(given) => {
-                self.context.uses("fill");
-                Some(given.clone())
-            }
-        };
+        let fill = object.get("fill").inspect(|_| self.context.uses("fill"));
+        let fill = fill.filter(|given| !matches!(given, Json::Bool(false))).cloned();
         Ok(Selection { selected: Selected::Time(key, fill), name, included: true })
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Float64Builder, ListBuilder, StringViewArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Builder, ListBuilder, StringViewArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Field};
 use bigdecimal::{BigDecimal, One, RoundingMode, ToPrimitive};
 use datafusion::common::{Result, internal_datafusion_err};
@@ -14,6 +14,7 @@ use super::scalar::{Arguments, Kernel, function, name, single, single_text};
 use crate::model::json::value::Json;
 use crate::model::json::{decimal, jsonb, parser};
 use crate::query::dsl::Bin;
+use crate::query::watch::Pace;
 
 /// Above the nesting that a document may have (contract A2).
 const MAX_DEPTH: usize = 256;
@@ -114,8 +115,13 @@ impl Kernel for BinOf {
 
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let texts = single_text(columns)?;
-        let bins: Float64Array = texts.iter().map(|text| self.bins.of(text?)).collect();
-        Ok(Arc::new(bins))
+        let mut pace = Pace::current();
+        let mut bins = Float64Builder::with_capacity(texts.len());
+        for text in &texts {
+            pace.step(text.map_or(0, str::len))?;
+            bins.append_option(text.and_then(|text| self.bins.of(text)));
+        }
+        Ok(Arc::new(bins.finish()))
     }
 }
 
@@ -164,10 +170,12 @@ impl Kernel for Elements {
     fn evaluate(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let column = single(columns)?;
         let mut rows = Rows::new(self);
+        let mut pace = Pace::current();
         let mut texts: Vec<String> = Vec::new();
         match column.as_list_opt::<i32>() {
             Some(lists) => {
                 for list in lists.iter() {
+                    pace.step(list.as_ref().map_or(0, |list| list.len() * size_of::<u128>()))?;
                     texts.clear();
                     let Some(list) = list else {
                         rows.push(&mut texts);
@@ -182,6 +190,7 @@ impl Kernel for Elements {
             }
             None => {
                 for json in single_text(columns)?.iter() {
+                    pace.step(json.map_or(0, str::len))?;
                     texts.clear();
                     if let Some(json) = json.and_then(|json| parser::parse(json.as_bytes(), MAX_DEPTH).ok()) {
                         self.texts_of(&json, &mut texts);
