@@ -46,6 +46,22 @@ impl Annotations {
         *self == Self::default()
     }
 
+    /// About how many bytes their JSON has.
+    pub(super) fn text_bytes(&self) -> usize {
+        let Annotations { title, state, assignee, categories, is_end: _, memo, stopped, changed, moved: _, threads } =
+            self;
+        let texts = [title, state, assignee, memo].into_iter().flatten().map(String::len).sum::<usize>();
+        let by = changed.as_ref().map_or(0, |changed| {
+            let Actor { agent_email, user_email, own_user_id } = &changed.by;
+            128 + [agent_email, user_email, own_user_id].into_iter().flatten().map(String::len).sum::<usize>()
+        });
+        texts
+            + by
+            + list_bytes(categories.as_deref())
+            + stopped.as_ref().map_or(0, |stopped| 64 + stopped.last_message_id.as_str().len())
+            + threads.iter().map(|(id, thread)| id.as_str().len() + thread.text_bytes()).sum::<usize>()
+    }
+
     /// As they are stored; `None` where nothing is set.
     pub(crate) fn to_json(&self) -> Option<String> {
         // Maps with string keys always serialise.
@@ -71,4 +87,9 @@ pub(crate) struct Changed {
 pub(crate) struct Stopped {
     pub(crate) at: EpochMillis,
     pub(crate) last_message_id: MessageId,
+}
+
+/// With what a list has around each of its texts; in memory that is a little more.
+pub(super) fn list_bytes(texts: Option<&[String]>) -> usize {
+    texts.unwrap_or_default().iter().map(|text| text.len() + size_of::<String>()).sum()
 }

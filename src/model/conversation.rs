@@ -2,14 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, list_bytes};
 use super::ids::{
     ConversationId, ConversationKey, EpochMillis, IntegrationId, MessageId, OrganizationId, ProjectId, WalPosition,
 };
 use super::json::value::{Json, RawJson};
 use super::json::{parser, raw};
 use super::origin::Origin;
-use super::thread_annotations::ThreadAnnotations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -253,17 +252,130 @@ impl Conversation {
         self.text_bytes() + self.messages.len() * size_of::<Message>()
     }
 
-    /// About how many bytes its JSON has.
+    /// About how many bytes its JSON has. Each field is named, so that none is left out.
     pub(crate) fn text_bytes(&self) -> usize {
-        let length = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
-        let messages = self.messages.iter().map(|message| {
-            256 + length(&message.content)
-                + length(&message.properties)
-                + length(&message.user_properties)
-                + length(&message.links)
-                + length(&message.tool_calls)
+        let Conversation {
+            organization_id,
+            project_id,
+            id,
+            integration_id,
+            conversation_type: _,
+            external_id,
+            external_url,
+            support_ticket_conversation_id,
+            created_at: _,
+            updated_at: _,
+            properties,
+            user_properties,
+            tags,
+            visibility: _,
+            messages,
+            wal_position: _,
+            first_wal_position: _,
+            origin,
+            annotations,
+        } = self;
+        let ids = organization_id.as_str().len() + project_id.as_str().len() + id.as_str().len();
+        let texts = [external_id, external_url, support_ticket_conversation_id, &origin.sender.key];
+        let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+        256 + ids
+            + integration_id.as_ref().map_or(0, |id| id.as_str().len())
+            + texts
+            + raw_bytes([properties, user_properties])
+            + list_bytes(tags.as_deref())
+            + messages.iter().map(Message::text_bytes).sum::<usize>()
+            + annotations.text_bytes()
+    }
+}
+
+impl Message {
+    /// As of a conversation.
+    fn text_bytes(&self) -> usize {
+        let Message {
+            id,
+            external_id,
+            external_url,
+            created_at: _,
+            updated_at: _,
+            role,
+            name,
+            content,
+            links,
+            tool_calls,
+            properties,
+            user_properties,
+        } = self;
+        let texts = [external_id, external_url, name].into_iter().flatten().map(String::len).sum::<usize>();
+        256 + id.as_str().len()
+            + role.len()
+            + texts
+            + raw_bytes([content, links, tool_calls, properties, user_properties])
+    }
+}
+
+fn raw_bytes<const N: usize>(values: [&Option<RawJson>; N]) -> usize {
+    values.into_iter().flatten().map(|json| json.get().len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Makes the text at this number longer, counted over the whole value; whether there is one.
+    fn lengthen(value: &mut Value, number: &mut usize) -> bool {
+        match value {
+            Value::String(text) => {
+                let is_it = *number == 0 && text.starts_with("text");
+                if is_it {
+                    text.push_str(&"x".repeat(100_000));
+                }
+                *number = number.wrapping_sub(usize::from(text.starts_with("text")));
+                is_it
+            }
+            Value::Array(list) => list.iter_mut().any(|one| lengthen(one, number)),
+            Value::Object(members) => members.values_mut().any(|one| lengthen(one, number)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn every_text_counts() {
+        let whole = json!({
+            "organizationId": "text", "projectId": "text", "id": "text", "integrationId": "text", "type": "openai",
+            "externalId": "text", "externalUrl": "text", "supportTicketConversationId": "text",
+            "createdAt": 0, "updatedAt": 0, "properties": {"a": "text"}, "userProperties": {"a": "text"},
+            "tags": ["text", "text"], "visibility": "public",
+            "origin": {"sender": {"kind": "api", "key": "text"}, "id": "client"},
+            "annotations": {
+                "title": "text", "state": "text", "assignee": "text", "categories": ["text", "text"], "memo": "text",
+                "stopped": {"at": 0, "lastMessageId": "text"},
+                "changed": {"at": 0, "by": {"agentEmail": "text", "userEmail": "text", "ownUserId": "text"}},
+                "threads": {"0123": {"textHash": 0, "values": {"subject": "text", "firstPartyEntities": ["text"]}}},
+            },
+            "messages": [{
+                "id": "text", "externalId": "text", "externalUrl": "text", "role": "text", "name": "text",
+                "content": "text", "links": ["text"], "toolCalls": ["text"], "properties": {"a": "text"},
+                "userProperties": {"a": "text"},
+            }],
         });
-        let annotations = self.annotations.threads.values().map(ThreadAnnotations::text_bytes).sum::<usize>();
-        256 + length(&self.properties) + length(&self.user_properties) + annotations + messages.sum::<usize>()
+        let of = |value: &Value| {
+            let conversation: Conversation = serde_json::from_str(&value.to_string()).unwrap();
+            (conversation.text_bytes(), serde_json::to_string(&conversation).unwrap().len())
+        };
+        let (before, length) = of(&whole);
+        assert!(before >= length, "{before} of {length}");
+        let mut texts = 0;
+        loop {
+            let mut longer = whole.clone();
+            if !lengthen(&mut longer, &mut texts.clone()) {
+                break;
+            }
+            let (bytes, long) = of(&longer);
+            assert!(bytes >= before + 100_000 && long >= length + 100_000, "text {texts} is left out");
+            texts += 1;
+        }
+        assert_eq!(texts, 34);
     }
 }
