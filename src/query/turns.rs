@@ -58,8 +58,7 @@ impl Turns {
     /// One organization gets three quarters of the slots where it is alone, and one slot where there are few.
     pub(crate) fn new(capacity: usize) -> Arc<Turns> {
         let capacity = capacity.max(1);
-        let part = Part(3, 1);
-        let slots = Shares::new(Sizes { capacity, floor: 1, organization_part: part, key_part: part });
+        let slots = Shares::new(Sizes { capacity, floor: 1, organization_part: Part(3, 1), key_part: None });
         Arc::new(Turns { slots, capacity, queue: Mutex::default() })
     }
 

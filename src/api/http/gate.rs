@@ -78,7 +78,7 @@ pub(crate) fn open_requests(max_connections: usize) -> Arc<Shares> {
         capacity: max_connections,
         floor: FEW_REQUESTS,
         organization_part: Part(1, 1),
-        key_part: Part(1, 3),
+        key_part: Some(Part(1, 2)),
     })
 }
 

@@ -36,7 +36,7 @@ impl RequestMemory {
     pub(crate) fn new(bytes: usize, largest: usize) -> RequestMemory {
         let capacity = bytes.max(largest);
         let shares =
-            Shares::new(Sizes { capacity, floor: largest, organization_part: Part(1, 1), key_part: Part(1, 3) });
+            Shares::new(Sizes { capacity, floor: largest, organization_part: Part(1, 1), key_part: Some(Part(1, 2)) });
         let reads = (capacity / READ_BYTES).clamp(*READS.start(), *READS.end());
         RequestMemory { shares, reads: Arc::new(Semaphore::new(reads)) }
     }
